@@ -1,0 +1,35 @@
+"""Attention layers for Keras 3: each about a page long, and written the way its paper writes it."""
+
+import importlib
+from typing import TYPE_CHECKING
+
+from keras_attention import alignments as alignments
+from keras_attention import masks as masks
+from keras_attention import models as models
+from keras_attention import scores as scores
+from keras_attention import search as search
+from keras_attention.attention import Attention as Attention
+from keras_attention.attention import BahdanauAttention as BahdanauAttention
+from keras_attention.attention import LuongAttention as LuongAttention
+from keras_attention.bahdanau_decoder import BahdanauDecoder as BahdanauDecoder
+from keras_attention.luong_decoder import LuongDecoder as LuongDecoder
+
+if TYPE_CHECKING:
+    from keras_attention import export as export
+    from keras_attention import tfa as tfa
+    from keras_attention import visualize as visualize
+
+__version__ = "0.1.0"
+
+# Loaded on first use: they import TensorFlow and matplotlib, or are seldom needed.
+_LAZY = ("export", "tfa", "visualize")
+
+
+def __getattr__(name: str):
+    if name in _LAZY:
+        return importlib.import_module(f"keras_attention.{name}")
+    raise AttributeError(f"module 'keras_attention' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *_LAZY])

@@ -1,0 +1,235 @@
+"""Attention decoders: a recurrent cell that looks at a memory while it writes.
+
+A decoder walks its `step` over the target when it is called (teacher forcing), and gives the same
+`begin` and `step` to `ka.search`. The memory is an argument of the call, and its keys are prepared
+once per sequence. Shapes: B batch, T target steps, S memory steps, D widths, O output width.
+"""
+
+import abc
+import contextlib
+
+import keras
+from keras import ops
+
+from keras_attention import checks, recurrence
+from keras_attention.attention import SequenceAttention
+
+
+class AttentionDecoder(keras.layers.Layer, abc.ABC):
+    """Abstract: a cell and an attention, over target inputs (B, T, Din) and a memory (B, S, D).
+
+    Call arguments:
+        inputs: (B, T, Din), the target shifted by one: the embedding of y_{t-1} at step t.
+        memory: (B, S, D), what is attended to.
+        inputs_mask: (B, T). At a masked step the state is carried over, and output and weights
+            are zero.
+        memory_mask: (B, S).
+        initial_state: The cell's first state, in its structure. Defaults to zeros.
+        training: Whether the dropouts are applied.
+
+    Returns:
+        The outputs (B, T, O); with `return_attention_scores` then the weights (B, T, S); with
+        `return_state` then the cell's last states, as `keras.layers.RNN` returns them.
+
+    Masking: Keras fills `inputs_mask` and `memory_mask` with the masks attached to the tensors. The
+    mask of the inputs is passed on.
+    """
+
+    def __init__(self, cell, attention, return_state, return_attention_scores, **kwargs):
+        super().__init__(**kwargs)
+        self.cell = _revived(cell)
+        self.attention = _revived(attention)
+        if not hasattr(self.cell, "state_size"):
+            raise ValueError(
+                f"`cell` is {cell!r}; accepted is a Keras RNN cell, such as "
+                "keras.layers.GRUCell(256), or keras.layers.StackedRNNCells."
+            )
+        if not isinstance(self.attention, SequenceAttention):
+            raise ValueError(
+                f"`attention` is {attention!r}; accepted is an attention layer of this library, "
+                "such as ka.BahdanauAttention(256)."
+            )
+        self.return_state = return_state
+        self.return_attention_scores = return_attention_scores
+        self.supports_masking = True
+
+    @abc.abstractmethod
+    def step(self, inputs, state, noise=None):
+        """Takes one step.
+
+        Args:
+            inputs: (B, Din).
+            state: What `begin` or the last step gave.
+            noise: This step's slice of what the attention drew; none at inference.
+
+        Returns:
+            The output (B, O), the weights (B, S) and the next state.
+        """
+
+    @abc.abstractmethod
+    def run(self, inputs, state, noise, inputs_mask):
+        """Takes all steps from `state`; returns outputs, weights and the last state."""
+
+    @abc.abstractmethod
+    def feedback(self, memory) -> dict:
+        """Returns what, beside the states of cell and attention, a step hands to the next."""
+
+    @abc.abstractmethod
+    def widths(self, memory_width: int) -> tuple[int, int, int]:
+        """Returns the widths of what joins the inputs of the cell, of the query, and O."""
+
+    def build(self, inputs_shape, memory_shape, initial_state_shape=None):
+        _check_shapes(inputs_shape, memory_shape)
+        batch_size, _, memory_width = memory_shape
+        joining_width, query_width, output_width = self.widths(memory_width)
+        # Loading a `.keras` file builds the sublayers first; building them again would fail.
+        if not self.cell.built:
+            self.cell.build((batch_size, inputs_shape[-1] + joining_width))
+        if not self.attention.built:
+            self.attention.build((batch_size, None, query_width), tuple(memory_shape))
+        self.build_output(memory_width, query_width)
+
+    def build_output(self, memory_width, query_width):
+        """Builds what follows the attention."""
+
+    def begin(self, memory, memory_mask=None, initial_state=None):
+        """Returns the state before the first step: a dict of nests of tensors, batch first."""
+        memory = ops.convert_to_tensor(memory, dtype=self.compute_dtype)
+        cell_state = recurrence.zero_state(self.cell, ops.shape(memory)[0])
+        if initial_state is not None:
+            cell_state = self._like(cell_state, initial_state)
+        prepared = self.attention.prepare(memory, value_mask=memory_mask)
+        return {
+            "cell": cell_state,
+            "attention": self.attention.initial_state(prepared),
+            "memory": prepared,
+            **self.feedback(memory),
+        }
+
+    def call(
+        self,
+        inputs,
+        memory,
+        inputs_mask=None,
+        memory_mask=None,
+        initial_state=None,
+        training=None,
+    ):
+        outputs, weights, cell_state = self.unroll(
+            inputs, memory, inputs_mask, memory_mask, initial_state, training
+        )
+        return self._selected(outputs, weights, cell_state)
+
+    def unroll(
+        self,
+        inputs,
+        memory,
+        inputs_mask=None,
+        memory_mask=None,
+        initial_state=None,
+        training=None,
+    ):
+        """As `call`, but always returns outputs, weights and the cell's last state."""
+        _check_shapes(inputs.shape, memory.shape)
+        state = self.begin(memory, memory_mask, initial_state)
+        noise = self.attention.draw(ops.shape(inputs)[1], state["memory"], training)
+        with self._dropout_drawn(inputs, memory, training):
+            outputs, weights, state = self.run(inputs, state, noise, inputs_mask)
+        if inputs_mask is not None:
+            written = ops.cast(ops.expand_dims(inputs_mask, 2), "bool")
+            outputs = ops.where(written, outputs, 0)
+            weights = ops.where(written, weights, 0)
+        return outputs, weights, state["cell"]
+
+    def compute_mask(self, inputs, previous_mask=None):
+        return previous_mask
+
+    def compute_output_spec(self, inputs, memory, **unused_arguments):
+        _check_shapes(inputs.shape, memory.shape)
+        batch_size, steps = inputs.shape[:2]
+        output_width = self.widths(memory.shape[-1])[2]
+
+        def spec(*shape):
+            return keras.KerasTensor(shape, dtype=self.compute_dtype)
+
+        cell_state = keras.tree.map_structure(
+            lambda leaf: spec(batch_size, leaf.shape[-1]), recurrence.zero_state(self.cell, 1)
+        )
+        outputs = spec(batch_size, steps, output_width)
+        return self._selected(outputs, spec(batch_size, steps, memory.shape[1]), cell_state)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "cell": keras.saving.serialize_keras_object(self.cell),
+            "attention": keras.saving.serialize_keras_object(self.attention),
+            "return_state": self.return_state,
+            "return_attention_scores": self.return_attention_scores,
+        }
+
+    def _selected(self, outputs, weights, cell_state):
+        results = [outputs]
+        if self.return_attention_scores:
+            results.append(weights)
+        if self.return_state:
+            results.extend(cell_state)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _like(self, cell_state, given):
+        expected = [leaf.shape[-1] for leaf in keras.tree.flatten(cell_state)]
+        given = keras.tree.flatten(given)
+        if expected != [leaf.shape[-1] for leaf in given]:
+            raise ValueError(
+                f"`initial_state` has shapes {[tuple(leaf.shape) for leaf in given]}; accepted are "
+                f"{len(expected)} tensors of widths {expected}, the states of `cell`."
+            )
+        given = [ops.convert_to_tensor(leaf, dtype=self.compute_dtype) for leaf in given]
+        return keras.tree.pack_sequence_as(cell_state, given)
+
+    def _dropout_drawn(self, inputs, memory, training):
+        if not training:
+            return contextlib.nullcontext()
+        width = inputs.shape[-1] + self.widths(memory.shape[-1])[0]
+        like = ops.ones((ops.shape(inputs)[0], width), dtype=self.compute_dtype)
+        return recurrence.dropout_drawn(self.cell, like)
+
+
+def walk(decoder, inputs, state, noise, inputs_mask):
+    """Walks `decoder.step` over the inputs (B, T, Din); returns as `AttentionDecoder.run`."""
+    carried = {name: part for name, part in state.items() if name != "memory"}
+    memory = state["memory"]
+    inputs_width = inputs.shape[-1]
+    noises = keras.tree.flatten(noise)  # each (B, T, S)
+
+    def step(step_inputs, step_state):
+        slices = step_inputs[:, inputs_width:]
+        slices = ops.split(slices, len(noises), axis=-1) if noises else []
+        output, weights, step_state = decoder.step(
+            step_inputs[:, :inputs_width],
+            {**step_state, "memory": memory},
+            keras.tree.pack_sequence_as(noise, slices),
+        )
+        step_state = {name: step_state[name] for name in carried}
+        return ops.concatenate([output, weights], axis=-1), step_state
+
+    # All that a step reads of the loop's inputs, or writes, travels in one tensor.
+    inputs = ops.concatenate([inputs, *noises], axis=-1) if noises else inputs
+    outputs, state = recurrence.walk(step, inputs, carried, inputs_mask, decoder.dtype_policy)
+    output_width = decoder.widths(memory["value"].shape[-1])[2]
+    return outputs[:, :, :output_width], outputs[:, :, output_width:], state
+
+
+def call_cell(cell, inputs, cell_state):
+    """Returns output and next state of any Keras cell, the state in the structure it had."""
+    output, next_state = cell(inputs, cell_state)
+    return output, keras.tree.pack_sequence_as(cell_state, keras.tree.flatten(next_state))
+
+
+def _revived(part):
+    return keras.saving.deserialize_keras_object(part) if isinstance(part, dict) else part
+
+
+def _check_shapes(inputs_shape, memory_shape):
+    checks.rank("inputs", inputs_shape, "(batch, steps, width)")
+    checks.rank("memory", memory_shape, "(batch, memory, width)")
+    checks.equal("inputs", inputs_shape[0], "memory", memory_shape[0], "batch size")

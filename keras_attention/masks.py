@@ -1,0 +1,70 @@
+"""Masks: boolean, True where attention may look, broadcastable to (B, T, S).
+
+This is the one place where masks become numbers. Everything else passes them on as booleans.
+"""
+
+from keras import backend, ops
+
+
+def implicit_mask(tensor):
+    """Returns the mask that Keras attached to `tensor`, or None."""
+    return getattr(tensor, "_keras_mask", None)
+
+
+def causal_mask(query_length, memory_length):
+    """Returns a (1, T, S) mask with which query `t` sees memory `s <= t`."""
+    queries = ops.arange(query_length, dtype="int32")
+    memory = ops.arange(memory_length, dtype="int32")
+    return ops.expand_dims(queries[:, None] >= memory[None, :], 0)
+
+
+def combine(query_mask=None, memory_mask=None, attention_mask=None, causal=None):
+    """Returns where all the given masks allow attention, or None if none is given.
+
+    Args:
+        query_mask: (B, T). A masked query attends to nothing.
+        memory_mask: (B, S).
+        attention_mask: (B, T, S) or (T, S).
+        causal: (1, T, S), as `causal_mask` makes it.
+    """
+    combined = None
+    if query_mask is not None:
+        query_mask = ops.expand_dims(query_mask, 2)  # (B, T, 1)
+    if memory_mask is not None:
+        memory_mask = ops.expand_dims(memory_mask, 1)  # (B, 1, S)
+    for mask in (query_mask, memory_mask, attention_mask, causal):
+        if mask is not None:
+            mask = ops.cast(mask, "bool")
+            combined = mask if combined is None else ops.logical_and(combined, mask)
+    return combined
+
+
+def masked_softmax(scores, mask=None):
+    """Softmax over the last axis of `scores`, with weight exactly 0 where `mask` is False.
+
+    A row with nothing to attend gets zero weights, and zero gradients. The arithmetic runs in at
+    least float32, whatever the dtype of the scores; the weights come back in that dtype.
+    """
+    dtype = backend.standardize_dtype(scores.dtype)
+    scores = ops.cast(scores, backend.result_type(dtype, "float32"))
+    if mask is None:
+        return ops.cast(ops.softmax(scores, axis=-1), dtype)
+    mask = ops.cast(mask, "bool")
+    # A finite stand-in keeps the maximum of an empty row finite, and `where` around both `exp` and
+    # the sum keeps NaN out of the gradients, which multiply by zero what is masked.
+    scores = ops.where(mask, scores, -1e30)
+    scores = scores - ops.stop_gradient(ops.max(scores, axis=-1, keepdims=True))
+    exponentials = ops.where(mask, ops.exp(scores), 0.0)
+    total = ops.sum(exponentials, axis=-1, keepdims=True)
+    return ops.cast(exponentials / ops.where(total > 0, total, 1.0), dtype)
+
+
+def masked_mean(values, mask=None):
+    """Mean of `values` (B, S, D) over the S positions that `mask` (B, S) allows: (B, D).
+
+    The mean of nothing is zero.
+    """
+    if mask is None:
+        return ops.mean(values, axis=1)
+    mask = ops.expand_dims(ops.cast(mask, values.dtype), 2)  # (B, S, 1)
+    return ops.sum(values * mask, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1)

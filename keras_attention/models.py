@@ -1,0 +1,187 @@
+"""Models: an encoder, a decoder that attends to what it made, and a head over the vocabulary."""
+
+import itertools
+
+import keras
+from keras import ops
+
+from keras_attention import checks, masks
+from keras_attention.decoder import AttentionDecoder
+
+
+@keras.saving.register_keras_serializable("keras_attention")
+class Bridge(keras.layers.Layer):
+    """The decoder's first state, from the mean of the memory.
+
+        s_0 = tanh(W mean_s(m_s) + b)
+
+    one W and b per state tensor of the cell. It needs no last state, so anything that gives a
+    memory can be the encoder, images included.
+
+    Args:
+        widths: The widths of the state tensors.
+
+    Call arguments:
+        memory: (B, S, D).
+        mask: (B, S), the positions that the mean runs over. The mean of nothing is zero.
+
+    Returns:
+        A list of tensors (B, width).
+
+    Example:
+
+    >>> [tuple(state.shape) for state in ka.models.Bridge([7, 5])(np.ones((2, 3, 11)))]
+    [(2, 7), (2, 5)]
+
+    References: Sennrich et al. 2017, "Nematus", arXiv:1703.04357, eq. 1; Xu et al. 2015,
+    arXiv:1502.03044, section 3.1.2.
+    """
+
+    def __init__(self, widths, **kwargs):
+        super().__init__(**kwargs)
+        self.widths = [checks.positive_integer("widths", width) for width in widths]
+        self.projection = keras.layers.Dense(
+            sum(self.widths), activation="tanh", name="projection", dtype=self.dtype_policy
+        )
+        self.supports_masking = True
+
+    def build(self, memory_shape):
+        checks.rank("memory", memory_shape, "(batch, memory, width)")
+        if not self.projection.built:
+            self.projection.build((memory_shape[0], memory_shape[-1]))
+
+    def call(self, memory, mask=None):
+        states = self.projection(masks.masked_mean(memory, mask))
+        ends = itertools.accumulate(self.widths)
+        return [states[:, end - width : end] for end, width in zip(ends, self.widths, strict=True)]
+
+    def compute_mask(self, memory, previous_mask=None):
+        return None
+
+    def compute_output_shape(self, memory_shape):
+        return [(memory_shape[0], width) for width in self.widths]
+
+    def get_config(self):
+        return {**super().get_config(), "widths": list(self.widths)}
+
+
+@keras.saving.register_keras_serializable("keras_attention")
+class EncoderDecoder(keras.Model):
+    """A sequence-to-sequence model with attention.
+
+        memory = encoder(source)
+        s_0 = bridge(memory)
+        logits_t = head(decoder(target_embedding(y_{t-1}), memory, s_0)_t)
+
+    Trained with plain `compile` and `fit` on `((source, target_in), target_out)`: the mask of
+    `target_in` reaches the loss and the metrics, which leave padding out. For search, `begin` and
+    `step` are what `ka.search` takes.
+
+    Args:
+        encoder: A layer from source to a memory (B, S, D); its mask is heeded.
+        target_embedding: A layer from tokens to vectors, `keras.layers.Embedding(...,
+            mask_zero=True)` where 0 is padding.
+        decoder: A `ka.BahdanauDecoder` or `ka.LuongDecoder` which returns its outputs alone.
+        head: A layer from the decoder's outputs to logits.
+
+    Call arguments:
+        inputs: The pair (source, target_in), target_in (B, T) starting with the start id.
+
+    Returns:
+        Logits (B, T, V).
+
+    Example:
+
+    >>> layers = keras.layers
+    >>> model = ka.models.EncoderDecoder(
+    ...     keras.Sequential([layers.Embedding(11, 8, mask_zero=True), layers.GRU(8, return_sequences=True)]),
+    ...     layers.Embedding(13, 8, mask_zero=True),
+    ...     ka.BahdanauDecoder(layers.GRUCell(8), ka.BahdanauAttention(8)),
+    ...     layers.Dense(13),
+    ... )
+    >>> tuple(model((np.array([[3, 4, 5]]), np.array([[1, 2]]))).shape)
+    (1, 2, 13)
+    >>> state = model.begin(np.array([[3, 4, 5]]))
+    >>> result = ka.search.beam(model.step, state, 1, 2, max_length=7, beam_width=3)
+    >>> tuple(result.tokens.shape)
+    (1, 3, 7)
+
+    Reference: Bahdanau, Cho, Bengio 2015, arXiv:1409.0473.
+    """
+
+    def __init__(self, encoder, target_embedding, decoder, head, **kwargs):
+        super().__init__(**kwargs)
+        self.encoder = _revived(encoder)
+        self.target_embedding = _revived(target_embedding)
+        self.decoder = _revived(decoder)
+        self.head = _revived(head)
+        if not isinstance(self.decoder, AttentionDecoder):
+            raise ValueError(
+                f"`decoder` is {decoder!r}; accepted is a decoder of this library, such as "
+                "ka.BahdanauDecoder."
+            )
+        if self.decoder.return_state or self.decoder.return_attention_scores:
+            raise ValueError(
+                "`decoder` returns its state or attention scores; accepted is a decoder with "
+                "return_state=False and return_attention_scores=False. Use `attention_scores`."
+            )
+        self.bridge = Bridge(
+            keras.tree.flatten(self.decoder.cell.state_size), dtype=self.dtype_policy
+        )
+
+    def build(self, input_shape):
+        source_shape, target_shape = map(tuple, input_shape)
+        memory_shape = tuple(self.encoder.compute_output_shape(source_shape))
+        inputs_shape = tuple(self.target_embedding.compute_output_shape(target_shape))
+        output_width = self.decoder.widths(memory_shape[-1])[2]
+        for layer, shapes in (
+            (self.encoder, [source_shape]),
+            (self.target_embedding, [target_shape]),
+            (self.bridge, [memory_shape]),
+            (self.decoder, [inputs_shape, memory_shape]),
+            (self.head, [(*target_shape, output_width)]),
+        ):
+            if not layer.built:
+                layer.build(*shapes)
+
+    def call(self, inputs):
+        source, target_in = inputs
+        memory = self.encoder(source)
+        outputs = self.decoder(
+            self.target_embedding(target_in), memory, initial_state=self.bridge(memory)
+        )
+        return self.head(outputs)
+
+    def begin(self, source):
+        """Returns the state before the first step, for `ka.search`."""
+        memory = self.encoder(ops.convert_to_tensor(source))
+        return self.decoder.begin(
+            memory, masks.implicit_mask(memory), initial_state=self.bridge(memory)
+        )
+
+    def step(self, tokens, state):
+        """Returns logits (N, V), weights (N, S) and the next state after `tokens` (N,)."""
+        output, weights, state = self.decoder.step(self.target_embedding(tokens), state)
+        return self.head(output), weights, state
+
+    def attention_scores(self, inputs):
+        """Returns the weights (B, T, S) on the way through (source, target_in)."""
+        source, target_in = map(ops.convert_to_tensor, inputs)
+        memory, embedded = self.encoder(source), self.target_embedding(target_in)
+        _, weights, _ = self.decoder.unroll(
+            embedded,
+            memory,
+            masks.implicit_mask(embedded),
+            masks.implicit_mask(memory),
+            self.bridge(memory),
+        )
+        return weights
+
+    def get_config(self):
+        parts = ("encoder", "target_embedding", "decoder", "head")
+        config = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in parts}
+        return {**super().get_config(), **config}
+
+
+def _revived(part):
+    return keras.saving.deserialize_keras_object(part) if isinstance(part, dict) else part

@@ -1,0 +1,85 @@
+"""Recurrence: walking a step function over time, inside whatever `keras.layers.RNN` compiles to.
+
+Of the loops that Keras offers, that one trains in graph mode and under XLA and exports, on every
+backend. Its cell here is a closure: the step reads what is constant (memory, keys, masks) from the
+scope around it instead of carrying it as state.
+"""
+
+import contextlib
+
+import keras
+from keras import ops
+
+
+def walk(step, inputs, state, mask=None, dtype=None):
+    """Applies `step` along time.
+
+    Args:
+        step: Function of inputs (B, F) and a state to an output (B, O) and the next state.
+        inputs: (B, T, F).
+        state: A nest of float tensors with the batch first.
+        mask: (B, T). A masked step leaves the state as it was, and its output is zero.
+        dtype: Dtype policy of the loop.
+
+    Returns:
+        The outputs (B, T, O), and the state after the last step.
+    """
+    loop = keras.layers.RNN(
+        _ClosureCell(step, state, dtype),
+        return_sequences=True,
+        return_state=True,
+        zero_output_for_mask=True,
+        dtype=dtype,
+    )
+    outputs, *final = loop(inputs, initial_state=keras.tree.flatten(state), mask=mask)
+    return outputs, keras.tree.pack_sequence_as(state, final)
+
+
+class _ClosureCell:
+    """What `keras.layers.RNN` asks of a cell, around a step function."""
+
+    def __init__(self, step, state, dtype):
+        self.step = step
+        self.state = state
+        self.state_size = [leaf.shape[-1] for leaf in keras.tree.flatten(state)]
+        self.compute_dtype = keras.dtype_policies.get(dtype).compute_dtype
+
+    def __call__(self, inputs, states):
+        output, state = self.step(inputs, keras.tree.pack_sequence_as(self.state, list(states)))
+        return output, keras.tree.flatten(state)
+
+    call = __call__
+
+
+def zero_state(cell, batch_size):
+    """Returns the state that `cell`, any Keras RNN cell, starts from: a list of tensors or nests."""
+    return keras.layers.RNN(cell).get_initial_state(batch_size)
+
+
+def output_size(cell):
+    """Returns the width of the output of `cell`, any Keras RNN cell."""
+    size = getattr(cell, "output_size", None)
+    return keras.tree.flatten(cell.state_size)[0] if size is None else size
+
+
+@contextlib.contextmanager
+def dropout_drawn(cell, inputs):
+    """Draws the dropout masks of `cell`, for inputs like `inputs` (B, F), outside of the loop.
+
+    Keras's cells draw on their first call and keep the masks until reset. Inside a loop that draw
+    would leak out of the loop's scope.
+    """
+    cells = cell.cells if isinstance(cell, keras.layers.StackedRNNCells) else [cell]
+    drawing = [cell for cell in cells if hasattr(cell, "get_dropout_mask")]
+    try:
+        for cell in cells:
+            outputs = ops.ones((ops.shape(inputs)[0], output_size(cell)), dtype=inputs.dtype)
+            if cell in drawing:
+                cell.get_dropout_mask(inputs)
+                cell.get_recurrent_dropout_mask(outputs)
+            inputs = outputs
+        yield
+    finally:
+        for cell in drawing:
+            cell.reset_dropout_mask()
+            cell.reset_recurrent_dropout_mask()

@@ -1,0 +1,107 @@
+"""Weights from TensorFlow Addons, which ended in 2024 and does not run on Keras 3.
+
+`tfa.seq2seq.AttentionWrapper` runs its cell first, whatever the mechanism, so it is a
+`LuongDecoder` here, with tfa's `LuongAttention` or `BahdanauAttention` alike.
+"""
+
+import keras
+from keras import ops
+
+from keras_attention import recurrence, scores
+from keras_attention.attention import SequenceAttention
+from keras_attention.luong_decoder import LuongDecoder
+
+
+def set_tfa_weights(layer, weights):
+    """Gives a built attention or decoder the weights of its tfa counterpart, and so its numbers.
+
+    ================================  =======================================================
+    name in `weights`                 goes to
+    ================================  =======================================================
+    "memory_layer/kernel"             `key_kernel` of an additive score, `kernel` of a general
+    "query_layer/kernel"              `query_kernel` of an additive score
+    "attention_v"                     `score_vector` of an additive score
+    "attention_g"                     `gain` of a normalised additive score, `scale` of a general
+    "attention_b"                     `bias` of a normalised additive score
+    "cell/kernel", "cell/bias", ...   the cell's weight of that name; "cell/0/kernel", ... for
+                                      the cells of `StackedRNNCells`
+    "attention_layer/kernel"          `attention_layer`: its rows move, as tfa concatenates
+                                      [cell output; context] and LuongDecoder [context; cell output]
+    ================================  =======================================================
+
+    Args:
+        layer: A `LuongDecoder`, or an attention with an additive or general score, built. An
+            attention takes the names above "cell" only.
+        weights: Dict from these names, all that `layer` has, to arrays in tfa's layout.
+
+    Raises:
+        ValueError: A name is missing or unknown, or a shape differs. Nothing is assigned then.
+    """
+    if not isinstance(layer, SequenceAttention | LuongDecoder):
+        raise ValueError(
+            f"`layer` is a {type(layer).__name__}; accepted is an attention or a LuongDecoder: "
+            "tfa's AttentionWrapper runs the cell first, also with BahdanauAttention."
+        )
+    if not layer.built:
+        raise ValueError(f"`layer` '{layer.name}' is not built; accepted is one that was called.")
+    targets = _targets(layer)
+    arrays = {
+        name: ops.convert_to_tensor(weights[name], dtype=variable.dtype)
+        for name, variable in targets.items()
+        if name in weights
+    }
+    problems = [f"{name!r} is missing" for name in targets if name not in weights]
+    problems += [f"{name!r} is unknown" for name in weights if name not in targets]
+    problems += [
+        f"{name!r} has shape {tuple(array.shape)}"
+        for name, array in arrays.items()
+        if tuple(array.shape) != tuple(targets[name].shape)
+    ]
+    if problems:
+        accepted = ", ".join(f"{name!r} {tuple(v.shape)}" for name, v in targets.items())
+        raise ValueError(
+            f"`weights` for {type(layer).__name__} '{layer.name}': {', '.join(problems)}; "
+            f"accepted are {accepted}."
+        )
+    if "attention_layer/kernel" in arrays:
+        # [cell output; context] -> [context; cell output]
+        kernel, rows = arrays["attention_layer/kernel"], recurrence.output_size(layer.cell)
+        arrays["attention_layer/kernel"] = ops.roll(kernel, -rows, axis=0)
+    for name, array in arrays.items():
+        targets[name].assign(array)
+
+
+def _targets(layer):
+    """Returns the variables of `layer` by tfa's names."""
+    if isinstance(layer, SequenceAttention):
+        return _score_targets(layer.score)
+    targets = _score_targets(layer.attention.score) | _cell_targets(layer.cell)
+    if layer.attention_layer is not None:
+        targets["attention_layer/kernel"] = layer.attention_layer.kernel
+    return targets
+
+
+def _score_targets(score):
+    if isinstance(score, scores.Additive):
+        targets = {
+            "memory_layer/kernel": score.key_kernel,
+            "query_layer/kernel": score.query_kernel,
+            "attention_v": score.score_vector,
+        }
+        return targets | (
+            {"attention_g": score.gain, "attention_b": score.bias} if score.normalize else {}
+        )
+    if isinstance(score, scores.General):
+        targets = {"memory_layer/kernel": score.kernel}
+        return targets | ({"attention_g": score.scale} if score.use_scale else {})
+    raise ValueError(
+        f"`layer` has the score {type(score).__name__}, which tfa does not have; accepted is "
+        "Additive (its BahdanauAttention) or General (its LuongAttention)."
+    )
+
+
+def _cell_targets(cell, prefix="cell"):
+    if isinstance(cell, keras.layers.StackedRNNCells):
+        numbered = [_cell_targets(c, f"{prefix}/{i}") for i, c in enumerate(cell.cells)]
+        return {name: variable for targets in numbered for name, variable in targets.items()}
+    return {f"{prefix}/{variable.name}": variable for variable in cell.weights}

@@ -1,0 +1,63 @@
+"""Pictures of where a model looked."""
+
+import os
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from keras import ops
+
+
+def plot_alignment(
+    weights,
+    source: Sequence[str] | None = None,
+    target: Sequence[str] | None = None,
+    ax: plt.Axes | None = None,
+    path: str | os.PathLike | None = None,
+    title: str | None = None,
+) -> plt.Axes:
+    """Draws attention weights as the papers do: memory to the right, queries down, white is 1.
+
+    Args:
+        weights: (T, S), each row the weights of one query.
+        source: Labels of the S memory steps.
+        target: Labels of the T queries.
+        ax: The axes to draw on. Defaults to a new figure of fitting size.
+        path: A file to write the figure to.
+        title: A title.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: if the weights are not (T, S), or the labels are not as many.
+
+    Example:
+
+    >>> axes = ka.visualize.plot_alignment(np.eye(3), list("abc"), list("xyz"), path="a.png")
+
+    Reference: Bahdanau, Cho, Bengio 2015, arXiv:1409.0473, figure 3.
+    """
+    weights = np.asarray(ops.convert_to_numpy(weights), dtype="float32")
+    if weights.ndim != 2:
+        raise ValueError(f"`weights` has shape {weights.shape}; accepted is (queries, memory).")
+    for argument, labels, size in (("source", source, 1), ("target", target, 0)):
+        if labels is not None and len(labels) != weights.shape[size]:
+            raise ValueError(
+                f"`{argument}` has {len(labels)} labels; accepted are {weights.shape[size]}, one "
+                f"for each of weights {weights.shape}."
+            )
+    queries, memory = weights.shape
+    if ax is None:
+        _, ax = plt.subplots(figsize=(1.5 + 0.35 * memory, 1.2 + 0.35 * queries))
+    ax.imshow(weights, cmap="gray", vmin=0, vmax=1, aspect="auto")
+    ax.xaxis.tick_top()
+    if source is not None:
+        ax.set_xticks(range(memory), source, rotation=90)
+    if target is not None:
+        ax.set_yticks(range(queries), target)
+    if title is not None:
+        ax.set_title(title)
+    if path is not None:
+        ax.figure.savefig(path, bbox_inches="tight", dpi=150)
+    return ax
