@@ -7,6 +7,7 @@ once per sequence. Shapes: B batch, T target steps, S memory steps, D widths, O 
 
 import abc
 import contextlib
+import copy
 
 import keras
 from keras import ops
@@ -37,8 +38,8 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
 
     def __init__(self, cell, attention, return_state, return_attention_scores, **kwargs):
         super().__init__(**kwargs)
-        self.cell = _revived(cell)
-        self.attention = _revived(attention)
+        self.cell = revived(cell)
+        self.attention = revived(attention)
         if not hasattr(self.cell, "state_size"):
             raise ValueError(
                 f"`cell` is {cell!r}; accepted is a Keras RNN cell, such as "
@@ -81,7 +82,7 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
     def build(self, inputs_shape, memory_shape, initial_state_shape=None):
         _check_shapes(inputs_shape, memory_shape)
         batch_size, _, memory_width = memory_shape
-        joining_width, query_width, output_width = self.widths(memory_width)
+        joining_width, query_width, _ = self.widths(memory_width)
         # Loading a `.keras` file builds the sublayers first; building them again would fail.
         if not self.cell.built:
             self.cell.build((batch_size, inputs_shape[-1] + joining_width))
@@ -225,8 +226,11 @@ def call_cell(cell, inputs, cell_state):
     return output, keras.tree.pack_sequence_as(cell_state, keras.tree.flatten(next_state))
 
 
-def _revived(part):
-    return keras.saving.deserialize_keras_object(part) if isinstance(part, dict) else part
+def revived(part):
+    """Returns `part`, made from its config if it is one."""
+    # A copy, since some of Keras's layers take their config apart.
+    is_config = isinstance(part, dict)
+    return keras.saving.deserialize_keras_object(copy.deepcopy(part)) if is_config else part
 
 
 def _check_shapes(inputs_shape, memory_shape):

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_attention import checks, masks
-from keras_attention.decoder import AttentionDecoder
+from keras_attention.decoder import AttentionDecoder, revived
 
 
 @keras.saving.register_keras_serializable("keras_attention")
@@ -93,8 +93,9 @@ class EncoderDecoder(keras.Model):
     Example:
 
     >>> layers = keras.layers
+    >>> source_embedding = layers.Embedding(11, 8, mask_zero=True)
     >>> model = ka.models.EncoderDecoder(
-    ...     keras.Sequential([layers.Embedding(11, 8, mask_zero=True), layers.GRU(8, return_sequences=True)]),
+    ...     keras.Sequential([source_embedding, layers.GRU(8, return_sequences=True)]),
     ...     layers.Embedding(13, 8, mask_zero=True),
     ...     ka.BahdanauDecoder(layers.GRUCell(8), ka.BahdanauAttention(8)),
     ...     layers.Dense(13),
@@ -111,10 +112,10 @@ class EncoderDecoder(keras.Model):
 
     def __init__(self, encoder, target_embedding, decoder, head, **kwargs):
         super().__init__(**kwargs)
-        self.encoder = _revived(encoder)
-        self.target_embedding = _revived(target_embedding)
-        self.decoder = _revived(decoder)
-        self.head = _revived(head)
+        self.encoder = revived(encoder)
+        self.target_embedding = revived(target_embedding)
+        self.decoder = revived(decoder)
+        self.head = revived(head)
         if not isinstance(self.decoder, AttentionDecoder):
             raise ValueError(
                 f"`decoder` is {decoder!r}; accepted is a decoder of this library, such as "
@@ -181,7 +182,3 @@ class EncoderDecoder(keras.Model):
         parts = ("encoder", "target_embedding", "decoder", "head")
         config = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in parts}
         return {**super().get_config(), **config}
-
-
-def _revived(part):
-    return keras.saving.deserialize_keras_object(part) if isinstance(part, dict) else part

@@ -52,7 +52,7 @@ class _ClosureCell:
 
 
 def zero_state(cell, batch_size):
-    """Returns the state that `cell`, any Keras RNN cell, starts from: a list of tensors or nests."""
+    """Returns the state that `cell`, any Keras RNN cell, starts from: a list of nests."""
     return keras.layers.RNN(cell).get_initial_state(batch_size)
 
 

@@ -299,5 +299,6 @@ def get(identifier, dtype=None) -> Score:
     if isinstance(identifier, str) and identifier in _BY_NAME:
         return _BY_NAME[identifier](dtype=dtype)
     raise ValueError(
-        f"`score` is {identifier!r}; accepted is a Score or one of {', '.join(map(repr, _BY_NAME))}."
+        f"`score` is {identifier!r}; accepted is a Score or one of "
+        f"{', '.join(map(repr, _BY_NAME))}."
     )

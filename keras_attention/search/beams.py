@@ -1,0 +1,169 @@
+"""Beam search, with the penalties of GNMT."""
+
+from collections.abc import Callable
+
+from keras import ops
+
+from keras_attention.search.loop import (
+    Carried,
+    SearchResult,
+    batch_size,
+    checked_length,
+    first_tokens,
+    full,
+    log_softmax,
+    repeat,
+    write_entry,
+    write_step,
+)
+
+
+def beam(
+    step: Callable,
+    state,
+    start_id,
+    end_id: int,
+    max_length: int,
+    beam_width: int,
+    length_penalty_weight: float = 0.0,
+    coverage_penalty_weight: float = 0.0,
+    n_best: int | None = None,
+) -> SearchResult:
+    """Keeps the `beam_width` best sequences at each step, ranked by
+
+        s(Y) = log p(Y) / lp(Y) + cp(Y)
+        lp(Y) = ((5 + |Y|) / 6) ** length_penalty_weight
+        cp(Y) = coverage_penalty_weight * sum_s log(min(sum_t a_ts, 1))          (GNMT, eq. 14)
+
+    A finished sequence is kept as it is, and counts its end id in |Y| from the step after the one
+    that wrote it; cp counts for finished sequences only, over the memory steps that got any weight
+    (padding got none). This is how TensorFlow Addons reads the formula.
+
+    Args:
+        step, state, start_id, end_id, max_length: See `greedy`.
+        beam_width: Sequences kept per batch entry, at most V.
+        length_penalty_weight: 0 for none; larger favours longer sequences.
+        coverage_penalty_weight: 0 for none; larger favours attention that covers the memory.
+        n_best: Sequences returned, N. Defaults to `beam_width`.
+
+    Reference: Wu et al. 2016, "Google's Neural Machine Translation System", arXiv:1609.08144.
+    """
+    steps = checked_length(max_length)
+    n_best = beam_width if n_best is None else n_best
+    if not 1 <= n_best <= beam_width:
+        raise ValueError(
+            f"`n_best` is {n_best} and `beam_width` {beam_width}; "
+            "accepted is 1 <= n_best <= beam_width."
+        )
+    batch = batch_size(state)
+
+    def penalised(log_probs, lengths, coverage, finished):
+        scores = log_probs
+        if length_penalty_weight:
+            scores = scores / ((5.0 + ops.cast(lengths, "float32")) / 6.0) ** length_penalty_weight
+        if coverage_penalty_weight:
+            covered = ops.where(coverage == 0, 1.0, ops.minimum(coverage, 1.0))  # (B, K, S)
+            penalty = ops.sum(ops.log(covered), axis=-1) * ops.cast(finished, "float32")
+            scores = scores + coverage_penalty_weight * penalty[:, :, None]
+        return scores
+
+    def best(log_probs, lengths, coverage, finished):
+        """Picks from candidates (B, K, V) of sequences (B, K)."""
+        vocabulary = log_probs.shape[-1]
+        is_end = ops.arange(vocabulary) == end_id
+        grown = ops.cast(ops.logical_not(ops.logical_or(finished[:, :, None], is_end)), "int32")
+        scores = penalised(log_probs, lengths[:, :, None] + grown, coverage, finished)
+        scores, indices = ops.top_k(ops.reshape(scores, (batch, -1)), beam_width)  # (B, K)
+        indices = ops.cast(indices, "int32")
+        picked = ops.take_along_axis(ops.reshape(log_probs, (batch, -1)), indices, axis=1)
+        return scores, picked, indices // vocabulary, indices % vocabulary
+
+    # The first step is taken before there are beams: all of them start from its best tokens.
+    logits, weights, next_state = step(first_tokens(start_id, batch), state)
+    if logits.shape[-1] < beam_width:
+        raise ValueError(
+            f"`beam_width` is {beam_width}; accepted is at most the vocabulary, {logits.shape[-1]}."
+        )
+    scores, log_probs, _, tokens = best(
+        log_softmax(logits)[:, None],
+        ops.zeros((batch, 1), dtype="int32"),
+        ops.cast(weights, "float32")[:, None],
+        ops.zeros((batch, 1), dtype="bool"),
+    )
+
+    def widen(tensor):
+        return ops.repeat(tensor, beam_width, axis=0)
+
+    carried = Carried(state, next_state, widen)
+    first_rows = ops.arange(batch, dtype="int32")[:, None] * beam_width  # (B, 1)
+    weights = widen(weights)  # (B K, S)
+    no_weights = ops.zeros((steps, *ops.shape(weights)), dtype=weights.dtype)
+    found = {
+        "state": [widen(leaf) for leaf in carried.moving(next_state)],
+        "tokens": write_step(full((batch, beam_width, steps), end_id), 0, tokens),
+        # Weights stay in the row they were written to. `path` says which row a sequence was in at
+        # each step, so that its weights can be fetched at the end.
+        "path": full((batch, beam_width, steps), 0) + first_rows[:, :, None],
+        "weights": write_entry(
+            ops.zeros((steps, *ops.shape(weights)), dtype=weights.dtype), 0, weights
+        ),
+        "coverage": ops.reshape(ops.cast(weights, "float32"), (batch, beam_width, -1)),
+        "log_probs": log_probs,
+        "scores": scores,
+        "lengths": full((batch, beam_width), 1),
+        "finished": tokens == end_id,
+        # A step after the last one that finished a sequence ranks them all as finished, so that a
+        # result does not depend on who shares the batch.
+        "settled": ops.zeros((), dtype="bool"),
+        "last": tokens,
+    }
+
+    def advance(time, found):
+        finished = found["finished"]
+        logits, weights, state = step(
+            ops.reshape(found["last"], (-1,)), carried.whole(found["state"])
+        )
+        log_probs = ops.reshape(log_softmax(logits), (batch, beam_width, logits.shape[-1]))
+        # All that a finished sequence can do is to end once more, at no cost.
+        frozen = ops.where(ops.arange(logits.shape[-1]) == end_id, 0.0, -float("inf"))
+        log_probs = ops.where(finished[:, :, None], frozen, log_probs)
+        weights = ops.where(ops.reshape(finished, (-1, 1)), 0, weights)
+        coverage = found["coverage"] + ops.reshape(
+            ops.cast(weights, "float32"), ops.shape(found["coverage"])
+        )
+        scores, log_probs, parents, tokens = best(
+            log_probs + found["log_probs"][:, :, None], found["lengths"], coverage, finished
+        )
+        parents = parents + first_rows
+        rows = ops.reshape(parents, (-1,))  # (B K,)
+
+        def follow(tensor):
+            """Re-orders (B, K, ...) along the beam."""
+            flat = ops.reshape(tensor, (-1, *ops.shape(tensor)[2:]))
+            return ops.reshape(ops.take(flat, rows, axis=0), ops.shape(tensor))
+
+        finished = follow(finished)
+        return time + 1, {
+            "state": [ops.take(leaf, rows, axis=0) for leaf in carried.moving(state)],
+            "tokens": write_step(follow(found["tokens"]), time, tokens),
+            "path": write_step(follow(found["path"]), time, parents),
+            "weights": write_entry(found["weights"], time, weights),
+            "coverage": follow(coverage),
+            "log_probs": log_probs,
+            "scores": scores,
+            "lengths": follow(found["lengths"]) + ops.cast(ops.logical_not(finished), "int32"),
+            "finished": ops.logical_or(finished, tokens == end_id),
+            "settled": ops.all(found["finished"]),
+            "last": tokens,
+        }
+
+    found = repeat(advance, found, steps, lambda found: found["settled"])
+    path = found["path"][:, :n_best] + ops.arange(steps, dtype="int32") * batch * beam_width
+    kept = ops.reshape(found["weights"], (-1, ops.shape(weights)[-1]))  # (T B K, S)
+    return SearchResult(
+        tokens=found["tokens"][:, :n_best],
+        lengths=(found["lengths"] - ops.cast(found["finished"], "int32"))[:, :n_best],
+        log_probs=found["log_probs"][:, :n_best],
+        scores=found["scores"][:, :n_best],
+        attention=ops.take(kept, path, axis=0),
+    )

@@ -1,0 +1,91 @@
+"""What every search shares: its result, its state, its loop."""
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+
+class SearchResult(NamedTuple):
+    """What a search found, best first.
+
+    Attributes:
+        tokens: (B, N, T), int32; the end id from the end on.
+        lengths: (B, N), int32: how many tokens come before the end id.
+        log_probs: (B, N), float32: log p of the tokens and the end id.
+        scores: (B, N), float32: `log_probs` after the penalties, which rank the results.
+        attention: (B, N, T, S): the weights at each step, zero after the end.
+    """
+
+    tokens: Any
+    lengths: Any
+    log_probs: Any
+    scores: Any
+    attention: Any
+
+
+class Carried:
+    """The part of a state that a step moves, as against what it hands on untouched."""
+
+    def __init__(self, state, next_state, widen):
+        before, after = keras.tree.flatten(state), keras.tree.flatten(next_state)
+        self._structure = next_state
+        self._moves = [new is not old for old, new in zip(before, after, strict=True)]
+        self._still = [
+            None if moves else widen(leaf) for leaf, moves in zip(after, self._moves, strict=True)
+        ]
+
+    def moving(self, state):
+        leaves = keras.tree.flatten(state)
+        return [leaf for leaf, moves in zip(leaves, self._moves, strict=True) if moves]
+
+    def whole(self, moving):
+        moving = iter(moving)
+        leaves = [
+            next(moving) if moves else still
+            for still, moves in zip(self._still, self._moves, strict=True)
+        ]
+        return keras.tree.pack_sequence_as(self._structure, leaves)
+
+
+def repeat(advance, found, steps, done):
+    """Advances from step 1 until `done(found)`, or until `steps` are taken."""
+    _, found = ops.while_loop(
+        lambda time, found: ops.logical_not(done(found)),
+        advance,
+        (ops.convert_to_tensor(1, dtype="int32"), found),
+        maximum_iterations=steps - 1,
+    )
+    return found
+
+
+def log_softmax(logits):
+    return ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+
+
+def batch_size(state):
+    return ops.shape(keras.tree.flatten(state)[0])[0]
+
+
+def checked_length(max_length):
+    if max_length < 1:
+        raise ValueError(f"`max_length` is {max_length}; accepted is an integer of at least 1.")
+    return max_length
+
+
+def first_tokens(start_id, batch):
+    return ops.broadcast_to(ops.cast(start_id, "int32"), (batch,))
+
+
+def full(shape, value):
+    return ops.full(shape, value, dtype="int32")
+
+
+def write_step(rows, time, values):
+    """Writes `values` (...,) at step `time` of `rows` (..., T)."""
+    return ops.where(ops.arange(rows.shape[-1]) == time, values[..., None], rows)
+
+
+def write_entry(buffer, time, values):
+    """Writes `values` as entry `time` of `buffer`, whose first axis is time."""
+    return ops.scatter_update(buffer, ops.reshape(time, (1, 1)), values[None])
