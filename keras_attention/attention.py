@@ -148,6 +148,7 @@ class SequenceAttention(keras.layers.Layer, abc.ABC):
         weights_shape = (query.shape[0], query.shape[1], value.shape[1])
         return context, keras.KerasTensor(weights_shape, dtype=self.compute_dtype)
 
+    @abc.abstractmethod
     def get_config(self):
         return {**super().get_config(), "dropout": self.dropout, "seed": self.seed}
 

@@ -75,7 +75,7 @@ def _call_signature(model):
     specs = [tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in model.inputs]
 
     def call(*inputs):
-        outputs = keras.tree.flatten(model(list(inputs)))
+        outputs = keras.tree.flatten(model(inputs[0] if len(inputs) == 1 else list(inputs)))
         return dict(zip(model.output_names, outputs, strict=True))
 
     return {"call": (call, specs)}

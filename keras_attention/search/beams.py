@@ -8,6 +8,7 @@ from keras_attention.search.loop import (
     Carried,
     SearchResult,
     batch_size,
+    check_end,
     checked_length,
     first_tokens,
     full,
@@ -49,11 +50,12 @@ def beam(
     Reference: Wu et al. 2016, "Google's Neural Machine Translation System", arXiv:1609.08144.
     """
     steps = checked_length(max_length)
+    if beam_width < 1:
+        raise ValueError(f"`beam_width` is {beam_width}; accepted is an integer of at least 1.")
     n_best = beam_width if n_best is None else n_best
     if not 1 <= n_best <= beam_width:
         raise ValueError(
-            f"`n_best` is {n_best} and `beam_width` {beam_width}; "
-            "accepted is 1 <= n_best <= beam_width."
+            f"`n_best` is {n_best}; accepted is 1 <= n_best <= beam_width, {beam_width}."
         )
     batch = batch_size(state)
 
@@ -80,6 +82,7 @@ def beam(
 
     # The first step is taken before there are beams: all of them start from its best tokens.
     logits, weights, next_state = step(first_tokens(start_id, batch), state)
+    check_end(end_id, logits.shape[-1])
     if logits.shape[-1] < beam_width:
         raise ValueError(
             f"`beam_width` is {beam_width}; accepted is at most the vocabulary, {logits.shape[-1]}."
@@ -104,9 +107,7 @@ def beam(
         # Weights stay in the row they were written to. `path` says which row a sequence was in at
         # each step, so that its weights can be fetched at the end.
         "path": full((batch, beam_width, steps), 0) + first_rows[:, :, None],
-        "weights": write_entry(
-            ops.zeros((steps, *ops.shape(weights)), dtype=weights.dtype), 0, weights
-        ),
+        "weights": write_entry(no_weights, 0, weights),
         "coverage": ops.reshape(ops.cast(weights, "float32"), (batch, beam_width, -1)),
         "log_probs": log_probs,
         "scores": scores,

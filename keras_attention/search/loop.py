@@ -73,6 +73,11 @@ def checked_length(max_length):
     return max_length
 
 
+def check_end(end_id, vocabulary):
+    if not 0 <= end_id < vocabulary:
+        raise ValueError(f"`end_id` is {end_id}; accepted is 0 <= end_id < {vocabulary}.")
+
+
 def first_tokens(start_id, batch):
     return ops.broadcast_to(ops.cast(start_id, "int32"), (batch,))
 

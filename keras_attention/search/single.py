@@ -9,6 +9,7 @@ from keras_attention.search.loop import (
     Carried,
     SearchResult,
     batch_size,
+    check_end,
     checked_length,
     first_tokens,
     full,
@@ -109,6 +110,7 @@ def _follow(choose, step, state, start_id, end_id, max_length):
         }
 
     logits, weights, next_state = step(first_tokens(start_id, batch), state)
+    check_end(end_id, logits.shape[-1])
     carried = Carried(state, next_state, lambda tensor: tensor)
     nothing = {
         "tokens": full((batch, steps), end_id),
