@@ -145,7 +145,8 @@ class EncoderDecoder(keras.Model):
             if not layer.built:
                 layer.build(*shapes)
 
-    def call(self, inputs):
+    def call(self, inputs, training=None):
+        # Keras tells `training` to models that take it alone; the layers below inherit it.
         source, target_in = inputs
         memory = self.encoder(source)
         outputs = self.decoder(
