@@ -1,0 +1,69 @@
+# Every target makes the environment it needs, in .venv, and then does its work. An environment is
+# made again only when what it is made from has changed: setup.cfg, pyproject.toml, constraints.txt.
+
+PYTHON ?= python3
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+made_from = setup.cfg pyproject.toml constraints.txt
+install = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: test check docs translate reverse test-backends bench package clean
+.DELETE_ON_ERROR:
+
+test: .venv/with-test
+	.venv/bin/python -m pytest -n 2 --dist loadfile
+
+check: .venv/with-dev
+	.venv/bin/python -m ruff check
+	.venv/bin/python -m ruff format --check
+	.venv/bin/python -m mypy
+
+docs: .venv/with-dev
+	.venv/bin/python -m mkdocs build --strict
+
+# Trains, evaluates and exports once; then the export translates a line in a process of its own.
+translator = .venv/bin/python -m examples.translation
+
+translate: out/translation/saved_model/saved_model.pb
+	$(translator) translate --model out/translation/saved_model 'a red heart'
+
+out/translation/saved_model/saved_model.pb: out/translation/alignment.png
+	$(translator) export --out out/translation
+
+out/translation/alignment.png: .venv/with-examples $(wildcard examples/translation/*.py)
+	$(translator) train --out out/translation
+	$(translator) evaluate --out out/translation
+
+reverse: .venv/with-examples
+	.venv/bin/python -m examples.reverse
+
+test-backends: .venv-jax/ready .venv-torch/ready
+	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest tests/backends
+	KERAS_BACKEND=torch .venv-torch/bin/python -m pytest tests/backends
+
+# Its contenders get environments of their own, in .bench.
+bench: .venv/with-examples
+	.venv/bin/python -m benchmarks.run
+
+package: .venv/with-test
+	rm -rf build dist
+	.venv/bin/python -m build --no-isolation
+
+clean:
+	rm -rf .venv .venv-jax .venv-torch build dist site *.egg-info
+
+.venv/with-%: $(made_from) | .venv/bin/python
+	.venv/bin/python $(install) --editable '.[$*]'
+	@touch $@
+
+# Keras and one backend, without TensorFlow, which the package would bring.
+.venv-%/ready: $(made_from)
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python $(install) keras $* hypothesis pytest
+	.venv-$*/bin/python $(install) --no-deps --editable .
+	@touch $@
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+		|| { echo 'Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.12 ...' >&2; exit 1; }
+	$(PYTHON) -m venv .venv
