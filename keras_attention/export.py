@@ -28,8 +28,8 @@ def saved_model(
         signatures: From names to pairs of a function and its input specs, as
             `(function, [tf.TensorSpec([None, None], "int32", name="source")])`. Functions call the
             model and `ka.search`, and return a dict, whose keys name the outputs. The first one is
-            also served as "serving_default". Defaults to the call of a functional model, with its
-            inputs' and outputs' names.
+            also served as "serving_default". Defaults to the call of a functional model, with the
+            names of its inputs and outputs; a second output of one layer is `name_1`.
         resources: What the functions use beside the model: tokenizers, lookup tables.
 
     Raises:
@@ -72,11 +72,12 @@ def _call_signature(model):
             f"`signatures` is None, but '{model.name}' is not a functional model; accepted is a "
             "dict from names to (function, input specs)."
         )
-    specs = [tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in model.inputs]
+    specs = [tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name) for tensor in model.inputs]
+    names = _distinct(model.output_names)
+    flat = keras.Model(model.inputs, model.outputs)  # the same layers, whatever nest it takes
 
     def call(*inputs):
-        outputs = keras.tree.flatten(model(inputs[0] if len(inputs) == 1 else list(inputs)))
-        return dict(zip(model.output_names, outputs, strict=True))
+        return dict(zip(names, keras.tree.flatten(flat(list(inputs))), strict=True))
 
     return {"call": (call, specs)}
 
@@ -87,3 +88,11 @@ def _is_saved_model(path):
 
 def _is_empty_folder(path):
     return path.is_dir() and not any(path.iterdir())
+
+
+def _distinct(names):
+    """A layer with several outputs gives each its own name: the second becomes `name_1`."""
+    return [
+        f"{name}_{names[:index].count(name)}" if name in names[:index] else name
+        for index, name in enumerate(names)
+    ]
