@@ -11,6 +11,7 @@ import pathlib
 import time
 
 import keras
+import matplotlib
 import numpy as np
 
 import keras_attention as ka
@@ -93,7 +94,7 @@ def draw_alignment(model, path, length=15):
     )
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, default="out/reverse", help="folder to write")
     parser.add_argument("--epochs", type=int, default=10)
@@ -101,11 +102,12 @@ def main():
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--units", type=int, default=128)
     parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
+    options = parser.parse_args(arguments)
 
-    keras.utils.set_random_seed(arguments.seed)
-    model = build_model(arguments.units)
-    steps = arguments.epochs * arguments.steps
+    matplotlib.use("Agg")  # The picture goes to a file; a display is not needed.
+    keras.utils.set_random_seed(options.seed)
+    model = build_model(options.units)
+    steps = options.epochs * options.steps
     model.compile(
         keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(4e-3, steps), clipnorm=1.0),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -114,16 +116,15 @@ def main():
     )
     begun = time.perf_counter()
     model.fit(
-        FreshSequences(arguments.steps, arguments.batch_size, arguments.seed),
-        epochs=arguments.epochs,
-        verbose=2,
+        FreshSequences(options.steps, options.batch_size, options.seed),
+        epochs=options.epochs,
     )
     print(f"trained in {time.perf_counter() - begun:.0f} s")
-    unseen = draw_sequences(1000, np.random.default_rng(arguments.seed + 1))
+    unseen = draw_sequences(1000, np.random.default_rng(options.seed + 1))
     print(f"exact match on 1,000 unseen sequences: {exact_match(model, unseen):.2%}")
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    draw_alignment(model, arguments.out / "alignment.png")
-    print(f"drew {arguments.out / 'alignment.png'}")
+    options.out.mkdir(parents=True, exist_ok=True)
+    draw_alignment(model, options.out / "alignment.png")
+    print(f"drew {options.out / 'alignment.png'}")
 
 
 if __name__ == "__main__":
