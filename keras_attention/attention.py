@@ -66,6 +66,11 @@ class SequenceAttention(keras.layers.Layer, abc.ABC):
         use_causal_mask=False,
     ):
         _check_shapes(query.shape, value.shape, None if key is None else key.shape)
+        checks.mask("query_mask", query_mask, query.shape[:2], "(batch, queries)")
+        checks.mask("value_mask", value_mask, value.shape[:2], "(batch, memory)")
+        checks.mask("key_mask", key_mask, value.shape[:2], "(batch, memory)")
+        weights_shape = (*query.shape[:2], value.shape[1])
+        checks.broadcastable("attention_mask", attention_mask, weights_shape)
         memory = self.prepare(value, key)
         query_length, memory_length = ops.shape(query)[1], ops.shape(value)[1]
         mask = masks.combine(
@@ -84,6 +89,7 @@ class SequenceAttention(keras.layers.Layer, abc.ABC):
         key = value if key is None else ops.convert_to_tensor(key, dtype=self.compute_dtype)
         memory = {"keys": self.score.prepare(key), "value": value}
         if value_mask is not None:
+            checks.mask("value_mask", value_mask, value.shape[:2], "(batch, memory)")
             memory["mask"] = ops.cast(value_mask, "bool")
         return memory
 

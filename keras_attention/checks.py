@@ -1,6 +1,6 @@
 """Checks of arguments: a `ValueError` that names the argument, what came and what is accepted."""
 
-import math
+import numbers
 
 
 def rank(argument, shape, axes):
@@ -18,6 +18,35 @@ def equal(argument, size, other, other_size, axis):
         )
 
 
+def mask(argument, mask, shape, axes):
+    """Checks that `mask`, if there is one, has `shape`, in which None is an unknown size."""
+    if mask is None:
+        return
+    came = tuple(mask.shape)
+    fits = len(came) == len(shape) and all(
+        size is None or wanted is None or size == wanted
+        for size, wanted in zip(came, shape, strict=True)
+    )
+    if not fits:
+        raise ValueError(f"`{argument}` has shape {came}; accepted is {tuple(shape)}, {axes}.")
+
+
+def broadcastable(argument, mask, shape):
+    """Checks that `mask`, if there is one, broadcasts to `shape`."""
+    if mask is None:
+        return
+    came = tuple(mask.shape)
+    fits = len(came) in (2, 3) and all(
+        size in (None, 1) or wanted is None or size == wanted
+        for size, wanted in zip(came, shape[-len(came) :], strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"`{argument}` has shape {came}; accepted is {tuple(shape)}, (batch, queries, memory), "
+            "or (queries, memory)."
+        )
+
+
 def positive_integer(argument, value):
     """Returns `value` if it is an integer of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -27,6 +56,6 @@ def positive_integer(argument, value):
 
 def fraction(argument, value):
     """Returns `value` if it lies in [0, 1), as a dropout rate does."""
-    if not 0 <= value < 1 or math.isnan(value):
+    if not isinstance(value, numbers.Real) or not 0 <= value < 1:
         raise ValueError(f"`{argument}` is {value!r}; accepted is a number in [0, 1).")
     return value

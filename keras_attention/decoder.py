@@ -40,7 +40,7 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         super().__init__(**kwargs)
         self.cell = revived(cell)
         self.attention = revived(attention)
-        if not hasattr(self.cell, "state_size"):
+        if isinstance(self.cell, keras.layers.RNN) or not hasattr(self.cell, "state_size"):
             raise ValueError(
                 f"`cell` is {cell!r}; accepted is a Keras RNN cell, such as "
                 "keras.layers.GRUCell(256), or keras.layers.StackedRNNCells."
@@ -96,6 +96,7 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
     def begin(self, memory, memory_mask=None, initial_state=None):
         """Returns the state before the first step: a dict of nests of tensors, batch first."""
         memory = ops.convert_to_tensor(memory, dtype=self.compute_dtype)
+        checks.mask("memory_mask", memory_mask, memory.shape[:2], "(batch, memory)")
         cell_state = recurrence.zero_state(self.cell, ops.shape(memory)[0])
         if initial_state is not None:
             cell_state = self._like(cell_state, initial_state)
@@ -132,6 +133,7 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
     ):
         """As `call`, but always returns outputs, weights and the cell's last state."""
         _check_shapes(inputs.shape, memory.shape)
+        checks.mask("inputs_mask", inputs_mask, inputs.shape[:2], "(batch, steps)")
         state = self.begin(memory, memory_mask, initial_state)
         noise = self.attention.draw(ops.shape(inputs)[1], state["memory"], training)
         with self._dropout_drawn(inputs, memory, training):

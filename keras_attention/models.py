@@ -163,7 +163,8 @@ class EncoderDecoder(keras.Model):
 
     def step(self, tokens, state):
         """Returns logits (N, V), weights (N, S) and the next state after `tokens` (N,)."""
-        output, weights, state = self.decoder.step(self.target_embedding(tokens), state)
+        embedded = self.target_embedding(tokens[:, None])[:, 0]  # a slice carries no Keras mask
+        output, weights, state = self.decoder.step(embedded, state)
         return self.head(output), weights, state
 
     def attention_scores(self, inputs):
