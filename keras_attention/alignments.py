@@ -2,15 +2,16 @@
 
 An alignment is a layer: `call(scores, mask, query, state, noise) -> (weights, state)`. Anything
 shaped like a softmax is one; the other arguments are there for alignments that look at the query,
-remember their last weights, or draw. All that is random is drawn by `draw` before a decoder's loop,
-so that a step is a function of its arguments.
+remember their last weights, or draw. All that is random is drawn by `draw_noise` before a
+decoder's loop, so that a step is a function of its arguments.
 """
 
 import abc
+from typing import final
 
 import keras
 
-from keras_attention import masks
+from keras_attention import identifiers, masks
 
 
 class Alignment(keras.layers.Layer, abc.ABC):
@@ -24,16 +25,16 @@ class Alignment(keras.layers.Layer, abc.ABC):
     def call(self, scores, mask=None, query=None, state=(), noise=()):
         """Returns the weights, zero where masked, and the next state."""
 
+    @abc.abstractmethod
     def initial_state(self, value):
         """Returns the state before the first step over memory `value` (B, S, D).
 
         A nest of float tensors with the batch first; `()` if steps do not depend on each other.
         """
-        return ()
 
-    def draw(self, shape, training):
+    @abc.abstractmethod
+    def draw_noise(self, shape, training):
         """Returns the noise for scores of `shape` (B, T, S): a tuple of tensors of that shape."""
-        return ()
 
     def compute_mask(self, scores, previous_mask=None):
         return None  # The mask of the scores says nothing about later axes of the weights.
@@ -46,6 +47,7 @@ class Alignment(keras.layers.Layer, abc.ABC):
         return dict(super().get_config())
 
 
+@final
 @keras.saving.register_keras_serializable("keras_attention")
 class Softmax(Alignment):
     """Global soft attention.
@@ -66,19 +68,16 @@ class Softmax(Alignment):
     def call(self, scores, mask=None, query=None, state=(), noise=()):
         return masks.masked_softmax(scores, mask), state
 
+    def initial_state(self, value):
+        return ()
+
+    def draw_noise(self, shape, training):
+        return ()
+
 
 _BY_NAME = {"softmax": Softmax}
 
 
 def get(identifier, dtype=None) -> Alignment:
     """Returns the alignment that `identifier` names: a name, a config, or an `Alignment` itself."""
-    if isinstance(identifier, Alignment):
-        return identifier
-    if isinstance(identifier, dict):
-        return keras.saving.deserialize_keras_object(identifier)
-    if isinstance(identifier, str) and identifier in _BY_NAME:
-        return _BY_NAME[identifier](dtype=dtype)
-    raise ValueError(
-        f"`alignment` is {identifier!r}; accepted is an Alignment or one of "
-        f"{', '.join(map(repr, _BY_NAME))}."
-    )
+    return identifiers.resolve("alignment", identifier, Alignment, _BY_NAME, dtype)

@@ -5,6 +5,7 @@ layer step by step: `prepare` once per memory, `initial_state`, then `step` per 
 """
 
 import abc
+from typing import final
 
 import keras
 from keras import ops
@@ -36,11 +37,11 @@ class SequenceAttention(keras.layers.Layer, abc.ABC):
 
     def __init__(self, score, alignment, dropout, seed, **kwargs):
         super().__init__(**kwargs)
-        self.score = _claim(scores.get(score, dtype=self.dtype_policy), "score", self)
-        self.alignment = _claim(
-            alignments.get(alignment, dtype=self.dtype_policy), "alignment", self
-        )
         self.dropout = checks.fraction("dropout", dropout)
+        score = scores.get(score, dtype=self.dtype_policy)
+        alignment = alignments.get(alignment, dtype=self.dtype_policy)
+        self.score = _claim(score, "score", self)
+        self.alignment = _claim(alignment, "alignment", self)
         self.seed = seed
         if dropout:
             self.seed_generator = keras.random.SeedGenerator(seed)
@@ -75,12 +76,13 @@ class SequenceAttention(keras.layers.Layer, abc.ABC):
         query_length, memory_length = ops.shape(query)[1], ops.shape(value)[1]
         mask = masks.combine(
             query_mask,
-            _both(value_mask, key_mask),
+            value_mask,
+            key_mask,
             attention_mask,
             masks.causal_mask(query_length, memory_length) if use_causal_mask else None,
         )
-        noise = self.draw(query_length, memory, training)
-        context, weights, _ = self.attend(query, memory, mask, self.initial_state(memory), noise)
+        noise = self.draw_noise(query_length, memory, training)
+        context, weights, _ = self.attend(query, memory, self.initial_state(memory), noise, mask)
         return (context, weights) if return_attention_scores else context
 
     def prepare(self, value, key=None, value_mask=None):
@@ -97,14 +99,14 @@ class SequenceAttention(keras.layers.Layer, abc.ABC):
         """Returns the alignment's state before the first step; `()` if it keeps none."""
         return self.alignment.initial_state(memory["value"])
 
-    def draw(self, steps, memory, training=None):
+    def draw_noise(self, steps, memory, training=None):
         """Returns the noise of `steps` steps, a nest of tensors (B, steps, S): empty at inference.
 
         A decoder draws before its loop and passes each step its slice.
         """
         batch, length = ops.shape(memory["value"])[:2]
         shape = (batch, steps, length)
-        noise = {"alignment": self.alignment.draw(shape, training)}
+        noise = {"alignment": self.alignment.draw_noise(shape, training)}
         if training and self.dropout:
             ones = ops.ones(shape, dtype=self.compute_dtype)
             noise["dropout"] = keras.random.dropout(ones, self.dropout, seed=self.seed_generator)
@@ -112,19 +114,14 @@ class SequenceAttention(keras.layers.Layer, abc.ABC):
 
     def step(self, query, memory, state=(), noise=None):
         """Attends with one query (B, Dq); returns context (B, Dv), weights (B, S), next state."""
-        mask = masks.combine(memory_mask=memory.get("mask"))
         noise = keras.tree.map_structure(lambda x: ops.expand_dims(x, 1), noise or {})
-        context, weights, state = self.attend(ops.expand_dims(query, 1), memory, mask, state, noise)
+        context, weights, state = self.attend(ops.expand_dims(query, 1), memory, state, noise)
         return ops.squeeze(context, 1), ops.squeeze(weights, 1), state
 
-    def attend_all(self, query, memory, noise):
-        """Attends with queries (B, T, Dq) that do not depend on each other."""
-        mask = masks.combine(memory_mask=memory.get("mask"))
-        context, weights, _ = self.attend(query, memory, mask, (), noise)
-        return context, weights
-
-    def attend(self, query, memory, mask, state, noise):
-        """Attends with queries (B, T, Dq) under a mask that broadcasts to (B, T, S)."""
+    def attend(self, query, memory, state, noise, mask=None):
+        """Attends with queries (B, T, Dq); `mask` defaults to the memory's."""
+        if mask is None:
+            mask = masks.combine(value_mask=memory.get("mask"))
         weights, state = self.alignment(
             self.score(query, memory["keys"]),
             mask=mask,
@@ -143,7 +140,17 @@ class SequenceAttention(keras.layers.Layer, abc.ABC):
         return (query_shape[0], query_shape[1], value_shape[-1])
 
     def compute_output_spec(
-        self, query, value, key=None, return_attention_scores=False, **unused_arguments
+        self,
+        query,
+        value,
+        key=None,
+        query_mask=None,
+        value_mask=None,
+        key_mask=None,
+        attention_mask=None,
+        training=None,
+        return_attention_scores=False,
+        use_causal_mask=False,
     ):
         shape = self.compute_output_shape(
             query.shape, value.shape, None if key is None else key.shape
@@ -159,6 +166,7 @@ class SequenceAttention(keras.layers.Layer, abc.ABC):
         return {**super().get_config(), "dropout": self.dropout, "seed": self.seed}
 
 
+@final
 @keras.saving.register_keras_serializable("keras_attention")
 class Attention(SequenceAttention):
     """Any score with any alignment.
@@ -189,11 +197,13 @@ class Attention(SequenceAttention):
         return {**super().get_config(), **_serialized(self)}
 
 
+@final
 @keras.saving.register_keras_serializable("keras_attention")
 class BahdanauAttention(SequenceAttention):
     """Bahdanau's attention: additive score, softmax.
 
-        e_ts = v^T tanh(W s_t + U m_s),  a_t = softmax(e_t),  c_t = sum_s a_ts m_s     (eq. 5-6)
+        e_ts = v^T tanh(W s_t + U m_s)                                     (appendix A.1.2)
+        a_t = softmax(e_t),  c_t = sum_s a_ts m_s                          (eq. 6, 5)
 
     With W and U it takes queries and memories of any widths, which
     `keras.layers.AdditiveAttention` does not.
@@ -245,13 +255,14 @@ class BahdanauAttention(SequenceAttention):
         }
 
 
+@final
 @keras.saving.register_keras_serializable("keras_attention")
 class LuongAttention(SequenceAttention):
     """Luong's attention: a choice of content score, and a global alignment.
 
         score = h_t . m_s                      "dot"
                 h_t^T W_a m_s                  "general"
-                v^T tanh(W_a [h_t; m_s])       "concat"                              (eq. 8)
+                v^T tanh(W_a [h_t; m_s])       "concat"                              (section 3.1)
         a_t = softmax(score_t),  c_t = sum_s a_ts m_s                                (eq. 7)
 
     The decoder that goes with it, with its attentional vector and input feeding, is
@@ -298,12 +309,6 @@ def _serialized(layer):
         "score": keras.saving.serialize_keras_object(layer.score),
         "alignment": keras.saving.serialize_keras_object(layer.alignment),
     }
-
-
-def _both(mask, other):
-    if mask is None or other is None:
-        return other if mask is None else mask
-    return ops.logical_and(ops.cast(mask, "bool"), ops.cast(other, "bool"))
 
 
 def _check_shapes(query_shape, value_shape, key_shape=None):

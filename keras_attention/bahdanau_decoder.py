@@ -1,18 +1,21 @@
 """Bahdanau's decoder: it looks first, with the state before the step, and then moves the cell."""
 
+from typing import final
+
 import keras
 from keras import ops
 
 from keras_attention import recurrence
-from keras_attention.decoder import AttentionDecoder, call_cell, walk
+from keras_attention.decoder import AttentionDecoder, Widths, call_cell, move_along
 
 
+@final
 @keras.saving.register_keras_serializable("keras_attention")
 class BahdanauDecoder(AttentionDecoder):
     """A recurrent decoder whose cell reads the context beside the last word.
 
-        c_t = attention(s_{t-1}, memory)                                       (eq. 5-6)
-        s_t = f([y_{t-1}; c_t], s_{t-1})                                       (eq. 4)
+        c_t = attention(s_{t-1}, memory)                                   (eq. 5-6)
+        s_t = f([y_{t-1}; c_t], s_{t-1})                                   (section 3.1)
 
     The output is that of the cell. The query s_{t-1} is the hidden state of the cell, the topmost
     one of `keras.layers.StackedRNNCells`.
@@ -40,7 +43,7 @@ class BahdanauDecoder(AttentionDecoder):
     ):
         super().__init__(cell, attention, return_state, return_attention_scores, **kwargs)
 
-    def step(self, inputs, state, noise=None):
+    def move(self, inputs, state, noise):
         context, weights, attention_state = self.attention.step(
             self._hidden(state["cell"]), state["memory"], state["attention"], noise
         )
@@ -48,15 +51,22 @@ class BahdanauDecoder(AttentionDecoder):
         output, cell_state = call_cell(self.cell, cell_inputs, state["cell"])
         return output, weights, {**state, "cell": cell_state, "attention": attention_state}
 
-    def run(self, inputs, state, noise, inputs_mask):
-        return walk(self, inputs, state, noise, inputs_mask)
+    def move_all(self, inputs, state, noise, inputs_mask):
+        return move_along(self, inputs, state, noise, inputs_mask)
 
-    def feedback(self, memory):
+    def initial_feedback(self, memory):
         return {}
 
     def widths(self, memory_width):
-        hidden_width = keras.tree.flatten(self._hidden(recurrence.zero_state(self.cell, 1)))[0]
-        return memory_width, hidden_width.shape[-1], recurrence.output_size(self.cell)
+        hidden = self._hidden(recurrence.zero_state(self.cell, 1))
+        return Widths(
+            joining=memory_width,
+            query=hidden.shape[-1],
+            output=recurrence.output_size(self.cell),
+        )
+
+    def build_output(self, widths, memory_width):
+        pass  # The output is the cell's.
 
     def _hidden(self, cell_state):
         stacked = isinstance(self.cell, keras.layers.StackedRNNCells)

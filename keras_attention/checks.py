@@ -49,13 +49,13 @@ def broadcastable(argument, mask, shape):
 
 def positive_integer(argument, value):
     """Returns `value` if it is an integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
         raise ValueError(f"`{argument}` is {value!r}; accepted is an integer of at least 1.")
-    return value
+    return int(value)
 
 
 def fraction(argument, value):
     """Returns `value` if it lies in [0, 1), as a dropout rate does."""
-    if not isinstance(value, numbers.Real) or not 0 <= value < 1:
+    if not isinstance(value, (int, float)) or not 0 <= value < 1:
         raise ValueError(f"`{argument}` is {value!r}; accepted is a number in [0, 1).")
     return value

@@ -7,13 +7,28 @@ once per sequence. Shapes: B batch, T target steps, S memory steps, D widths, O 
 
 import abc
 import contextlib
-import copy
+from typing import NamedTuple
 
 import keras
 from keras import ops
 
 from keras_attention import checks, recurrence
 from keras_attention.attention import SequenceAttention
+from keras_attention.identifiers import revived
+
+
+class Widths(NamedTuple):
+    """The widths inside a decoder.
+
+    Attributes:
+        joining: Of what joins the inputs of the cell.
+        query: Of what the attention is asked with.
+        output: Of the outputs, O.
+    """
+
+    joining: int
+    query: int
+    output: int
 
 
 class AttentionDecoder(keras.layers.Layer, abc.ABC):
@@ -55,43 +70,35 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         self.supports_masking = True
 
     @abc.abstractmethod
-    def step(self, inputs, state, noise=None):
-        """Takes one step.
-
-        Args:
-            inputs: (B, Din).
-            state: What `begin` or the last step gave.
-            noise: This step's slice of what the attention drew; none at inference.
-
-        Returns:
-            The output (B, O), the weights (B, S) and the next state.
-        """
+    def move(self, inputs, state, noise):
+        """As `step`, with this step's slice of the noise that the attention drew."""
 
     @abc.abstractmethod
-    def run(self, inputs, state, noise, inputs_mask):
+    def move_all(self, inputs, state, noise, inputs_mask):
         """Takes all steps from `state`; returns outputs, weights and the last state."""
 
     @abc.abstractmethod
-    def feedback(self, memory) -> dict:
+    def initial_feedback(self, memory) -> dict:
         """Returns what, beside the states of cell and attention, a step hands to the next."""
 
     @abc.abstractmethod
-    def widths(self, memory_width: int) -> tuple[int, int, int]:
-        """Returns the widths of what joins the inputs of the cell, of the query, and O."""
+    def widths(self, memory_width: int) -> Widths:
+        """Returns the widths that go with memories of width `memory_width`."""
+
+    @abc.abstractmethod
+    def build_output(self, widths: Widths, memory_width: int):
+        """Builds what follows the attention."""
 
     def build(self, inputs_shape, memory_shape, initial_state_shape=None):
         _check_shapes(inputs_shape, memory_shape)
         batch_size, _, memory_width = memory_shape
-        joining_width, query_width, _ = self.widths(memory_width)
+        widths = self.widths(memory_width)
         # Loading a `.keras` file builds the sublayers first; building them again would fail.
         if not self.cell.built:
-            self.cell.build((batch_size, inputs_shape[-1] + joining_width))
+            self.cell.build((batch_size, inputs_shape[-1] + widths.joining))
         if not self.attention.built:
-            self.attention.build((batch_size, None, query_width), tuple(memory_shape))
-        self.build_output(memory_width, query_width)
-
-    def build_output(self, memory_width, query_width):
-        """Builds what follows the attention."""
+            self.attention.build((batch_size, None, widths.query), tuple(memory_shape))
+        self.build_output(widths, memory_width)
 
     def begin(self, memory, memory_mask=None, initial_state=None):
         """Returns the state before the first step: a dict of nests of tensors, batch first."""
@@ -105,8 +112,23 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
             "cell": cell_state,
             "attention": self.attention.initial_state(prepared),
             "memory": prepared,
-            **self.feedback(memory),
+            **self.initial_feedback(memory),
         }
+
+    def step(self, inputs, state):
+        """Takes one step, for search.
+
+        Args:
+            inputs: (B, Din).
+            state: What `begin` or the last step gave.
+
+        Returns:
+            The output (B, O), the weights (B, S) and the next state.
+        """
+        try:
+            return self.move(inputs, state, noise={})
+        finally:
+            recurrence.forget_dropout(self.cell)
 
     def call(
         self,
@@ -117,12 +139,12 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         initial_state=None,
         training=None,
     ):
-        outputs, weights, cell_state = self.unroll(
+        outputs, weights, cell_state = self.decode(
             inputs, memory, inputs_mask, memory_mask, initial_state, training
         )
         return self._selected(outputs, weights, cell_state)
 
-    def unroll(
+    def decode(
         self,
         inputs,
         memory,
@@ -135,9 +157,9 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         _check_shapes(inputs.shape, memory.shape)
         checks.mask("inputs_mask", inputs_mask, inputs.shape[:2], "(batch, steps)")
         state = self.begin(memory, memory_mask, initial_state)
-        noise = self.attention.draw(ops.shape(inputs)[1], state["memory"], training)
+        noise = self.attention.draw_noise(ops.shape(inputs)[1], state["memory"], training)
         with self._dropout_drawn(inputs, memory, training):
-            outputs, weights, state = self.run(inputs, state, noise, inputs_mask)
+            outputs, weights, state = self.move_all(inputs, state, noise, inputs_mask)
         if inputs_mask is not None:
             written = ops.cast(ops.expand_dims(inputs_mask, 2), "bool")
             outputs = ops.where(written, outputs, 0)
@@ -147,10 +169,18 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
     def compute_mask(self, inputs, previous_mask=None):
         return previous_mask
 
-    def compute_output_spec(self, inputs, memory, **unused_arguments):
+    def compute_output_spec(
+        self,
+        inputs,
+        memory,
+        inputs_mask=None,
+        memory_mask=None,
+        initial_state=None,
+        training=None,
+    ):
         _check_shapes(inputs.shape, memory.shape)
         batch_size, steps = inputs.shape[:2]
-        output_width = self.widths(memory.shape[-1])[2]
+        output_width = self.widths(memory.shape[-1]).output
 
         def spec(*shape):
             return keras.KerasTensor(shape, dtype=self.compute_dtype)
@@ -179,12 +209,12 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         return results[0] if len(results) == 1 else tuple(results)
 
     def _like(self, cell_state, given):
-        expected = [leaf.shape[-1] for leaf in keras.tree.flatten(cell_state)]
+        accepted = [tuple(leaf.shape) for leaf in keras.tree.flatten(cell_state)]
         given = keras.tree.flatten(given)
-        if expected != [leaf.shape[-1] for leaf in given]:
+        came = [tuple(leaf.shape) for leaf in given]
+        if len(came) != len(accepted) or not all(map(_fits, came, accepted)):
             raise ValueError(
-                f"`initial_state` has shapes {[tuple(leaf.shape) for leaf in given]}; accepted are "
-                f"{len(expected)} tensors of widths {expected}, the states of `cell`."
+                f"`initial_state` has shapes {came}; accepted are {accepted}, the states of `cell`."
             )
         given = [ops.convert_to_tensor(leaf, dtype=self.compute_dtype) for leaf in given]
         return keras.tree.pack_sequence_as(cell_state, given)
@@ -192,13 +222,13 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
     def _dropout_drawn(self, inputs, memory, training):
         if not training:
             return contextlib.nullcontext()
-        width = inputs.shape[-1] + self.widths(memory.shape[-1])[0]
+        width = inputs.shape[-1] + self.widths(memory.shape[-1]).joining
         like = ops.ones((ops.shape(inputs)[0], width), dtype=self.compute_dtype)
         return recurrence.dropout_drawn(self.cell, like)
 
 
-def walk(decoder, inputs, state, noise, inputs_mask):
-    """Walks `decoder.step` over the inputs (B, T, Din); returns as `AttentionDecoder.run`."""
+def move_along(decoder, inputs, state, noise, inputs_mask):
+    """Walks `decoder.move` over the inputs (B, T, Din); returns as `move_all` does."""
     carried = {name: part for name, part in state.items() if name != "memory"}
     memory = state["memory"]
     inputs_width = inputs.shape[-1]
@@ -207,7 +237,7 @@ def walk(decoder, inputs, state, noise, inputs_mask):
     def step(step_inputs, step_state):
         slices = step_inputs[:, inputs_width:]
         slices = ops.split(slices, len(noises), axis=-1) if noises else []
-        output, weights, step_state = decoder.step(
+        output, weights, step_state = decoder.move(
             step_inputs[:, :inputs_width],
             {**step_state, "memory": memory},
             keras.tree.pack_sequence_as(noise, slices),
@@ -218,7 +248,7 @@ def walk(decoder, inputs, state, noise, inputs_mask):
     # All that a step reads of the loop's inputs, or writes, travels in one tensor.
     inputs = ops.concatenate([inputs, *noises], axis=-1) if noises else inputs
     outputs, state = recurrence.walk(step, inputs, carried, inputs_mask, decoder.dtype_policy)
-    output_width = decoder.widths(memory["value"].shape[-1])[2]
+    output_width = decoder.widths(memory["value"].shape[-1]).output
     return outputs[:, :, :output_width], outputs[:, :, output_width:], state
 
 
@@ -228,11 +258,11 @@ def call_cell(cell, inputs, cell_state):
     return output, keras.tree.pack_sequence_as(cell_state, keras.tree.flatten(next_state))
 
 
-def revived(part):
-    """Returns `part`, made from its config if it is one."""
-    # A copy, since some of Keras's layers take their config apart.
-    is_config = isinstance(part, dict)
-    return keras.saving.deserialize_keras_object(copy.deepcopy(part)) if is_config else part
+def _fits(came, accepted):
+    return len(came) == len(accepted) and all(
+        size is None or wanted is None or size == wanted
+        for size, wanted in zip(came, accepted, strict=True)
+    )
 
 
 def _check_shapes(inputs_shape, memory_shape):

@@ -61,9 +61,15 @@ def saved_model(
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as beside:
         archive.write_out(os.path.join(beside, "new"), verbose=False)
+        new, old = pathlib.Path(beside, "new"), pathlib.Path(beside, "old")
         if path.exists():
-            path.rename(os.path.join(beside, "old"))
-        os.rename(os.path.join(beside, "new"), path)
+            path.rename(old)
+        try:
+            new.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
 
 
 def _call_signature(model):

@@ -1,12 +1,15 @@
 """Luong's decoder: it moves the cell first, and looks with the new state."""
 
+from typing import final
+
 import keras
 from keras import ops
 
 from keras_attention import checks, recurrence
-from keras_attention.decoder import AttentionDecoder, call_cell, walk
+from keras_attention.decoder import AttentionDecoder, Widths, call_cell, move_along
 
 
+@final
 @keras.saving.register_keras_serializable("keras_attention")
 class LuongDecoder(AttentionDecoder):
     """A recurrent decoder with an attentional vector, which input feeding hands to the next step.
@@ -68,7 +71,7 @@ class LuongDecoder(AttentionDecoder):
                 dtype=self.dtype_policy,
             )
 
-    def step(self, inputs, state, noise=None):
+    def move(self, inputs, state, noise):
         if self.input_feeding:
             inputs = ops.concatenate([inputs, state["attentional"]], axis=-1)
         hidden, cell_state = call_cell(self.cell, inputs, state["cell"])
@@ -81,30 +84,33 @@ class LuongDecoder(AttentionDecoder):
             next_state["attentional"] = attentional
         return attentional, weights, next_state
 
-    def run(self, inputs, state, noise, inputs_mask):
+    def move_all(self, inputs, state, noise, inputs_mask):
         if self.input_feeding or keras.tree.flatten(state["attention"]):
-            return walk(self, inputs, state, noise, inputs_mask)
+            return move_along(self, inputs, state, noise, inputs_mask)
         hidden, *cell_state = self.recurrent_layer(
             inputs, initial_state=state["cell"], mask=inputs_mask
         )  # (B, T, H)
-        context, weights = self.attention.attend_all(hidden, state["memory"], noise)
+        context, weights, _ = self.attention.attend(hidden, state["memory"], (), noise)
         return self._attentional(context, hidden), weights, {**state, "cell": cell_state}
 
-    def feedback(self, memory):
+    def initial_feedback(self, memory):
         if not self.input_feeding:
             return {}
-        width = self.widths(memory.shape[-1])[2]
+        width = self.widths(memory.shape[-1]).output
         zeros = ops.zeros((ops.shape(memory)[0], width), dtype=self.compute_dtype)
         return {"attentional": zeros}
 
     def widths(self, memory_width):
         output_width = self.attention_layer_size or memory_width
-        joining_width = output_width if self.input_feeding else 0
-        return joining_width, recurrence.output_size(self.cell), output_width
+        return Widths(
+            joining=output_width if self.input_feeding else 0,
+            query=recurrence.output_size(self.cell),
+            output=output_width,
+        )
 
-    def build_output(self, memory_width, query_width):
+    def build_output(self, widths, memory_width):
         if self.attention_layer is not None and not self.attention_layer.built:
-            self.attention_layer.build((None, memory_width + query_width))
+            self.attention_layer.build((None, memory_width + widths.query))
 
     def get_config(self):
         return {
@@ -127,7 +133,7 @@ def _layer_of(cell):
         (keras.layers.LSTMCell, keras.layers.LSTM),
     ):
         if type(cell) is cell_class:
-            layer = layer_class(**{**cell.get_config(), "name": None}, **options)
+            layer = layer_class(**{**cell.get_config(), "name": "recurrent_layer"}, **options)
             layer.cell = cell
             return layer
-    return keras.layers.RNN(cell, dtype=cell.dtype_policy, **options)
+    return keras.layers.RNN(cell, dtype=cell.dtype_policy, name="recurrent_layer", **options)

@@ -18,23 +18,26 @@ def causal_mask(query_length, memory_length):
     return ops.expand_dims(queries[:, None] >= memory[None, :], 0)
 
 
-def combine(query_mask=None, memory_mask=None, attention_mask=None, causal=None):
+def combine(query_mask=None, value_mask=None, key_mask=None, attention_mask=None, causal_mask=None):
     """Returns where all the given masks allow attention, or None if none is given.
 
     Args:
         query_mask: (B, T). A masked query attends to nothing.
-        memory_mask: (B, S).
+        value_mask, key_mask: (B, S).
         attention_mask: (B, T, S) or (T, S).
-        causal: (1, T, S), as `causal_mask` makes it.
+        causal_mask: (1, T, S), as `masks.causal_mask` makes it.
     """
     combined = None
-    if query_mask is not None:
-        query_mask = ops.expand_dims(query_mask, 2)  # (B, T, 1)
-    if memory_mask is not None:
-        memory_mask = ops.expand_dims(memory_mask, 1)  # (B, 1, S)
-    for mask in (query_mask, memory_mask, attention_mask, causal):
+    for mask, axis in (
+        (query_mask, 2),  # (B, T, 1)
+        (value_mask, 1),  # (B, 1, S)
+        (key_mask, 1),
+        (attention_mask, None),
+        (causal_mask, None),
+    ):
         if mask is not None:
             mask = ops.cast(mask, "bool")
+            mask = mask if axis is None else ops.expand_dims(mask, axis)
             combined = mask if combined is None else ops.logical_and(combined, mask)
     return combined
 
@@ -47,13 +50,16 @@ def masked_softmax(scores, mask=None):
     """
     dtype = backend.standardize_dtype(scores.dtype)
     scores = ops.cast(scores, backend.result_type(dtype, "float32"))
+    if dtype == "float16":
+        scores = ops.clip(scores, -1e30, 1e30)  # What overflowed is large, not infinite.
     if mask is None:
         return ops.cast(ops.softmax(scores, axis=-1), dtype)
     mask = ops.cast(mask, "bool")
     # A finite stand-in keeps the maximum of an empty row finite, and `where` around both `exp` and
     # the sum keeps NaN out of the gradients, which multiply by zero what is masked.
     scores = ops.where(mask, scores, -1e30)
-    scores = scores - ops.stop_gradient(ops.max(scores, axis=-1, keepdims=True))
+    largest = ops.max(scores, axis=-1, keepdims=True, initial=-1e30)
+    scores = scores - ops.stop_gradient(largest)
     exponentials = ops.where(mask, ops.exp(scores), 0.0)
     total = ops.sum(exponentials, axis=-1, keepdims=True)
     return ops.cast(exponentials / ops.where(total > 0, total, 1.0), dtype)
@@ -62,9 +68,12 @@ def masked_softmax(scores, mask=None):
 def masked_mean(values, mask=None):
     """Mean of `values` (B, S, D) over the S positions that `mask` (B, S) allows: (B, D).
 
-    The mean of nothing is zero.
+    The mean of nothing is zero. The sum runs in at least float32.
     """
     if mask is None:
         return ops.mean(values, axis=1)
+    dtype = backend.standardize_dtype(values.dtype)
+    values = ops.cast(values, backend.result_type(dtype, "float32"))
     mask = ops.expand_dims(ops.cast(mask, values.dtype), 2)  # (B, S, 1)
-    return ops.sum(values * mask, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1)
+    mean = ops.sum(values * mask, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1)
+    return ops.cast(mean, dtype)

@@ -6,7 +6,8 @@ import keras
 from keras import ops
 
 from keras_attention import checks, masks
-from keras_attention.decoder import AttentionDecoder, revived
+from keras_attention.decoder import AttentionDecoder
+from keras_attention.identifiers import revived
 
 
 @keras.saving.register_keras_serializable("keras_attention")
@@ -33,7 +34,7 @@ class Bridge(keras.layers.Layer):
     >>> [tuple(state.shape) for state in ka.models.Bridge([7, 5])(np.ones((2, 3, 11)))]
     [(2, 7), (2, 5)]
 
-    References: Sennrich et al. 2017, "Nematus", arXiv:1703.04357, eq. 1; Xu et al. 2015,
+    References: Sennrich et al. 2017, "Nematus", arXiv:1703.04357, section 2; Xu et al. 2015,
     arXiv:1502.03044, section 3.1.2.
     """
 
@@ -134,7 +135,7 @@ class EncoderDecoder(keras.Model):
         source_shape, target_shape = map(tuple, input_shape)
         memory_shape = tuple(self.encoder.compute_output_shape(source_shape))
         inputs_shape = tuple(self.target_embedding.compute_output_shape(target_shape))
-        output_width = self.decoder.widths(memory_shape[-1])[2]
+        output_width = self.decoder.widths(memory_shape[-1]).output
         for layer, shapes in (
             (self.encoder, [source_shape]),
             (self.target_embedding, [target_shape]),
@@ -171,7 +172,7 @@ class EncoderDecoder(keras.Model):
         """Returns the weights (B, T, S) on the way through (source, target_in)."""
         source, target_in = map(ops.convert_to_tensor, inputs)
         memory, embedded = self.encoder(source), self.target_embedding(target_in)
-        _, weights, _ = self.decoder.unroll(
+        _, weights, _ = self.decoder.decode(
             embedded,
             memory,
             masks.implicit_mask(embedded),

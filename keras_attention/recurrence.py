@@ -30,6 +30,7 @@ def walk(step, inputs, state, mask=None, dtype=None):
         return_state=True,
         zero_output_for_mask=True,
         dtype=dtype,
+        name="walk",
     )
     outputs, *final = loop(inputs, initial_state=keras.tree.flatten(state), mask=mask)
     return outputs, keras.tree.pack_sequence_as(state, final)
@@ -53,7 +54,7 @@ class _ClosureCell:
 
 def zero_state(cell, batch_size):
     """Returns the state that `cell`, any Keras RNN cell, starts from: a list of nests."""
-    return keras.layers.RNN(cell).get_initial_state(batch_size)
+    return keras.layers.RNN(cell, name="zero_state").get_initial_state(batch_size)
 
 
 def output_size(cell):
@@ -69,17 +70,25 @@ def dropout_drawn(cell, inputs):
     Keras's cells draw on their first call and keep the masks until reset. Inside a loop that draw
     would leak out of the loop's scope.
     """
-    cells = cell.cells if isinstance(cell, keras.layers.StackedRNNCells) else [cell]
-    drawing = [cell for cell in cells if hasattr(cell, "get_dropout_mask")]
     try:
-        for cell in cells:
-            outputs = ops.ones((ops.shape(inputs)[0], output_size(cell)), dtype=inputs.dtype)
-            if cell in drawing:
-                cell.get_dropout_mask(inputs)
-                cell.get_recurrent_dropout_mask(outputs)
+        for layer in _cells(cell):
+            outputs = ops.ones((ops.shape(inputs)[0], output_size(layer)), dtype=inputs.dtype)
+            if hasattr(layer, "get_dropout_mask"):
+                layer.get_dropout_mask(inputs)
+                layer.get_recurrent_dropout_mask(outputs)
             inputs = outputs
         yield
     finally:
-        for cell in drawing:
-            cell.reset_dropout_mask()
-            cell.reset_recurrent_dropout_mask()
+        forget_dropout(cell)
+
+
+def forget_dropout(cell):
+    """Lets `cell` draw anew: what it drew was for one batch."""
+    for layer in _cells(cell):
+        if hasattr(layer, "reset_dropout_mask"):
+            layer.reset_dropout_mask()
+            layer.reset_recurrent_dropout_mask()
+
+
+def _cells(cell):
+    return cell.cells if isinstance(cell, keras.layers.StackedRNNCells) else [cell]

@@ -6,11 +6,12 @@ alignment. Shapes: B batch, T query steps, S memory steps, D widths, U units.
 """
 
 import abc
+from typing import final
 
 import keras
 from keras import ops
 
-from keras_attention import checks
+from keras_attention import checks, identifiers
 
 
 class Score(keras.layers.Layer, abc.ABC):
@@ -85,11 +86,12 @@ def _require_equal_widths(score, query_width, memory_width):
         )
 
 
+@final
 @keras.saving.register_keras_serializable("keras_attention")
 class Dot(Score):
     """The inner product of query and memory.
 
-        score(h_t, m_s) = h_t . m_s                                     (eq. 8, "dot")
+        score(h_t, m_s) = h_t . m_s                                     (section 3.1, "dot")
 
     Query and memory have the same width.
 
@@ -114,6 +116,7 @@ class Dot(Score):
         return _inner_product(query, keys)
 
 
+@final
 @keras.saving.register_keras_serializable("keras_attention")
 class ScaledDot(Score):
     """The inner product over the square root of the width.
@@ -143,11 +146,12 @@ class ScaledDot(Score):
         return _inner_product(query / query.shape[-1] ** 0.5, keys)
 
 
+@final
 @keras.saving.register_keras_serializable("keras_attention")
 class General(Score):
     """The inner product through a learned matrix.
 
-        score(h_t, m_s) = h_t^T W_a m_s                                 (eq. 8, "general")
+        score(h_t, m_s) = h_t^T W_a m_s                                 (section 3.1, "general")
 
     W_a^T is the weight `kernel` (Dk, Dq), and the keys are m W_a^T, projected once per memory.
 
@@ -196,6 +200,7 @@ class General(Score):
         }
 
 
+@final
 @keras.saving.register_keras_serializable("keras_attention")
 class Additive(Score):
     """A small network over query and memory; Luong's "concat" is the same function.
@@ -238,7 +243,7 @@ class Additive(Score):
         def add(name, shape):
             initializer = self.kernel_initializer
             if isinstance(initializer, keras.initializers.Initializer):
-                initializer = initializer.clone()  # One instance draws equal kernels twice.
+                initializer = initializer.clone()  # One instance without a seed draws once.
             return self.add_weight(name=name, shape=shape, initializer=initializer)
 
         self.query_kernel = add("query_kernel", (query_width, units))
@@ -255,7 +260,7 @@ class Additive(Score):
         return keys + self._cast(self.bias) if self.normalize else keys
 
     def call(self, query, keys):
-        query = ops.einsum("btd,du->btu", query, self.query_kernel)
+        query = ops.einsum("btd,du->btu", query, self._cast(self.query_kernel))
         hidden = ops.tanh(ops.expand_dims(query, 2) + ops.expand_dims(keys, 1))  # (B, T, S, U)
         return ops.einsum("btsu,u->bts", hidden, self._direction())
 
@@ -263,7 +268,7 @@ class Additive(Score):
         if not self.normalize:
             return self._cast(self.score_vector)
         vector = ops.convert_to_tensor(self.score_vector)
-        length = ops.sqrt(ops.sum(ops.square(vector)))
+        length = ops.sqrt(ops.maximum(ops.sum(ops.square(vector)), 1e-12))
         return self._cast(self.gain * vector / length)
 
     def get_config(self):
@@ -287,18 +292,6 @@ _BY_NAME = {
 def get(identifier, dtype=None) -> Score:
     """Returns the score that `identifier` names: a name, a config, or a `Score` itself.
 
-    Args:
-        identifier: "dot", "scaled_dot", "general", "additive", "concat" (Luong's name for
-            "additive"), a serialised score, or a `Score`.
-        dtype: Dtype policy of a score made from a name.
+    Names: "dot", "scaled_dot", "general", "additive", and "concat", Luong's name for "additive".
     """
-    if isinstance(identifier, Score):
-        return identifier
-    if isinstance(identifier, dict):
-        return keras.saving.deserialize_keras_object(identifier)
-    if isinstance(identifier, str) and identifier in _BY_NAME:
-        return _BY_NAME[identifier](dtype=dtype)
-    raise ValueError(
-        f"`score` is {identifier!r}; accepted is a Score or one of "
-        f"{', '.join(map(repr, _BY_NAME))}."
-    )
+    return identifiers.resolve("score", identifier, Score, _BY_NAME, dtype)

@@ -48,6 +48,7 @@ def plot_alignment(
                 f"for each of weights {weights.shape}."
             )
     queries, memory = weights.shape
+    given = ax
     if ax is None:
         _, ax = plt.subplots(figsize=(1.5 + 0.35 * memory, 1.2 + 0.35 * queries))
     ax.imshow(weights, cmap="gray", vmin=0, vmax=1, aspect="auto")
@@ -60,4 +61,6 @@ def plot_alignment(
         ax.set_title(title)
     if path is not None:
         ax.figure.savefig(path, bbox_inches="tight", dpi=150)
+        if given is None:
+            plt.close(ax.figure)
     return ax

@@ -7,9 +7,9 @@ from keras import ops
 from keras_attention.search.loop import (
     Carried,
     SearchResult,
+    at_least_one,
     batch_size,
     check_end,
-    checked_length,
     first_tokens,
     full,
     log_softmax,
@@ -37,8 +37,8 @@ def beam(
         cp(Y) = coverage_penalty_weight * sum_s log(min(sum_t a_ts, 1))          (GNMT, eq. 14)
 
     A finished sequence is kept as it is, and counts its end id in |Y| from the step after the one
-    that wrote it; cp counts for finished sequences only, over the memory steps that got any weight
-    (padding got none). This is how TensorFlow Addons reads the formula.
+    that wrote it; cp counts for finished sequences only, over the memory steps that got any weight:
+    padding gets none, and costs nothing. This is how TensorFlow Addons reads the formula.
 
     Args:
         step, state, start_id, end_id, max_length: See `greedy`.
@@ -49,9 +49,8 @@ def beam(
 
     Reference: Wu et al. 2016, "Google's Neural Machine Translation System", arXiv:1609.08144.
     """
-    steps = checked_length(max_length)
-    if beam_width < 1:
-        raise ValueError(f"`beam_width` is {beam_width}; accepted is an integer of at least 1.")
+    steps = at_least_one("max_length", max_length)
+    at_least_one("beam_width", beam_width)
     n_best = beam_width if n_best is None else n_best
     if not 1 <= n_best <= beam_width:
         raise ValueError(

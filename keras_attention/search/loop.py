@@ -1,5 +1,6 @@
 """What every search shares: its result, its state, its loop."""
 
+import numbers
 from typing import Any, NamedTuple
 
 import keras
@@ -29,8 +30,17 @@ class Carried:
 
     def __init__(self, state, next_state, widen):
         before, after = keras.tree.flatten(state), keras.tree.flatten(next_state)
+        if len(before) != len(after):
+            raise ValueError(
+                f"`step` returns a state of {len(after)} tensors; accepted is one like it took, of "
+                f"{len(before)}."
+            )
         self._structure = next_state
-        self._moves = [new is not old for old, new in zip(before, after, strict=True)]
+        # A tensor that stands in two places may have moved from one to the other.
+        once = [sum(leaf is other for other in before) == 1 for leaf in before]
+        self._moves = [
+            new is not old or not alone for old, new, alone in zip(before, after, once, strict=True)
+        ]
         self._still = [
             None if moves else widen(leaf) for leaf, moves in zip(after, self._moves, strict=True)
         ]
@@ -67,13 +77,15 @@ def batch_size(state):
     return ops.shape(keras.tree.flatten(state)[0])[0]
 
 
-def checked_length(max_length):
-    if max_length < 1:
-        raise ValueError(f"`max_length` is {max_length}; accepted is an integer of at least 1.")
-    return max_length
+def at_least_one(argument, value):
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        raise ValueError(f"`{argument}` is {value!r}; accepted is an integer of at least 1.")
+    return int(value)
 
 
 def check_end(end_id, vocabulary):
+    if vocabulary is None:
+        raise ValueError("`step` returns logits of unknown width; accepted is a known one.")
     if not 0 <= end_id < vocabulary:
         raise ValueError(f"`end_id` is {end_id}; accepted is 0 <= end_id < {vocabulary}.")
 

@@ -8,9 +8,9 @@ from keras import ops
 from keras_attention.search.loop import (
     Carried,
     SearchResult,
+    at_least_one,
     batch_size,
     check_end,
-    checked_length,
     first_tokens,
     full,
     log_softmax,
@@ -60,13 +60,14 @@ def sample(
     """
     if temperature <= 0:
         raise ValueError(f"`temperature` is {temperature}; accepted is a number above 0.")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"`top_k` is {top_k}; accepted is an integer of at least 1.")
+    if top_k is not None:
+        at_least_one("top_k", top_k)
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"`top_p` is {top_p}; accepted is a number in (0, 1].")
     # One uniform number per step and row is all that a draw takes, and it is drawn before the loop:
     # a generator inside of it breaks on JAX.
-    uniform = keras.random.uniform((checked_length(max_length), batch_size(state)), seed=seed)
+    shape = (at_least_one("max_length", max_length), batch_size(state))
+    uniform = keras.random.uniform(shape, seed=seed)
 
     def draw(log_probs, time):
         logits = log_probs / temperature
@@ -86,7 +87,7 @@ def sample(
 
 def _follow(choose, step, state, start_id, end_id, max_length):
     """Follows one sequence per batch entry, each token picked by `choose(log_probs, time)`."""
-    steps = checked_length(max_length)
+    steps = at_least_one("max_length", max_length)
     batch = batch_size(state)
 
     def record(found, time, logits, weights, state):
@@ -100,9 +101,7 @@ def _follow(choose, step, state, start_id, end_id, max_length):
         return {
             "state": state,
             "tokens": write_step(found["tokens"], time, tokens),
-            "weights": write_entry(
-                found["weights"], time, ops.where(finished[:, None], 0, weights)
-            ),
+            "weights": write_entry(found["weights"], time, weights),
             "log_probs": found["log_probs"] + ops.where(finished, 0.0, gained),
             "lengths": found["lengths"] + ops.cast(ops.logical_not(ended), "int32"),
             "finished": ended,

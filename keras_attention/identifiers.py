@@ -1,0 +1,34 @@
+"""Identifiers: what may stand for a part of a layer, as Keras has it for activations."""
+
+import copy
+
+import keras
+
+
+def resolve(argument, identifier, part_class, by_name, dtype):
+    """Returns the part that `identifier` names: a name, a config, or the part itself.
+
+    Args:
+        argument: The argument's name, for the error.
+        identifier: What came.
+        part_class: The abstract class of the parts.
+        by_name: The classes that a name stands for.
+        dtype: Dtype policy of a part made from a name.
+    """
+    part = revived(identifier)
+    if isinstance(part, str) and part in by_name:
+        part = by_name[part](dtype=dtype)
+    if not isinstance(part, part_class):
+        names = ", ".join(map(repr, by_name))
+        raise ValueError(
+            f"`{argument}` is {identifier!r}; "
+            f"accepted is a {part_class.__name__} or one of {names}."
+        )
+    return part
+
+
+def revived(part):
+    """Returns `part`, made from its config if it is one."""
+    # A copy, since some of Keras's layers take their config apart.
+    is_config = isinstance(part, dict)
+    return keras.saving.deserialize_keras_object(copy.deepcopy(part)) if is_config else part
