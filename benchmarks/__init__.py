@@ -1,0 +1,1 @@
+"""Benchmarks: this library and its peers, measured side by side in one run."""

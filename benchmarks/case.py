@@ -1,0 +1,74 @@
+"""What a benchmark case is: a folder of this package whose `case.py` defines `CASE`."""
+
+import importlib
+import pathlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One row of the table: a script of the case, run in a process of its own.
+
+    Contenders of one `peer` are its configurations, and the fastest of them counts. The script is
+    a module of the case's folder that calls `benchmarks.worker.serve`; it receives the point's
+    sizes and `options` in one dict, and runs in `environment` (see `environments.py`).
+    """
+
+    name: str
+    peer: str
+    script: str
+    environment: str
+    options: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One line of evidence that contenders compute the same thing."""
+
+    what: str
+    difference: float
+    tolerance: float
+
+    @property
+    def agrees(self) -> bool:
+        return bool(self.difference <= self.tolerance)  # False for NaN too.
+
+
+@dataclass(frozen=True)
+class Case:
+    """A question put to several contenders.
+
+    Attributes:
+        title: What is measured, in a sentence.
+        points: Sizes to measure at, each in processes of its own.
+        contenders: The rows. Those of the peer `ours` are what the others are compared with.
+        unit: Name of what a step works through, and how many of them at a point.
+        compare: Checks the outputs of the contenders that started, {name: {output: array}}.
+        floor: A peer that does not solve the problem but bounds it, such as its GEMMs alone.
+    """
+
+    title: str
+    points: tuple[dict, ...]
+    contenders: tuple[Contender, ...]
+    unit: tuple[str, Callable[[dict], int]]
+    compare: Callable[[dict, dict], list[Comparison]]
+    ours: str = "keras_attention"
+    floor: str | None = None
+
+
+def names() -> list[str]:
+    """Returns the names of all cases."""
+    return sorted(path.parent.name for path in pathlib.Path(__file__).parent.glob("*/case.py"))
+
+
+def load(name: str) -> Case:
+    """Returns the case in folder `name`."""
+    return importlib.import_module(f"benchmarks.{name}.case").CASE
+
+
+def difference(actual, expected) -> float:
+    """Returns the largest absolute difference of two arrays."""
+    return float(np.max(np.abs(np.asarray(actual, "float64") - np.asarray(expected, "float64"))))

@@ -1,0 +1,89 @@
+"""The worker's side: sets its work up, then answers commands, one JSON object a line each.
+
+It imports the standard library and NumPy alone, because it runs in every peer's environment.
+
+    {"do": "setup"}                     answers {"facts": {...}}
+    {"do": "outputs", "path": "x.npz"}  writes the outputs to compare
+    {"do": "time", "steps": 5}          answers {"seconds": [...], "processor_seconds": [...]}
+    {"do": "memory"}                    answers {"peak": bytes, "imports": bytes}
+"""
+
+import dataclasses
+import gc
+import json
+import os
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable
+
+import numpy as np
+
+
+@dataclasses.dataclass
+class Work:
+    """What a contender does.
+
+    Attributes:
+        step: Does the work once, and returns only when it is done.
+        outputs: Returns named arrays to compare; called before any timed step. None: a floor.
+        facts: What the report tells about this contender, such as versions.
+    """
+
+    step: Callable[[], object]
+    outputs: Callable[[], dict] | None = None
+    facts: dict = dataclasses.field(default_factory=dict)
+
+
+def serve(setup: Callable[[dict], Work]):
+    """Answers commands until standard input ends. `setup` gets the command line's options."""
+    # What frameworks print must not get between the answers.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    session = _Session(setup, json.loads(sys.argv[1]))
+    for line in sys.stdin:
+        command = json.loads(line)
+        try:
+            answer = getattr(session, command.pop("do"))(**command)
+        except Exception as error:
+            traceback.print_exc()
+            answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0][:300]}
+        print(json.dumps(answer), file=answers)
+
+
+class _Session:
+    """One method per command."""
+
+    def __init__(self, setup, options):
+        self._setup, self._options = setup, options
+        self._imports = _peak()
+
+    def setup(self):
+        self._work = self._setup(self._options)
+        return {"facts": self._work.facts}
+
+    def outputs(self, path):
+        if self._work.outputs is None:
+            return {"compared": False}
+        np.savez(path, **self._work.outputs())
+        return {"compared": True}
+
+    def time(self, steps):
+        gc.collect()
+        seconds, processor_seconds = [], []
+        for _ in range(steps):
+            start, processor_start = time.perf_counter(), time.process_time()
+            self._work.step()
+            seconds.append(time.perf_counter() - start)
+            processor_seconds.append(time.process_time() - processor_start)
+        return {"seconds": seconds, "processor_seconds": processor_seconds}
+
+    def memory(self):
+        return {"peak": _peak(), "imports": self._imports}
+
+
+def _peak():
+    # Linux counts in KiB, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

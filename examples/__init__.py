@@ -1,0 +1,1 @@
+"""Runnable examples; a folder is a program: `python -m examples.translation --help`."""

@@ -1,0 +1,1 @@
+"""A translator with attention, from corpus to exported model: `python -m examples.translation`."""

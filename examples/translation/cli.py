@@ -1,0 +1,312 @@
+"""The command line. What is slow to import is imported inside the commands: `--help` is quick."""
+
+import enum
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from examples.translation.errors import UserError
+
+# TensorFlow tells about its build at every start otherwise.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+OUT = Path("out/translation")
+
+
+class OneLineErrors(TyperGroup):
+    """Tells a UserError in one line on stderr, and leaves with exit code 2."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(2) from None
+
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="""A translator with attention: train it, look at its alignments, export it, use it.
+
+    Without options it learns the French names of emoji from their English ones, on two CPU cores
+    in a few minutes: **train**, then **evaluate**, **export** and
+    **translate** "a line".""",
+)
+
+
+class Attention(enum.StrEnum):
+    bahdanau = "bahdanau"
+    luong = "luong"
+
+
+class FoldCase(enum.StrEnum):
+    none = "none"
+    source = "source"
+    both = "both"
+
+
+class MixedPrecision(enum.StrEnum):
+    none = "none"
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+
+
+class BleuTokenize(enum.StrEnum):
+    auto = "auto"
+    v13a = "13a"
+    intl = "intl"
+    zh = "zh"
+    char = "char"
+    none = "none"
+
+
+CORPUS, MODEL, TRAINING = "Corpus", "Model", "Training"
+
+
+def _option(panel: str, text: str, **more):
+    return typer.Option(help=text, rich_help_panel=panel, **more)
+
+
+Out = Annotated[Path, typer.Option(help="The run folder.")]
+BeamWidth = Annotated[int, typer.Option(min=1, help="Beams of the search; 1 searches greedily.")]
+LengthPenalty = Annotated[
+    float, typer.Option(min=0, help="GNMT's length penalty; 0 compares plain log-probabilities.")
+]
+
+
+@app.command()
+def train(
+    language: Annotated[
+        str | None,
+        _option(
+            CORPUS,
+            "Learn the emoji names of this language: es ja ko pt it fr de fa id zh ru tr ar. "
+            "The default corpus, with fr.",
+        ),
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        _option(CORPUS, "Own corpus, as Tatoeba/Anki have it: source TAB target, more is ignored."),
+    ] = None,
+    source: Annotated[
+        Path | None, _option(CORPUS, "Own corpus, as Moses/WMT have it: the source lines,")
+    ] = None,
+    target: Annotated[Path | None, _option(CORPUS, "and the target lines.")] = None,
+    dev_pairs: Annotated[
+        Path | None,
+        _option(CORPUS, "Own development pairs. Otherwise 5 % by a hash of the source sentence."),
+    ] = None,
+    dev_source: Annotated[Path | None, _option(CORPUS, "The same as two files.")] = None,
+    dev_target: Annotated[Path | None, _option(CORPUS, "The same as two files.")] = None,
+    test_pairs: Annotated[
+        Path | None,
+        _option(CORPUS, "Own test pairs. Otherwise 10 % by a hash of the source sentence."),
+    ] = None,
+    test_source: Annotated[Path | None, _option(CORPUS, "The same as two files.")] = None,
+    test_target: Annotated[Path | None, _option(CORPUS, "The same as two files.")] = None,
+    max_length: Annotated[
+        int, _option(CORPUS, "Tokens that a sentence may have, on either side.")
+    ] = 40,
+    skip_long: Annotated[
+        bool, _option(CORPUS, "Leave longer pairs out. Otherwise they are an error.")
+    ] = False,
+    vocabulary_size: Annotated[
+        int, _option(CORPUS, "Sub-word pieces for each language, at most; special ones included.")
+    ] = 8000,
+    fold_case: Annotated[FoldCase, _option(CORPUS, "What to lower-case.")] = FoldCase.source,
+    bleu_tokenize: Annotated[
+        BleuTokenize,
+        _option(CORPUS, "sacrebleu's tokenizer; auto: zh or char for Chinese or Japanese emoji."),
+    ] = BleuTokenize.auto,
+    attention: Annotated[
+        Attention, _option(MODEL, "Decoder and score: Luong's (general), or Bahdanau's.")
+    ] = Attention.luong,
+    units: Annotated[int, _option(MODEL, "Width of the recurrent states.")] = 256,
+    embedding: Annotated[int, _option(MODEL, "Width of the embeddings.")] = 128,
+    dropout: Annotated[float, _option(MODEL, "Share of features dropped in training.")] = 0.3,
+    epochs: Annotated[int, _option(TRAINING, "Times to go through the pairs.")] = 30,
+    batch_size: Annotated[int, _option(TRAINING, "Pairs in a batch.")] = 32,
+    learning_rate: Annotated[
+        float, _option(TRAINING, "Adam's, at the end of the first epoch; a cosine leads it to 0.")
+    ] = 3e-3,
+    seed: Annotated[int, _option(TRAINING, "Of weights, dropout and order.", min=0)] = 1,
+    jit: Annotated[bool, _option(TRAINING, "Compile the training step with XLA.")] = False,
+    mixed_precision: Annotated[
+        MixedPrecision, _option(TRAINING, "Compute in this type; weights stay float32.")
+    ] = MixedPrecision.none,
+    out: Out = OUT,
+):
+    """Train a translator into a run folder.
+
+    Each epoch ends with the BLEU on the development pairs and a sample; the best model is kept.
+    Ctrl-C, or a kill, loses nothing but the epoch under way: the same command goes on from there.
+    A folder that holds a run with other choices or data is refused and left as it is.
+    """
+    from examples.translation import data
+    from examples.translation.config import Config
+    from examples.translation.run import Run
+
+    corpus = data.read_corpus(pairs, source, target)
+    if corpus is not None and language is not None:
+        raise UserError("--language is for the emoji names: not with --pairs, --source, --target")
+    splits = data.load(
+        language,
+        corpus,
+        data.read_corpus(dev_pairs, dev_source, dev_target, "dev"),
+        data.read_corpus(test_pairs, test_source, test_target, "test"),
+    )
+    name = f"emoji names, en-{language or 'fr'}" if corpus is None else str(pairs or source)
+    if bleu_tokenize is BleuTokenize.auto:
+        by_language = {"zh": BleuTokenize.zh, "ja": BleuTokenize.char}
+        bleu_tokenize = by_language.get(language or "", BleuTokenize.v13a)
+    config = Config(
+        data=name,
+        fingerprint=data.fingerprint(splits),
+        bleu_tokenize=bleu_tokenize.value,
+        vocabulary_size=vocabulary_size,
+        max_length=max_length,
+        skip_long=skip_long,
+        fold_case=fold_case.value,
+        attention=attention.value,
+        units=units,
+        embedding=embedding,
+        dropout=dropout,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        jit=jit,
+        mixed_precision=mixed_precision.value,
+    )
+    run = Run(out)
+    run.check(config)
+    with _quiet_import():
+        from examples.translation import train as training
+
+    try:
+        progress = training.train(run, config, splits)
+    except KeyboardInterrupt:
+        kept = f"the best model so far is in {run.weights}; " if run.weights.exists() else ""
+        print(f"\nstopped: {kept}the same command goes on from the last whole epoch")
+        raise typer.Exit(130) from None
+    print(
+        f"best: BLEU {progress['best_bleu']} on the development pairs in epoch "
+        f"{progress['best_epoch']}; {progress['seconds']:.0f} s in all; {run.weights}"
+    )
+
+
+@app.command()
+def evaluate(
+    out: Out = OUT,
+    beam_width: BeamWidth = 5,
+    length_penalty: LengthPenalty = 0.0,
+    worst: Annotated[int, typer.Option(min=0, help="How many of the worst to list.")] = 5,
+    pictures: Annotated[int, typer.Option(min=1, help="Alignments to draw.")] = 4,
+):
+    """Score a run's best model on the held-out test pairs.
+
+    BLEU (sacrebleu, with its signature) and exact match, greedy and beam search side by side, into
+    metrics.json; every translation, the worst first, into translations.tsv; and alignment.png.
+    """
+    from examples.translation.run import Run
+
+    run = Run(out)
+    run.config()
+    with _quiet_import():
+        from examples.translation.evaluate import evaluate
+
+    result = evaluate(run, beam_width, length_penalty, pictures)
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table("search", "BLEU", "exact match", "seconds")
+    for search, label in (("greedy", "greedy"), ("beam", f"beam {beam_width}")):
+        row = result[search]
+        table.add_row(
+            label, f"{row['bleu']:.2f}", f"{row['exact_match']:.2f} %", str(row["seconds"])
+        )
+    console.print(table)
+    print(f"{result['test_pairs']} test pairs, {result['signature']}")
+    wrong = [row for row in result["rows"] if row[3] != row[1]][:worst]
+    for text, reference, _, found in wrong:
+        print(f"  {text}\n    found:     {found}\n    reference: {reference}")
+    print(f"{run.folder / 'metrics.json'}, translations.tsv and alignment.png written")
+
+
+@app.command()
+def export(
+    out: Out = OUT,
+    to: Annotated[
+        Path | None, typer.Option(help="Where to; without it, saved_model in the run folder.")
+    ] = None,
+    beam_width: BeamWidth = 5,
+    length_penalty: LengthPenalty = 0.0,
+):
+    """Export a run's best model as a SavedModel: text in; text, tokens, score, attention out.
+
+    Tokenizers and beam search are inside; TensorFlow and tensorflow-text are all it needs.
+    """
+    from examples.translation.run import Run
+
+    run = Run(out)
+    run.config()
+    with _quiet_import():
+        from examples.translation.export import export
+
+    path = to or run.folder / "saved_model"
+    export(run, path, beam_width, length_penalty)
+    print(f"{path} written")
+
+
+@app.command()
+def translate(
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Lines to translate. Without any: standard input.")
+    ] = None,
+    model: Annotated[
+        Path, typer.Option(help="A run folder, or an exported model (a SavedModel folder).")
+    ] = OUT,
+    beam_width: BeamWidth = 5,
+    length_penalty: LengthPenalty = 0.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a line: text, score, tokens.")
+    ] = False,
+):
+    """Translate lines, one result a line.
+
+    With an exported model neither Keras nor this library is loaded, and the search is the one it
+    was exported with: the two search options count for a run folder only.
+    """
+    if not model.exists():
+        raise UserError(f"{model}: no such folder")
+    with _quiet_import():
+        from examples.translation import translate as translating
+
+    translator = translating.open_translator(model, beam_width, length_penalty)
+    lines = texts or sys.stdin.buffer.read().decode("utf-8", "surrogateescape").splitlines()
+    for row in translating.translate(translator, lines):
+        print(json.dumps(row, ensure_ascii=False) if as_json else row["text"])
+
+
+class _quiet_import:
+    """Holds back what TensorFlow's libraries print to stderr while they load."""
+
+    def __enter__(self):
+        sys.stderr.flush()
+        self.stderr, self.null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(self.null, 2)
+
+    def __exit__(self, *_):
+        os.dup2(self.stderr, 2)
+        os.close(self.stderr)
+        os.close(self.null)

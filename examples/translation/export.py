@@ -1,0 +1,22 @@
+"""The run's best model as a SavedModel: text in; text, tokens, score and attention out."""
+
+from pathlib import Path
+
+import keras_attention as ka
+from examples.translation import inference
+from examples.translation.run import Run
+
+
+def export(run: Run, path: Path, beam_width: int, length_penalty: float) -> None:
+    """Writes the SavedModel to `path`. Tokenizers and beam search are inside; only TensorFlow and
+    tensorflow-text are needed to run it."""
+    config, model, source, target = inference.load(run)
+    translate = inference.translator(
+        model, source, target, config.max_length, beam_width, length_penalty
+    )
+    ka.export.saved_model(
+        model,
+        path,
+        signatures={"serving_default": (translate, [inference.TEXT])},
+        resources=(source, target),
+    )

@@ -1,0 +1,48 @@
+"""The translator's network: a bidirectional GRU, and a GRU decoder with attention."""
+
+import keras
+
+import keras_attention as ka
+from examples.translation.config import Config
+
+
+def build(config: Config, source_size: int, target_size: int) -> ka.models.EncoderDecoder:
+    """An `EncoderDecoder` for vocabularies of these sizes, built, with fresh weights."""
+    before = keras.config.dtype_policy()
+    prefix = "" if config.mixed_precision == "none" else "mixed_"
+    precision = "float32" if config.mixed_precision == "none" else config.mixed_precision
+    keras.config.set_dtype_policy(prefix + precision)
+    try:
+        model = _network(config, source_size, target_size)
+    finally:
+        keras.config.set_dtype_policy(before)
+    model.build([(None, None), (None, None)])
+    return model
+
+
+def _network(config: Config, source_size: int, target_size: int) -> ka.models.EncoderDecoder:
+    layers = keras.layers
+    encoder = _encoder(config, source_size)
+    embedding = layers.Embedding(target_size, config.embedding, mask_zero=True)
+    cell = layers.GRUCell(config.units, dropout=config.dropout)
+    if config.attention == "bahdanau":
+        decoder = ka.BahdanauDecoder(cell, ka.BahdanauAttention(config.units))
+    else:
+        attention = ka.LuongAttention("general")
+        decoder = ka.LuongDecoder(cell, attention, attention_layer_size=config.units)
+    head = layers.Dense(target_size, dtype="float32")
+    return ka.models.EncoderDecoder(encoder, embedding, decoder, head)
+
+
+def _encoder(config: Config, source_size: int) -> keras.Model:
+    """The memory holds each word itself beside its context.
+
+    A word seen once or twice is found again by its embedding; its contexts were too few to learn.
+    """
+    layers = keras.layers
+    tokens = keras.Input((None,), dtype="int32", name="source")
+    words = layers.Embedding(source_size, config.embedding, mask_zero=True)(tokens)
+    words = layers.Dropout(config.dropout)(words)
+    contexts = layers.Bidirectional(layers.GRU(config.units // 2, return_sequences=True))(words)
+    memory = layers.Dropout(config.dropout)(layers.Concatenate()([words, contexts]))
+    return keras.Model(tokens, memory, name="encoder")

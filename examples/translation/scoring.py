@@ -1,0 +1,21 @@
+"""Scores of translations against references: BLEU and exact match, both in percent."""
+
+from sacrebleu.metrics import BLEU
+from sacrebleu.metrics.chrf import CHRF
+
+
+def scores(found: list[str], references: list[str], tokenize: str) -> dict:
+    """BLEU with its signature, and the share of translations equal to their reference."""
+    metric = BLEU(tokenize=tokenize)
+    bleu = metric.corpus_score(found, [references]).score
+    equal = sum(f == r for f, r in zip(found, references, strict=True))
+    return {
+        "bleu": round(bleu, 2),
+        "exact_match": round(100 * equal / len(references), 2),
+        "signature": str(metric.get_signature()),
+    }
+
+
+def closeness(found: str, reference: str) -> float:
+    """chrF of one sentence: BLEU says little about a single short one."""
+    return CHRF().sentence_score(found, [reference]).score

@@ -1,0 +1,136 @@
+"""Layers, decoders and searches on the backend that KERAS_BACKEND names.
+
+All backends are compared with the same NumPy oracles, and thus with each other. Needs nothing but
+Keras, one backend, NumPy and pytest.
+"""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_attention as ka
+from comparing import assert_close, numbers, tensors, to_numpy
+from layer_table import SIZES, TABLE, shaped
+from oracles import search as oracle
+
+EVERY_ROW = pytest.mark.parametrize("row", TABLE, ids=str)
+MASKED_ROWS = pytest.mark.parametrize("row", [r for r in TABLE if r.masks], ids=str)
+
+
+@EVERY_ROW
+def test_numbers_equal_the_oracle(row):
+    layer = row.new()
+    inputs, masks = row.arrays()
+    for name in masks:  # the first example has nothing to attend to
+        masks[name][0] &= row.masks[name] != (row.memory,)
+    results = row.call(layer, tensors(inputs), masks)
+    assert_close(numbers(results), row.oracle(layer, inputs, masks))
+
+
+@MASKED_ROWS
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_empty_rows_give_zeros_and_never_nan(row, policy):
+    layer = row.new(policy)
+    inputs, masks = row.arrays()
+    for name, axes in row.masks.items():
+        masks[name] = masks[name] & (axes != (row.memory,))
+    results = row.call(layer, tensors(inputs), masks)
+    for name, result in zip(row.outputs, numbers(results), strict=True):
+        assert np.isfinite(result).all(), name
+        if name in row.empty:
+            assert (result == 0).all(), name
+
+
+@EVERY_ROW
+def test_saved_models_load(row, tmp_path):
+    inputs, masks = row.arrays()
+    feed = {**tensors(inputs), **tensors(masks)}
+    model = row.functional(row.new())
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert_close(numbers(loaded(feed)), numbers(model(feed)), atol=1e-6)
+
+
+@EVERY_ROW
+def test_a_step_of_training_descends_as_its_gradient_says(row):
+    """The loss falls by the squared length of the gradient, times the learning rate."""
+    inputs, masks = row.arrays()
+    feed = {**inputs, **masks}
+    model = row.functional(row.new(), projected=True)
+    model = keras.Model(model.inputs, model.outputs[0])
+    axes = next(iter(row.outputs.values()))
+    target = np.random.default_rng(31).normal(size=shaped(axes, SIZES)).astype("float32")
+    rate = 3e-4
+    model.compile(keras.optimizers.SGD(rate), "mse")
+    before = [to_numpy(variable) for variable in model.trainable_variables]
+    losses = [model.train_on_batch(feed, target)]
+    after = [to_numpy(variable) for variable in model.trainable_variables]
+    for variable, one, other in zip(model.trainable_variables, before, after, strict=True):
+        assert np.abs(one - other).max() > 0, variable.path
+    model.reset_metrics()
+    losses.append(model.test_on_batch(feed, target))
+    squares = sum(np.sum((b - a) ** 2) for a, b in zip(before, after, strict=True)) / rate
+    assert losses[0] - losses[1] == pytest.approx(squares, rel=0.1)
+
+
+@pytest.mark.parametrize("feeding", [True, False])
+def test_stepping_and_dropout_in_the_cell(feeding):
+    """Steps equal the call at inference; training with dropout runs, in the loop and out of it."""
+    cell = keras.layers.GRUCell(5, dropout=0.3, recurrent_dropout=0.3)
+    decoder = ka.LuongDecoder(
+        cell, ka.LuongAttention(dropout=0.3), attention_layer_size=7, input_feeding=feeding
+    )
+    random = np.random.default_rng(3)
+    inputs, memory = (
+        random.normal(size=shape).astype("float32") for shape in ((2, 3, 5), (2, 7, 3))
+    )
+    outputs, state = to_numpy(decoder(inputs, memory)), decoder.begin(memory)
+    for t in range(3):
+        output, _, state = decoder.step(keras.ops.convert_to_tensor(inputs[:, t]), state)
+        np.testing.assert_allclose(to_numpy(output), outputs[:, t], atol=1e-5)
+    shapes = keras.Input((None, 5)), keras.Input((None, 3))
+    model = keras.Model(shapes, decoder(*shapes))
+    model.compile("sgd", "mse")
+    for steps in (3, 2):
+        loss = model.train_on_batch([inputs[:, :steps], memory], outputs[:, :steps] + 1)
+        assert np.isfinite(loss)
+
+
+def test_padding_does_not_count_in_the_loss():
+    (row,) = [row for row in TABLE if row.name == "encoder_decoder"]
+    model = row.new()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss)
+    source, target = np.array([[3, 4, 5], [6, 0, 0]]), np.array([[1, 3, 4], [1, 5, 0]])
+    logits = to_numpy(model((source, target)))
+    losses = [
+        -oracle.log_softmax(logits[b, t])[target[b, t]]
+        for b, t in zip(*np.nonzero(target), strict=True)
+    ]
+    assert model.test_on_batch((source, target), target) == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_searches_over_a_model_equal_the_oracle():
+    (row,) = [row for row in TABLE if row.name == "encoder_decoder"]
+    model = row.new()
+
+    def single(token, state):
+        logits, weights, state = model.step(keras.ops.convert_to_tensor([token]), state)
+        return to_numpy(logits)[0], to_numpy(weights)[0], state
+
+    source = np.array([[3, 4, 5], [6, 0, 0]])
+    greedy = ka.search.greedy(model.step, model.begin(source), 1, 2, 4)
+    beam = ka.search.beam(model.step, model.begin(source), 1, 2, 4, 3, 0.6, 0.2)
+    one = ka.search.beam(model.step, model.begin(source), 1, 2, 4, 1)
+    sample = ka.search.sample(model.step, model.begin(source), 1, 2, 4, top_k=1, seed=5)
+    assert_close(numbers(one.tokens), numbers(greedy.tokens))
+    assert_close(numbers(sample.tokens), numbers(greedy.tokens))
+    for b, length in enumerate((3, 1)):
+        state = model.begin(source[b : b + 1, :length])
+        tokens, log_prob, _ = oracle.greedy(single, state, 1, 2, 4)
+        assert to_numpy(greedy.tokens)[b, 0, : len(tokens)].tolist() == tokens
+        assert float(greedy.log_probs[b, 0]) == pytest.approx(log_prob, abs=1e-4)
+        for n, wanted in enumerate(oracle.beam(single, state, 1, 2, 4, 3, 0.6, 0.2)):
+            tokens = wanted["tokens"]
+            assert to_numpy(beam.tokens)[b, n, : len(tokens)].tolist() == tokens
+            assert float(beam.scores[b, n]) == pytest.approx(wanted["score"], abs=1e-4)

@@ -1,0 +1,129 @@
+"""Recurrent cells and attention decoders, step by step for one sequence at a time.
+
+A cell is a function (x, states) -> (output, states) of vectors; `states` is a list.
+"""
+
+import math
+
+import numpy as np
+
+from oracles import attention
+
+
+def _sigmoid(x):
+    return np.array([1.0 / (1.0 + math.exp(-value)) for value in x])
+
+
+def simple_rnn(kernel, recurrent_kernel, bias):
+    """Elman: h' = tanh(W x + U h + b)."""
+
+    def cell(x, states):
+        output = np.tanh(x @ kernel + states[0] @ recurrent_kernel + bias)
+        return output, [output]
+
+    return cell
+
+
+def gru(kernel, recurrent_kernel, bias, reset_after):
+    """Cho 2014, eq. 5-8; gates in Keras's order z, r, h.
+
+    `reset_after` applies the reset gate after the matrix product, as cuDNN does, with two biases.
+    """
+    units = recurrent_kernel.shape[0]
+    input_bias, recurrent_bias = bias if reset_after else (bias, np.zeros(3 * units))
+    gates = [slice(i * units, (i + 1) * units) for i in range(3)]
+
+    def cell(x, states):
+        (h,) = states
+        inner = [x @ kernel[:, gate] + input_bias[gate] for gate in gates]
+        update = _sigmoid(inner[0] + h @ recurrent_kernel[:, gates[0]] + recurrent_bias[gates[0]])
+        reset = _sigmoid(inner[1] + h @ recurrent_kernel[:, gates[1]] + recurrent_bias[gates[1]])
+        if reset_after:
+            past = reset * (h @ recurrent_kernel[:, gates[2]] + recurrent_bias[gates[2]])
+        else:
+            past = (reset * h) @ recurrent_kernel[:, gates[2]]
+        output = update * h + (1 - update) * np.tanh(inner[2] + past)
+        return output, [output]
+
+    return cell
+
+
+def lstm(kernel, recurrent_kernel, bias):
+    """Hochreiter 1997 with forget gate; gates in Keras's order i, f, c, o."""
+    units = recurrent_kernel.shape[0]
+
+    def cell(x, states):
+        h, c = states
+        before = x @ kernel + h @ recurrent_kernel + bias
+        i, f, candidate, o = (before[k * units : (k + 1) * units] for k in range(4))
+        c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(candidate)
+        h = _sigmoid(o) * np.tanh(c)
+        return h, [h, c]
+
+    return cell
+
+
+def stacked(*cells):
+    """One cell on top of the other; `states` is a list of lists."""
+
+    def cell(x, states):
+        following = []
+        for inner, state in zip(cells, states, strict=True):
+            x, state = inner(x, state)
+            following.append(state)
+        return x, following
+
+    return cell
+
+
+def _attend(score, query, memory, allowed):
+    context, weights = attention.attend(
+        score, query[None, None], memory[None], mask=np.asarray(allowed)[None, None]
+    )
+    return context[0, 0], weights[0, 0]
+
+
+def _top(states):
+    """The output part of the last cell's state: what Bahdanau's decoder queries with."""
+    return _top(states[-1]) if isinstance(states[-1], list) else states[0]
+
+
+def bahdanau(cell, score, inputs, memory, states, inputs_mask, memory_mask):
+    """Bahdanau 2015, A.2: c_t from s_{t-1}, then s_t = f([y_{t-1}; c_t], s_{t-1}).
+
+    One sequence: `inputs` (T, Din), `memory` (S, D). A masked step keeps the state and gives zeros.
+    Returns outputs (T, H), weights (T, S), last states.
+    """
+    outputs, all_weights = [], []
+    for x, real in zip(inputs, inputs_mask, strict=True):
+        context, weights = _attend(score, _top(states), memory, memory_mask)
+        output, following = cell(np.concatenate([x, context]), states)
+        if real:
+            states = following
+        outputs.append(output if real else np.zeros_like(output))
+        all_weights.append(weights if real else np.zeros_like(weights))
+    return np.stack(outputs), np.stack(all_weights), states
+
+
+def luong(
+    cell, score, inputs, memory, states, inputs_mask, memory_mask, kernel=None, input_feeding=True
+):
+    """Luong 2015, 3 and 3.3: h_t = f([y; h~_{t-1}] or y), c_t from h_t, then h~_t.
+
+    h~_t = tanh(W_c [c_t; h_t]). `kernel` (D + H, A) is W_c transposed; None: h~_t = c_t. Otherwise
+    as `bahdanau`.
+    """
+    width = memory.shape[1] if kernel is None else kernel.shape[1]
+    fed = np.zeros(width)
+    outputs, all_weights = [], []
+    for x, real in zip(inputs, inputs_mask, strict=True):
+        hidden, following = cell(np.concatenate([x, fed]) if input_feeding else x, states)
+        context, weights = _attend(score, hidden, memory, memory_mask)
+        output = context
+        if kernel is not None:
+            output = np.tanh(np.concatenate([context, hidden]) @ kernel)
+        if real:
+            states, fed = following, output
+        outputs.append(output if real else np.zeros_like(output))
+        all_weights.append(weights if real else np.zeros_like(weights))
+    return np.stack(outputs), np.stack(all_weights), states

@@ -1,0 +1,188 @@
+"""The contracts that every public layer keeps, walked over the layer table.
+
+Masks have a file of their own, test_conformance_masks.py, and so have exports, test_export.py.
+"""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from comparing import assert_close, numbers, tensors, to_numpy
+from layer_table import OTHER_SIZES, SIZES, TABLE, public_layers, shaped
+
+EVERY_ROW = pytest.mark.parametrize("row", TABLE, ids=str)
+POLICIES = ["float32", "mixed_float16", "mixed_bfloat16", "float64"]
+
+
+def test_every_public_layer_has_a_row():
+    assert {layer for row in TABLE for layer in row.holds} == public_layers()
+
+
+@EVERY_ROW
+def test_the_row_contains_what_it_holds(row):
+    """A row stands for a class only if its layer is one, or has one inside."""
+    inside = {type(part) for part in row.new()._flatten_layers()}
+    assert set(row.holds) <= inside
+
+
+# ---- Numbers
+
+
+@EVERY_ROW
+@pytest.mark.parametrize("masked", [True, False], ids=["masked", "unmasked"])
+def test_numbers_equal_the_oracle_in_float64(row, masked):
+    layer = row.new("float64")
+    inputs, masks = row.arrays()
+    for name in masks:  # the first example has nothing to attend to
+        masks[name][0] &= row.masks[name] != (row.memory,)
+    masks = masks if masked else {}
+    results = row.call(layer, tensors(inputs, "float64"), masks)
+    assert {keras.backend.standardize_dtype(result.dtype) for result in results} == {"float64"}
+    assert_close(numbers(results), row.oracle(layer, inputs, masks), atol=1e-10)
+
+
+@EVERY_ROW
+def test_gradients_equal_finite_differences(row):
+    """Along a random direction of each input and each weight, in float64."""
+    layer = row.new("float64")
+    arrays, masks = row.arrays()
+    arrays, random = tensors(arrays, "float64"), np.random.default_rng(19)
+    probes = [random.normal(size=result.shape) for result in row.call(layer, arrays, masks)]
+    inputs = {name: tf.Variable(x) for name, x in arrays.items() if x.dtype.is_floating}
+    weights = {variable.path: variable.value for variable in layer.trainable_variables}
+
+    def loss():
+        results = row.call(layer, {**arrays, **{n: v.value() for n, v in inputs.items()}}, masks)
+        return tf.add_n([tf.reduce_sum(r * p) for r, p in zip(results, probes, strict=True)])
+
+    points = {**inputs, **weights}
+    with tf.GradientTape() as tape:
+        value = loss()
+    gradients = tape.gradient(value, points)
+    for name, point in points.items():
+        assert gradients[name] is not None, name
+        direction, held = random.normal(size=point.shape), point.numpy()
+        point.assign(held + 1e-5 * direction)
+        above = float(loss())
+        point.assign(held - 1e-5 * direction)
+        below = float(loss())
+        point.assign(held)
+        slope = np.sum(tf.convert_to_tensor(gradients[name]).numpy() * direction)
+        assert slope == pytest.approx((above - below) / 2e-5, rel=1e-5, abs=1e-7), name
+
+
+@EVERY_ROW
+@pytest.mark.parametrize(
+    ("policy", "atol"), [("float32", 1e-5), ("mixed_float16", 2e-2), ("mixed_bfloat16", 1e-1)]
+)
+def test_precision(row, policy, atol):
+    """Lower precision computes the same thing, keeps its weights in float32, and its dtype."""
+    layer = row.new(policy)
+    inputs, masks = row.arrays()
+    results = row.call(layer, tensors(inputs), masks)
+    compute_dtype = keras.dtype_policies.get(policy).compute_dtype
+    assert {keras.backend.standardize_dtype(r.dtype) for r in results} == {compute_dtype}
+    assert {variable.dtype for variable in layer.trainable_variables} <= {"float32"}
+    assert_close(numbers(results), row.oracle(layer, inputs, masks), atol)
+
+
+# ---- Shapes
+
+
+@EVERY_ROW
+@pytest.mark.parametrize("policy", POLICIES)
+def test_symbolic_shapes_and_dtypes_are_the_real_ones(row, policy):
+    layer = row.new(policy)
+    inputs, masks = row.arrays(OTHER_SIZES)
+    results = row.call(layer, tensors(inputs), masks)
+    unknown = dict.fromkeys(OTHER_SIZES)  # B, T and S are None
+    for sizes in (OTHER_SIZES, unknown):
+        symbols = {
+            name: keras.KerasTensor(shaped(axes, sizes), {**inputs, **masks}[name].dtype.name)
+            for name, axes in {**row.inputs, **row.masks}.items()
+        }
+        outputs = row.call(
+            layer, {name: symbols[name] for name in inputs}, {name: symbols[name] for name in masks}
+        )
+        for axes, symbol, result in zip(row.outputs.values(), outputs, results, strict=True):
+            assert symbol.shape == shaped(axes, sizes)
+            assert tuple(result.shape) == shaped(axes, OTHER_SIZES)
+            assert symbol.dtype == keras.backend.standardize_dtype(result.dtype)
+
+
+@EVERY_ROW
+def test_a_functional_model_takes_any_batch_and_length(row):
+    layer = row.new()
+    model = row.functional(layer)
+    for sizes in (SIZES, OTHER_SIZES, {"B": 1, "T": 1, "S": 1}):
+        inputs, masks = row.arrays(sizes)
+        results = numbers(model({**tensors(inputs), **tensors(masks)}))
+        assert_close(results, row.oracle(layer, inputs, masks))
+
+
+# ---- Saving
+
+
+@EVERY_ROW
+def test_config_round_trip(row):
+    layer = row.new()
+    config = json.loads(json.dumps(layer.get_config()))
+    copy = type(layer).from_config(config)
+    assert json.loads(json.dumps(copy.get_config())) == config
+    inputs, masks = row.arrays()
+    row.call(copy, tensors(inputs), masks)
+    copy.set_weights(layer.get_weights())
+    assert [v.name for v in copy.variables] == [v.name for v in layer.variables]
+    assert_close(
+        numbers(row.call(copy, tensors(inputs), masks)),
+        numbers(row.call(layer, tensors(inputs), masks)),
+        atol=0,
+    )
+
+
+@EVERY_ROW
+def test_saved_models_and_weights_load(row, tmp_path):
+    """Without custom_objects, and with equal outputs."""
+    inputs, masks = row.arrays()
+    feed = {**tensors(inputs), **tensors(masks)}
+    model = row.functional(row.new())
+    wanted = numbers(model(feed))
+    model.save(tmp_path / "model.keras")
+    assert_close(numbers(keras.saving.load_model(tmp_path / "model.keras")(feed)), wanted, 0)
+    model.save_weights(tmp_path / "model.weights.h5")
+    fresh = row.functional(row.make())
+    if fresh.weights:
+        assert np.abs(to_numpy(fresh(feed)[0]) - wanted[0]).max() > 1e-3
+    fresh.load_weights(tmp_path / "model.weights.h5")
+    assert_close(numbers(fresh(feed)), wanted, 0)
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    assert_close(numbers(copy(feed)), wanted, 0)
+
+
+# ---- Training, compiled or not
+
+
+@EVERY_ROW
+def test_training_is_the_same_eager_in_a_graph_and_under_xla(row):
+    inputs, masks = row.arrays()
+    feed = {**tensors(inputs), **tensors(masks)}
+    axes = next(iter(row.outputs.values()))
+    target = np.random.default_rng(31).normal(size=shaped(axes, SIZES)).astype("float32")
+    trained = []
+    for options in ({"run_eagerly": True}, {"jit_compile": False}, {"jit_compile": True}):
+        model = row.functional(row.new(), projected=True)
+        model = keras.Model(model.inputs, model.outputs[0])
+        model.compile(keras.optimizers.SGD(0.03), "mse", **options)
+        before = [to_numpy(variable) for variable in model.trainable_variables]
+        history = model.fit(feed, target, epochs=2, batch_size=SIZES["B"], verbose=0)
+        assert history.history["loss"][1] < history.history["loss"][0]
+        after = [to_numpy(variable) for variable in model.trainable_variables]
+        for variable, one, other in zip(model.trainable_variables, before, after, strict=True):
+            assert np.abs(one - other).max() > 0, variable.path
+        trained.append(after)
+    assert_close(trained[1], trained[0])
+    assert_close(trained[2], trained[0])

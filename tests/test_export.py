@@ -1,0 +1,249 @@
+"""Export: SavedModels that TensorFlow alone serves; ONNX and LiteRT where the format can."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_attention as ka
+from comparing import assert_close, numbers, tensors, to_numpy
+from layer_table import OTHER_SIZES, SIZES, TABLE
+
+EVERY_ROW = pytest.mark.parametrize("row", TABLE, ids=str)
+EVERY_SIZE = [SIZES, OTHER_SIZES, {"B": 1, "T": 1, "S": 1}]
+
+# Runs in a process of its own, where nobody has imported this library or Keras.
+SERVE = """
+import pathlib, sys
+import numpy as np
+import tensorflow as tf
+
+folder = pathlib.Path(sys.argv[1])
+for path in sorted(folder.glob("*/saved_model.pb")):
+    model = tf.saved_model.load(str(path.parent))
+    for feed in sorted(folder.glob(path.parent.name + ".*.npz")):
+        name = feed.name.split(".")[1]
+        inputs = {key: tf.constant(value) for key, value in np.load(feed).items()}
+        outputs = model.signatures[name](**inputs)
+        np.savez(feed.with_suffix(".served"), **{k: v.numpy() for k, v in outputs.items()})
+assert "keras_attention" not in sys.modules
+"""
+
+
+def serve(folder):
+    """Loads every SavedModel of `folder`, and answers `<model>.<signature>.<anything>.npz`."""
+    environment = {name: v for name, v in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", SERVE, str(folder)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**environment, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def served(feed):
+    return dict(np.load(f"{feed.with_suffix('.served')}.npz"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Every row of the table as a SavedModel, answered by one process without this library."""
+    folder = tmp_path_factory.mktemp("served")
+    for row in TABLE:
+        ka.export.saved_model(row.functional(row.new()), folder / row.name)
+        for i, sizes in enumerate(EVERY_SIZE):
+            inputs, masks = row.arrays(sizes)
+            np.savez(folder / f"{row.name}.serving_default.{i}.npz", **inputs, **masks)
+    serve(folder)
+    return folder
+
+
+@EVERY_ROW
+def test_saved_models_need_tensorflow_alone(row, folder):
+    """Named inputs and outputs, the same numbers, other batches and lengths."""
+    layer = row.new()
+    for i, sizes in enumerate(EVERY_SIZE):
+        inputs, masks = row.arrays(sizes)
+        outputs = served(folder / f"{row.name}.serving_default.{i}.npz")
+        assert set(outputs) == set(row.outputs)
+        wanted = numbers(row.call(layer, tensors(inputs), masks))
+        assert_close([outputs[name] for name in row.outputs], wanted)
+
+
+# ---- Named signatures
+
+
+def translator(**options):
+    """A model with random weights, and its search as a signature: ids in, everything out."""
+    (row,) = [row for row in TABLE if row.name == "encoder_decoder"]
+    model = row.new()
+
+    def translate(source):
+        state = model.begin(source)
+        return ka.search.beam(model.step, state, 1, 2, 6, beam_width=3, **options)._asdict()
+
+    return model, translate
+
+
+SOURCE = tf.TensorSpec([None, None], "int32", name="source")
+
+
+def test_searches_are_served_on_any_batch_and_length(tmp_path):
+    model, translate = translator(length_penalty_weight=0.6, coverage_penalty_weight=0.2)
+
+    def attend(source, target_in):
+        return {"weights": model.attention_scores((source, target_in))}
+
+    target = tf.TensorSpec([None, None], "int32", name="target_in")
+    signatures = {"translate": (translate, [SOURCE]), "attend": (attend, [SOURCE, target])}
+    ka.export.saved_model(model, tmp_path / "model", signatures)
+    sources = [np.array([[3, 4, 5, 0, 0], [6, 0, 0, 0, 0], [7, 8, 9, 10, 11]]), np.array([[5, 4]])]
+    for i, source in enumerate(sources):
+        source = source.astype("int32")
+        np.savez(tmp_path / f"model.translate.{i}.npz", source=source)
+        np.savez(tmp_path / f"model.attend.{i}.npz", source=source, target_in=source[:, :2])
+    serve(tmp_path)
+    for i, source in enumerate(sources):
+        outputs, wanted = served(tmp_path / f"model.translate.{i}.npz"), translate(source)
+        assert set(outputs) == {"tokens", "lengths", "log_probs", "scores", "attention"}
+        assert_close([outputs[name] for name in wanted], numbers(list(wanted.values())))
+        weights = served(tmp_path / f"model.attend.{i}.npz")["weights"]
+        assert_close([weights], numbers(model.attention_scores((source, source[:, :2]))))
+        assert (np.moveaxis(weights, 2, 1)[source == 0] == 0).all()
+
+
+def test_resources_come_along(tmp_path):
+    model, translate = translator()
+    words = tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(
+            tf.constant(["a", "b", "c"]), tf.constant([3, 4, 5], tf.int32)
+        ),
+        default_value=1,
+    )
+
+    def from_text(text):
+        ids = words.lookup(tf.strings.split(text)).to_tensor()
+        return {"tokens": translate(ids)["tokens"]}
+
+    spec = tf.TensorSpec([None], "string", name="text")
+    ka.export.saved_model(model, tmp_path / "model", {"text": (from_text, [spec])}, [words])
+    np.savez(tmp_path / "model.text.0.npz", text=np.array(["a b c", "c x"]))
+    serve(tmp_path)
+    wanted = translate(np.array([[3, 4, 5], [5, 1, 0]]))["tokens"]
+    tokens = served(tmp_path / "model.text.0.npz")["tokens"]
+    np.testing.assert_array_equal(tokens, to_numpy(wanted))
+
+
+def test_no_output_of_a_layer_with_several_is_lost(tmp_path):
+    query = keras.Input((None, 5), name="query")
+    outputs = ka.Attention(name="look")(query, query, return_attention_scores=True)
+    ka.export.saved_model(keras.Model(query, outputs), tmp_path / "model")
+    model = tf.saved_model.load(str(tmp_path / "model"))
+    x = np.random.default_rng(1).normal(size=(2, 3, 5)).astype("float32")
+    results = model.signatures["serving_default"](query=tf.constant(x))
+    shapes = sorted(tuple(result.shape) for result in results.values())
+    assert shapes == [(2, 3, 3), (2, 3, 5)]
+
+
+# ---- What was there before
+
+
+def test_an_export_replaces_an_export(tmp_path):
+    model, translate = translator()
+    for _ in range(2):
+        ka.export.saved_model(model, tmp_path / "model", {"translate": (translate, [SOURCE])})
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert "translate" in tf.saved_model.load(str(tmp_path / "model")).signatures
+
+
+def test_a_failed_export_leaves_the_old_one(tmp_path):
+    model, translate = translator()
+    ka.export.saved_model(model, tmp_path / "model", {"translate": (translate, [SOURCE])})
+
+    def broken(source):
+        raise RuntimeError("no such thing")
+
+    with pytest.raises(RuntimeError, match="no such thing"):
+        ka.export.saved_model(model, tmp_path / "model", {"translate": (broken, [SOURCE])})
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert "translate" in tf.saved_model.load(str(tmp_path / "model")).signatures
+
+
+def test_other_folders_and_files_are_never_replaced(tmp_path):
+    model, translate = translator()
+    (tmp_path / "folder").mkdir()
+    for name in ("folder/thesis.tex", "file"):
+        (tmp_path / name).write_text("mine")
+        path = (tmp_path / name.split("/")[0]).resolve()
+        with pytest.raises(ValueError, match="`path`") as error:
+            ka.export.saved_model(model, path, {"translate": (translate, [SOURCE])})
+        assert str(path) in str(error.value)
+        assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_model_that_is_not_functional_needs_signatures(tmp_path):
+    model, _ = translator()
+    with pytest.raises(ValueError, match=r"`signatures`.*encoder_decoder"):
+        ka.export.saved_model(model, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+# ---- Other formats
+
+
+def exported(row, path, format):
+    """Writes a row's model; returns the layer in it."""
+    layer = row.new()
+    model = row.functional(layer)
+    inputs, masks = row.arrays()
+    model({**tensors(inputs), **tensors(masks)})
+    model.export(path, format=format, verbose=False)
+    return layer
+
+
+@EVERY_ROW
+def test_onnx(row, tmp_path):
+    pytest.importorskip("tf2onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    path = str(tmp_path / "model.onnx")
+    layer = exported(row, path, "onnx")
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [node.name for node in session.get_inputs()]
+    for sizes in EVERY_SIZE:
+        inputs, masks = row.arrays(sizes)
+        outputs = session.run(None, {name: {**inputs, **masks}[name] for name in names})
+        assert_close(outputs, numbers(row.call(layer, tensors(inputs), masks)))
+
+
+@EVERY_ROW
+def test_litert(row, tmp_path):
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+    path = str(tmp_path / "model.tflite")
+    layer = exported(row, path, "litert")
+    runner = interpreter.Interpreter(path).get_signature_runner()
+    for sizes in EVERY_SIZE:
+        inputs, masks = row.arrays(sizes)
+        if "litert" in row.limits:
+            # A limit that has gone is news for the table.
+            with pytest.raises(RuntimeError, match=row.limits["litert"]):
+                runner(**inputs, **masks)
+            continue
+        outputs = list(runner(**inputs, **masks).values())
+        assert_close(outputs, numbers(row.call(layer, tensors(inputs), masks)))
+
+
+def test_what_litert_cannot_run_is_the_loop_of_keras(tmp_path):
+    """The limit that rows of recurrent layers state is not one of this library."""
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+    path, inputs = str(tmp_path / "model.tflite"), keras.Input((None, 3), name="x")
+    model = keras.Model(inputs, keras.layers.GRU(5)(inputs))
+    model(np.ones((2, 3, 3), "float32"))
+    model.export(path, format="litert", verbose=False)
+    with pytest.raises(RuntimeError, match="Select TensorFlow op"):
+        interpreter.Interpreter(path).get_signature_runner()(x=np.ones((2, 3, 3), "float32"))

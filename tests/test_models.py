@@ -1,0 +1,249 @@
+"""EncoderDecoder: what padding does, search over its steps, saving, training."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_attention as ka
+from comparing import assert_close, numbers, to_numpy
+from oracles import search as oracle
+
+LAYERS = keras.layers
+IDS, START, END = 13, 1, 2
+
+DECODERS = {
+    "bahdanau_gru": lambda **k: ka.BahdanauDecoder(
+        LAYERS.GRUCell(11), ka.BahdanauAttention(7), **k
+    ),
+    "bahdanau_stacked": lambda **k: ka.BahdanauDecoder(
+        LAYERS.StackedRNNCells([LAYERS.GRUCell(11), LAYERS.LSTMCell(7)]),
+        ka.BahdanauAttention(5, normalize=True),
+        **k,
+    ),
+    "luong_lstm": lambda **k: ka.LuongDecoder(
+        LAYERS.LSTMCell(11), ka.LuongAttention(), attention_layer_size=7, **k
+    ),
+    "luong_unfed": lambda **k: ka.LuongDecoder(
+        LAYERS.GRUCell(11), ka.LuongAttention("concat"), attention_layer_size=7, input_feeding=False
+    ),
+}
+EVERY_DECODER = pytest.mark.parametrize("kind", DECODERS)
+
+# Sources of length 5, 2 and 0; targets of length 4, 3 and 1.
+SOURCE = np.array([[3, 4, 5, 6, 7], [8, 9, 0, 0, 0], [0, 0, 0, 0, 0]], "int32")
+TARGET_IN = np.array([[1, 3, 4, 5], [1, 6, 7, 0], [1, 0, 0, 0]], "int32")
+TARGET_OUT = np.array([[3, 4, 5, 2], [6, 7, 2, 0], [2, 0, 0, 0]], "int32")
+
+
+def make(kind, dtype=None, scale=0.5):
+    encoder = keras.Sequential(
+        [
+            LAYERS.Embedding(IDS, 5, mask_zero=True),
+            LAYERS.Bidirectional(LAYERS.GRU(5, return_sequences=True)),
+        ]
+    )
+    model = ka.models.EncoderDecoder(
+        encoder,
+        LAYERS.Embedding(IDS, 7, mask_zero=True),
+        DECODERS[kind](),
+        LAYERS.Dense(IDS, dtype="float32"),
+        dtype=dtype,
+    )
+    model((SOURCE, TARGET_IN))
+    random = np.random.default_rng(3)
+    for variable in model.trainable_variables:
+        variable.assign(random.normal(scale=scale, size=variable.shape).astype("float32"))
+    return model
+
+
+def compiled(model, optimizer="sgd", **options):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, metrics=["accuracy"], **options)
+    return model
+
+
+def wider(ids):
+    return np.pad(ids, ((0, 0), (0, 3)))
+
+
+@EVERY_DECODER
+def test_target_padding_counts_in_no_loss_and_no_metric(kind):
+    """The loss is the mean over real tokens, however much padding there is."""
+    model = compiled(make(kind), run_eagerly=True)
+    logits = to_numpy(model((SOURCE, TARGET_IN)))
+    losses, hits = [], []
+    for b, t in zip(*np.nonzero(TARGET_IN), strict=True):
+        losses.append(-oracle.log_softmax(logits[b, t])[TARGET_OUT[b, t]])
+        hits.append(np.argmax(logits[b, t]) == TARGET_OUT[b, t])
+    for pad in (np.asarray, wider):
+        model.reset_metrics()
+        values = model.test_on_batch((pad(SOURCE), pad(TARGET_IN)), pad(TARGET_OUT))
+        assert values == pytest.approx([np.mean(losses), np.mean(hits)], rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["bahdanau_gru", "luong_unfed"])
+def test_training_does_not_see_padding(kind):
+    """One step on padded and on wider padded batches moves the weights alike."""
+    weights = []
+    for pad in (np.asarray, wider):
+        model = compiled(make(kind), run_eagerly=True)
+        model.train_on_batch((pad(SOURCE), pad(TARGET_IN)), pad(TARGET_OUT))
+        weights.append([to_numpy(variable) for variable in model.trainable_variables])
+    assert_close(weights[1], weights[0], atol=1e-6)
+    start = [to_numpy(variable) for variable in make(kind).trainable_variables]
+    for variable, one, other in zip(model.trainable_variables, weights[0], start, strict=True):
+        assert np.abs(one - other).max() > 0, variable.path
+
+
+@EVERY_DECODER
+def test_no_example_depends_on_who_shares_its_batch(kind):
+    model = make(kind)
+    together = to_numpy(model((SOURCE, TARGET_IN)))
+    for b in range(3):
+        steps = max(np.count_nonzero(TARGET_IN[b]), 1)
+        length = max(np.count_nonzero(SOURCE[b]), 1)
+        alone = to_numpy(model((SOURCE[b : b + 1, :length], TARGET_IN[b : b + 1, :steps])))
+        np.testing.assert_allclose(alone[0], together[b, :steps], atol=1e-5)
+
+
+@EVERY_DECODER
+def test_teacher_forcing_equals_stepping(kind):
+    model = make(kind)
+    logits = to_numpy(model((SOURCE, TARGET_IN)))
+    weights = to_numpy(model.attention_scores((SOURCE, TARGET_IN)))
+    state = model.begin(SOURCE)
+    for t in range(TARGET_IN.shape[1]):
+        step_logits, step_weights, state = model.step(
+            keras.ops.convert_to_tensor(TARGET_IN[:, t]), state
+        )
+        for b in np.nonzero(TARGET_IN[:, t])[0]:
+            np.testing.assert_allclose(to_numpy(step_logits)[b], logits[b, t], atol=1e-5)
+            np.testing.assert_allclose(to_numpy(step_weights)[b], weights[b, t], atol=1e-5)
+    assert (np.moveaxis(weights, 2, 1)[SOURCE == 0] == 0).all(), "source padding"
+    assert (weights[TARGET_IN == 0] == 0).all(), "target padding"
+    np.testing.assert_allclose(weights[TARGET_IN != 0].sum(-1)[:-1], 1, atol=1e-5)
+
+
+@EVERY_DECODER
+def test_the_first_state_is_the_bridge_over_the_mean_of_the_memory(kind):
+    model = make(kind)
+    memory = to_numpy(model.encoder(SOURCE))
+    kernel, bias = (to_numpy(weight) for weight in model.bridge.trainable_weights)
+    mean = [memory[0].mean(0), memory[1, :2].mean(0), np.zeros(memory.shape[2])]
+    wanted = np.tanh(np.stack(mean) @ kernel + bias)
+    first = np.concatenate(numbers(model.begin(SOURCE)["cell"]), axis=1)
+    np.testing.assert_allclose(first, wanted, atol=1e-5)
+
+
+@EVERY_DECODER
+def test_searches_follow_the_model(kind):
+    """Beam and greedy over the model's steps equal oracles that step one hypothesis at a time."""
+    model = make(kind, scale=0.8)
+
+    def single(token, state):
+        logits, weights, state = model.step(keras.ops.convert_to_tensor([token]), state)
+        return to_numpy(logits)[0], to_numpy(weights)[0], state
+
+    options = {"length_penalty_weight": 0.6, "coverage_penalty_weight": 0.2}
+    sources = SOURCE[:2]
+    beam = ka.search.beam(model.step, model.begin(sources), START, END, 5, 3, **options)
+    greedy = ka.search.greedy(model.step, model.begin(sources), START, END, 5)
+    for b, length in enumerate((5, 2)):
+        state = model.begin(sources[b : b + 1, :length])
+        tokens, log_prob, _ = oracle.greedy(single, state, START, END, 5)
+        assert to_numpy(greedy.tokens)[b, 0, : len(tokens)].tolist() == tokens
+        assert float(greedy.log_probs[b, 0]) == pytest.approx(log_prob, abs=1e-4)
+        for n, wanted in enumerate(oracle.beam(single, state, START, END, 5, 3, 0.6, 0.2)):
+            tokens = wanted["tokens"]
+            assert to_numpy(beam.tokens)[b, n, : len(tokens)].tolist() == tokens
+            assert float(beam.scores[b, n]) == pytest.approx(wanted["score"], abs=1e-4)
+            attention = to_numpy(beam.attention)[b, n, : len(tokens)]
+            np.testing.assert_allclose(attention[:, :length], wanted["rows"], atol=1e-5)
+            assert (attention[:, length:] == 0).all()
+
+
+@EVERY_DECODER
+def test_the_model_itself_saves(kind, tmp_path):
+    model = make(kind)
+    wanted = to_numpy(model((SOURCE, TARGET_IN)))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(to_numpy(loaded((SOURCE, TARGET_IN))), wanted)
+    results = [ka.search.beam(m.step, m.begin(SOURCE), START, END, 4, 2) for m in (model, loaded)]
+    assert_close(numbers(results[1]), numbers(results[0]), atol=0)
+    model.save_weights(tmp_path / "model.weights.h5")
+    fresh = make(kind, scale=0.1)
+    fresh.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(to_numpy(fresh((SOURCE, TARGET_IN))), wanted)
+
+
+def test_training_goes_on_after_loading(tmp_path):
+    """The optimizer comes along: one more step is the same with and without a stop between."""
+    model = compiled(make("bahdanau_gru"), "adam", run_eagerly=True)
+    model.train_on_batch((SOURCE, TARGET_IN), TARGET_OUT)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for each in (model, loaded):
+        each.train_on_batch((SOURCE, TARGET_IN), TARGET_OUT)
+    assert_close(
+        [to_numpy(v) for v in loaded.trainable_variables],
+        [to_numpy(v) for v in model.trainable_variables],
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision(policy):
+    keras.config.set_dtype_policy(policy)
+    model = compiled(make("bahdanau_gru"))
+    assert model.decoder.compute_dtype == keras.dtype_policies.get(policy).compute_dtype
+    logits = model((SOURCE, TARGET_IN))
+    assert keras.backend.standardize_dtype(logits.dtype) == "float32"
+    history = model.fit((SOURCE, TARGET_IN), TARGET_OUT, epochs=2, verbose=0).history["loss"]
+    assert np.isfinite(history).all()
+    result = ka.search.beam(model.step, model.begin(SOURCE), START, END, 4, 2)
+    assert np.isfinite(to_numpy(result.log_probs)).all()
+
+
+def test_dropout_in_the_encoder_knows_that_it_trains():
+    encoder = keras.Sequential([LAYERS.Embedding(IDS, 5, mask_zero=True), LAYERS.Dropout(0.5)])
+    model = ka.models.EncoderDecoder(
+        encoder, LAYERS.Embedding(IDS, 7), DECODERS["bahdanau_gru"](), LAYERS.Dense(IDS)
+    )
+    inputs = (SOURCE, TARGET_IN)
+    assert_close(numbers(model(inputs)), numbers(model(inputs)), atol=0)
+    assert np.abs(to_numpy(model(inputs, training=True)) - to_numpy(model(inputs))).max() > 0
+
+
+@pytest.mark.parametrize("kind", ["bahdanau_gru", "luong_lstm"])
+def test_a_model_learns_to_copy_what_it_translates_then(kind):
+    """fit, greedy search and beam search, end to end, on words of 2 to 4 letters."""
+    random = np.random.default_rng(5)
+    letters = random.integers(3, IDS, size=(2176, 4))
+    words = np.where(np.arange(4) < random.integers(2, 5, size=(2176, 1)), letters, 0)
+    ends = np.count_nonzero(words, axis=1)
+    target_in = np.pad(words, ((0, 0), (1, 0)), constant_values=START)
+    target_out = np.pad(words, ((0, 0), (0, 1)))
+    target_out[np.arange(2176), ends] = END
+    encoder = keras.Sequential(
+        [
+            LAYERS.Embedding(IDS, 24, "orthogonal", mask_zero=True),
+            LAYERS.Bidirectional(LAYERS.GRU(16, return_sequences=True)),
+        ]
+    )
+    decoder = {
+        "bahdanau_gru": lambda: ka.BahdanauDecoder(LAYERS.GRUCell(32), ka.BahdanauAttention(32)),
+        "luong_lstm": lambda: ka.LuongDecoder(LAYERS.LSTMCell(32), ka.LuongAttention(), 32),
+    }[kind]()
+    model = ka.models.EncoderDecoder(
+        encoder, LAYERS.Embedding(IDS, 24, "orthogonal", mask_zero=True), decoder, LAYERS.Dense(IDS)
+    )
+    compiled(model, keras.optimizers.Adam(0.02))
+    model.fit((words[:2048], target_in[:2048]), target_out[:2048], 64, epochs=6, verbose=0)
+    unseen, wanted = words[2048:], np.where(target_out[2048:] == 0, END, target_out[2048:])
+    greedy = ka.search.greedy(model.step, model.begin(unseen), START, END, 5)
+    beam = ka.search.beam(model.step, model.begin(unseen), START, END, 5, 3)
+    for result in (greedy, beam):
+        exact = (to_numpy(result.tokens, "int32")[:, 0] == wanted).all(axis=1).mean()
+        assert exact > 0.9
+        np.testing.assert_array_equal(to_numpy(result.lengths)[:, 0] <= 5, True)
