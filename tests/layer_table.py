@@ -104,7 +104,7 @@ class Row:
             tensors = {n: keras.layers.Dense(x.shape[-1])(x) for n, x in tensors.items()}
         outputs = zip(self.outputs, self.call(layer, tensors, masks), strict=True)
         # An identity names the output; two outputs of one layer share its name otherwise.
-        options = {"dtype": layer.dtype_policy}
+        options = {"dtype": layer.dtype_policy.name}
         named = [keras.layers.Identity(name=name, **options)(output) for name, output in outputs]
         return keras.Model(inputs, named)
 
