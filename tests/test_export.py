@@ -6,8 +6,10 @@ import sys
 
 import keras
 import numpy as np
+import onnxruntime
 import pytest
 import tensorflow as tf
+from ai_edge_litert import interpreter
 
 import keras_attention as ka
 from comparing import assert_close, numbers, tensors, to_numpy
@@ -209,11 +211,9 @@ def exported(row, path, format):
 
 @EVERY_ROW
 def test_onnx(row, tmp_path):
-    pytest.importorskip("tf2onnx")
-    runtime = pytest.importorskip("onnxruntime")
     path = str(tmp_path / "model.onnx")
     layer = exported(row, path, "onnx")
-    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [node.name for node in session.get_inputs()]
     for sizes in EVERY_SIZE:
         inputs, masks = row.arrays(sizes)
@@ -223,7 +223,6 @@ def test_onnx(row, tmp_path):
 
 @EVERY_ROW
 def test_litert(row, tmp_path):
-    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
     path = str(tmp_path / "model.tflite")
     layer = exported(row, path, "litert")
     runner = interpreter.Interpreter(path).get_signature_runner()
@@ -240,7 +239,6 @@ def test_litert(row, tmp_path):
 
 def test_what_litert_cannot_run_is_the_loop_of_keras(tmp_path):
     """The limit that rows of recurrent layers state is not one of this library."""
-    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
     path, inputs = str(tmp_path / "model.tflite"), keras.Input((None, 3), name="x")
     model = keras.Model(inputs, keras.layers.GRU(5)(inputs))
     model(np.ones((2, 3, 3), "float32"))
