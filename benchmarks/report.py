@@ -25,11 +25,12 @@ def machine(threads: int) -> dict:
 
 def markdown(point: dict, machine: dict) -> str:
     """Returns the report of one point: sizes, table, and what was compared."""
+    threads = f"{machine['threads']} thread{'s' * (machine['threads'] > 1)}"
     sizes = ", ".join(f"{name.replace('_', ' ')} {size}" for name, size in point["sizes"].items())
     lines = [
         f"## {point['title']}",
         "",
-        f"{sizes[0].upper()}{sizes[1:]}. {machine['processor']}, {machine['threads']} threads.",
+        f"{sizes[0].upper()}{sizes[1:]}. {machine['processor']}, {threads}.",
         *_warnings(machine),
         "",
         _HEADER.format(unit=point["unit"]),

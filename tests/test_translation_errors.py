@@ -1,0 +1,181 @@
+"""The translation example: bad input ends in one clear line and exit code 2, and harms nothing."""
+
+import pytest
+from typer.testing import CliRunner
+
+from examples.translation import data
+from examples.translation.cli import app
+from examples.translation.config import Config
+from examples.translation.errors import UserError
+from examples.translation.run import Run
+
+PAIRS = "".join(f"a {n}\tun {n}\n" for n in range(100))
+
+
+def fail(*arguments) -> str:
+    """The one line on stderr of a command that must end with exit code 2."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 2, result.output
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("error: ")
+    return result.stderr
+
+
+def snapshot(folder):
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    path = tmp_path / "pairs.tsv"
+    path.write_text(PAIRS, "utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, ": no such file"),
+        (b"", ": the file is empty"),
+        (b"\n \n", ": the file is empty"),
+        (b"a\tb\nc\t\xff\xfe\n", ":2: not UTF-8 (byte 0xff at position 3)"),
+        (b"a\tb\nc d\n", ":2: one column"),
+    ],
+)
+def test_bad_pairs_file(tmp_path, content, told):
+    path = tmp_path / "pairs.tsv"
+    if content is not None:
+        path.write_bytes(content)
+    line = fail("train", "--pairs", path, "--out", tmp_path / "run")
+    assert f"{path}{told}" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_as_a_pairs_file(tmp_path):
+    assert f"{tmp_path}: cannot be read" in fail("train", "--pairs", tmp_path)
+
+
+def test_files_of_different_length(tmp_path):
+    source, target = tmp_path / "x.en", tmp_path / "x.fr"
+    source.write_text("a\nb\nc\n")
+    target.write_text("a\nb\n")
+    line = fail("train", "--source", source, "--target", target)
+    assert f"{target}:3: line missing: {source} has 3 lines, {target} has 2" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--language", "xx"], "unknown language 'xx': accepted are es, "),
+        (["--language", "en"], "unknown language 'en'"),
+        (["--language", "de", "--pairs", "PAIRS"], "--language is for the emoji names"),
+        (["--source", "PAIRS"], "--source needs --target too"),
+        (["--dev-target", "PAIRS"], "--dev-target needs --dev-source too"),
+        (["--pairs", "PAIRS", "--target", "PAIRS"], "exclude each other"),
+        (["--units", "7"], "--units 7: accepted is an even number"),
+        (["--epochs", "0"], "--epochs 0: accepted is a number above 0"),
+        (["--dropout", "1"], "--dropout 1.0: accepted is"),
+        (["--pairs", "PAIRS", "--vocabulary-size", "4"], "--vocabulary-size 4: must be larger"),
+    ],
+)
+def test_bad_options(tmp_path, pairs, options, told):
+    options = [pairs if option == "PAIRS" else option for option in options]
+    assert told in fail("train", *options, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_sentence_over_the_limit_names_file_and_line(tmp_path, pairs):
+    with pairs.open("a", encoding="utf-8") as file:
+        file.write("short\t" + "un " * 41 + "\n")
+    line = fail("train", "--pairs", pairs, "--out", tmp_path / "run")
+    assert f"{pairs}:101: the target sentence has 41 tokens, the limit is 40" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_corpus_that_leaves_a_split_empty():
+    with pytest.raises(UserError, match="no development pair is left of 2 pairs"):
+        data.load(corpus=[data.Pair("a", "b", "x:1"), data.Pair("c", "d", "x:2")], test=[])
+
+
+@pytest.mark.parametrize(
+    ("existing", "told"),
+    [
+        ({"config.json": Config("other", "0123").to_json()}, "holds another run's model"),
+        ({"config.json": '{"what": 1}'}, "config.json: not a translation run's config"),
+        ({"config.json": "{"}, "config.json: not a translation run's config"),
+        ({"checkpoint.npz": "precious"}, "holds checkpoint.npz, which is not of this run"),
+        ({"test.tsv": "precious"}, "holds test.tsv, which is not of this run"),
+    ],
+)
+def test_a_folder_that_is_not_ours_stays_as_it_is(tmp_path, pairs, existing, told):
+    out = tmp_path / "run"
+    out.mkdir()
+    for name, content in existing.items():
+        (out / name).write_text(content)
+    before = snapshot(out)
+    line = fail("train", "--pairs", pairs, "--out", out)
+    assert told in line
+    assert str(out) in line
+    assert snapshot(out) == before
+
+
+def test_a_file_in_place_of_the_folder(tmp_path, pairs):
+    assert f"{pairs}: not a folder" in fail("train", "--pairs", pairs, "--out", pairs)
+    assert pairs.read_text() == PAIRS
+
+
+@pytest.mark.parametrize("command", ["evaluate", "export"])
+def test_a_folder_without_a_run(tmp_path, command):
+    assert "holds no run (no config.json): train first" in fail(command, "--out", tmp_path)
+
+
+def test_nothing_to_translate_with(tmp_path):
+    assert f"{tmp_path / 'x'}: no such folder" in fail("translate", "--model", tmp_path / "x", "a")
+    assert "neither an exported model" in fail("translate", "--model", tmp_path, "a")
+
+
+def test_a_damaged_export(tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(b"\x0b\xadmodel")
+    assert "not an exported translator, or damaged" in fail("translate", "--model", tmp_path, "a")
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.999])
+def test_a_truncated_checkpoint(tmp_path, kept):
+    import keras
+
+    run = Run(tmp_path)
+    variables = [keras.Variable([[1.0, 2.0]]), keras.Variable(3)]
+    run.save_checkpoint(variables, {"epoch": 7})
+    whole = run.checkpoint.read_bytes()
+    assert run.load_checkpoint(variables) == {"epoch": 7}
+    damaged = whole[: int(kept * len(whole)) if kept < 1 else kept]
+    run.checkpoint.write_bytes(damaged)
+    with pytest.raises(UserError, match=r"checkpoint\.npz: damaged, cannot be read"):
+        run.load_checkpoint(variables)
+    assert run.checkpoint.read_bytes() == damaged
+
+
+def test_a_checkpoint_of_another_model(tmp_path):
+    import keras
+
+    run = Run(tmp_path)
+    run.save_checkpoint([keras.Variable([1.0])], {"epoch": 7})
+    with pytest.raises(UserError, match="shapes do not fit"):
+        run.load_checkpoint([keras.Variable([1.0, 2.0])])
+    with pytest.raises(UserError, match="damaged"):
+        run.load_checkpoint([keras.Variable([1.0]), keras.Variable([2.0])])
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    from examples.translation import run
+
+    path = tmp_path / "file"
+    run.write(path, "old")
+
+    def half(beside):
+        beside.write_text("ha")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match="file: cannot be written"):
+        run.write_with(path, half)
+    assert snapshot(tmp_path) == {"file": b"old"}
