@@ -46,7 +46,7 @@ def saved_model(
     >>> outputs["context"].shape.as_list()
     [1, 3, 7]
     """
-    path = pathlib.Path(path).absolute()
+    path = pathlib.Path(os.path.realpath(path))
     if path.exists() and not _is_saved_model(path) and not _is_empty_folder(path):
         raise ValueError(
             f"`path` is {str(path)!r}, which holds something else; accepted is a new folder or one "
@@ -62,11 +62,11 @@ def saved_model(
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as beside:
         archive.write_out(os.path.join(beside, "new"), verbose=False)
         new, old = pathlib.Path(beside, "new"), pathlib.Path(beside, "old")
-        if path.exists():
-            path.rename(old)
         try:
+            if path.exists():
+                path.rename(old)
             new.rename(path)
-        except OSError:
+        except BaseException:
             if old.exists():
                 old.rename(path)
             raise
@@ -89,7 +89,9 @@ def _call_signature(model):
 
 
 def _is_saved_model(path):
-    return (path / "saved_model.pb").is_file()
+    # Whatever else lies there is somebody's, and replacing the folder would delete it.
+    files = {"saved_model.pb", "fingerprint.pb", "variables", "assets"}
+    return (path / "saved_model.pb").is_file() and files.issuperset(os.listdir(path))
 
 
 def _is_empty_folder(path):

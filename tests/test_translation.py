@@ -24,7 +24,9 @@ from examples.translation.run import Run
 from examples.translation.tokenizer import END, PAD, START, Tokenizer
 
 ROOT = Path(__file__).parents[1]
-NUMBERS = dict(zip("one two three four five".split(), "un deux trois quatre cinq".split()))  # noqa: B905
+NUMBERS = dict(
+    zip(["one", "two", "three", "four", "five"], ["un", "deux", "trois", "quatre", "cinq"])
+)  # noqa: B905
 THINGS = {"red cat": "chat rouge", "black dog": "chien noir", "red dog": "chien rouge"}
 LINES = [
     (f"{n}, {m} {thing}", f"{NUMBERS[n]}, {NUMBERS[m]} {THINGS[thing]}")
@@ -32,7 +34,22 @@ LINES = [
     for m in NUMBERS
     for thing in THINGS
 ]
-OPTIONS = "--units 16 --embedding 8 --epochs 4 --batch-size 16 --max-length 9 --dropout 0.1".split()
+OPTIONS = [
+    "--units",
+    "16",
+    "--encoder-units",
+    "8",
+    "--embedding",
+    "8",
+    "--epochs",
+    "4",
+    "--batch-size",
+    "16",
+    "--max-length",
+    "9",
+    "--dropout",
+    "0.1",
+]
 
 
 def command(*arguments, code=0):
@@ -209,7 +226,14 @@ def test_long_pairs_are_skipped_on_demand():
 
 def first_step(**choices):
     """The loss of a first training step, and the model."""
-    choices = {"units": 6, "embedding": 5, "dropout": 0.0, "epochs": 1, **choices}
+    choices = {
+        "units": 6,
+        "encoder_units": 4,
+        "embedding": 5,
+        "dropout": 0.0,
+        "epochs": 1,
+        **choices,
+    }
     config = Config("toy", "0", **choices)
     model = network.build(config, source_size=11, target_size=13)
     train.compile_model(model, config, steps=1)
@@ -332,7 +356,9 @@ def test_the_export_needs_tensorflow_and_its_text_operations_only(run):
 
 def test_translating_lines(run):
     path = run.folder / "saved_model"
-    result = CliRunner().invoke(app, ["translate", "--model", str(path)], input="\none, one red cat\n")
+    result = CliRunner().invoke(
+        app, ["translate", "--model", str(path)], input="\none, one red cat\n"
+    )
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[0] == ""
     assert len(result.stdout.splitlines()) == 2

@@ -72,7 +72,7 @@ def test_files_of_different_length(tmp_path):
         (["--source", "PAIRS"], "--source needs --target too"),
         (["--dev-target", "PAIRS"], "--dev-target needs --dev-source too"),
         (["--pairs", "PAIRS", "--target", "PAIRS"], "exclude each other"),
-        (["--units", "7"], "--units 7: accepted is an even number"),
+        (["--encoder-units", "7"], "--encoder-units 7: accepted is an even number"),
         (["--epochs", "0"], "--epochs 0: accepted is a number above 0"),
         (["--dropout", "1"], "--dropout 1.0: accepted is"),
         (["--pairs", "PAIRS", "--vocabulary-size", "4"], "--vocabulary-size 4: must be larger"),

@@ -130,10 +130,13 @@ def train(
     attention: Annotated[
         Attention, _option(MODEL, "Decoder and score: Luong's (general), or Bahdanau's.")
     ] = Attention.luong,
-    units: Annotated[int, _option(MODEL, "Width of the recurrent states.")] = 256,
-    embedding: Annotated[int, _option(MODEL, "Width of the embeddings.")] = 128,
+    units: Annotated[int, _option(MODEL, "Width of the decoder's state.")] = 128,
+    encoder_units: Annotated[
+        int, _option(MODEL, "Width of the encoder's states; larger corpora can use more.")
+    ] = 32,
+    embedding: Annotated[int, _option(MODEL, "Width of the embeddings.")] = 256,
     dropout: Annotated[float, _option(MODEL, "Share of features dropped in training.")] = 0.3,
-    epochs: Annotated[int, _option(TRAINING, "Times to go through the pairs.")] = 30,
+    epochs: Annotated[int, _option(TRAINING, "Times to go through the pairs.")] = 40,
     batch_size: Annotated[int, _option(TRAINING, "Pairs in a batch.")] = 32,
     learning_rate: Annotated[
         float, _option(TRAINING, "Adam's, at the end of the first epoch; a cosine leads it to 0.")
@@ -178,6 +181,7 @@ def train(
         fold_case=fold_case.value,
         attention=attention.value,
         units=units,
+        encoder_units=encoder_units,
         embedding=embedding,
         dropout=dropout,
         epochs=epochs,
@@ -293,9 +297,14 @@ def translate(
         from examples.translation import translate as translating
 
     translator = translating.open_translator(model, beam_width, length_penalty)
-    lines = texts or sys.stdin.buffer.read().decode("utf-8", "surrogateescape").splitlines()
+    lines = texts or _lines(sys.stdin.buffer.read().decode("utf-8", "surrogateescape"))
     for row in translating.translate(translator, lines):
         print(json.dumps(row, ensure_ascii=False) if as_json else row["text"])
+
+
+def _lines(text: str) -> list[str]:
+    """Only a newline ends a line, so that there is one result for each."""
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
 
 
 class _quiet_import:

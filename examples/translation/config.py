@@ -16,7 +16,8 @@ class Config:
         bleu_tokenize: sacrebleu's tokenizer for the target language.
         max_length: The longest sentence, in tokens, on either side.
         fold_case: "source": the source is lower-cased; "both": the target too; or "none".
-        units: Width of the memory and of the decoder's state.
+        units: Width of the decoder's state.
+        encoder_units: Width of the encoder's states, both directions together.
         seed: Decides first weights, dropout and the order of the batches.
         jit: Whether the training step is compiled by XLA.
         mixed_precision: "none", or the type to compute in: "float16" or "bfloat16".
@@ -30,10 +31,11 @@ class Config:
     skip_long: bool = False
     fold_case: str = "source"
     attention: str = "luong"
-    units: int = 256
-    embedding: int = 128
+    units: int = 128
+    encoder_units: int = 32
+    embedding: int = 256
     dropout: float = 0.3
-    epochs: int = 30
+    epochs: int = 40
     batch_size: int = 32
     learning_rate: float = 3e-3
     seed: int = 1
@@ -43,7 +45,8 @@ class Config:
     def __post_init__(self):
         for name in ("max_length", "units", "embedding", "epochs", "batch_size"):
             self._require(name, getattr(self, name) >= 1, "a number above 0")
-        self._require("units", self.units % 2 == 0, "an even number")
+        even = self.encoder_units > 0 and self.encoder_units % 2 == 0
+        self._require("encoder_units", even, "an even number above 0")
         self._require("dropout", 0 <= self.dropout < 1, "a number from 0 up to 1")
         self._require("learning_rate", self.learning_rate > 0, "a number above 0")
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import keras_attention as ka
 from examples.translation import inference
+from examples.translation.errors import UserError
 from examples.translation.run import Run
 
 
@@ -14,9 +15,12 @@ def export(run: Run, path: Path, beam_width: int, length_penalty: float) -> None
     translate = inference.translator(
         model, source, target, config.max_length, beam_width, length_penalty
     )
-    ka.export.saved_model(
-        model,
-        path,
-        signatures={"serving_default": (translate, [inference.TEXT])},
-        resources=(source, target),
-    )
+    try:
+        ka.export.saved_model(
+            model,
+            path,
+            signatures={"serving_default": (translate, [inference.TEXT])},
+            resources=(source, target),
+        )
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: cannot be exported to ({str(error).splitlines()[0]})") from None

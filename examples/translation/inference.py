@@ -33,6 +33,9 @@ def translator(
 
     @tf.function(input_signature=[TEXT], autograph=False)
     def translate(text):
+        count = tf.size(text)
+        # Recurrent layers and searches cannot run over nothing: no text is searched as an empty one.
+        text = tf.pad(text, [[0, tf.cast(count == 0, tf.int32)]])
         pieces = source.encode(text)  # (B, None)
         sizes = pieces.row_lengths()
         longest = tf.argmax(tf.pad(sizes, [[0, 1]]))
@@ -59,13 +62,14 @@ def translator(
         tokens = tf.where(there[:, None], result.tokens[:, 0], END)
         score = tf.cast(result.scores[:, 0], tf.float32)
         attention = tf.cast(result.attention[:, 0], tf.float32)
-        return {
+        outputs = {
             "text": target.decode(tokens),
             "tokens": target.pieces(tokens),
             "source_tokens": source.pieces(ids),
             "score": tf.where(there, score, 0.0),
             "attention": tf.where(there[:, None, None], attention, 0.0),
         }
+        return {name: output[:count] for name, output in outputs.items()}
 
     return translate
 

@@ -35,14 +35,17 @@ def _network(config: Config, source_size: int, target_size: int) -> ka.models.En
 
 
 def _encoder(config: Config, source_size: int) -> keras.Model:
-    """The memory holds each word itself beside its context.
+    """The memory holds each word itself beside its context, which is narrow in small data.
 
-    A word seen once or twice is found again by its embedding; its contexts were too few to learn.
+    Wide contexts let the decoder read whole phrases off one place, as it has seen them. From narrow
+    ones it has to look at each word, which is how it translates phrases that it has never seen.
     """
     layers = keras.layers
     tokens = keras.Input((None,), dtype="int32", name="source")
     words = layers.Embedding(source_size, config.embedding, mask_zero=True)(tokens)
     words = layers.Dropout(config.dropout)(words)
-    contexts = layers.Bidirectional(layers.GRU(config.units // 2, return_sequences=True))(words)
+    contexts = layers.Bidirectional(layers.GRU(config.encoder_units // 2, return_sequences=True))(
+        words
+    )
     memory = layers.Dropout(config.dropout)(layers.Concatenate()([words, contexts]))
     return keras.Model(tokens, memory, name="encoder")

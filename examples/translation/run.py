@@ -100,10 +100,10 @@ class Run:
     def metrics(self) -> dict:
         path = self.folder / "metrics.json"
         try:
-            return json.loads(path.read_text("utf-8"))
+            return dict(json.loads(path.read_text("utf-8")))
         except FileNotFoundError:
             return {}
-        except ValueError:
+        except (ValueError, TypeError):
             raise UserError(f"{path}: damaged, not JSON: delete it and evaluate again") from None
 
     def update_metrics(self, new: dict) -> None:
@@ -115,7 +115,7 @@ class Run:
 
     def save_checkpoint(self, variables: list, progress: dict) -> None:
         """All variables (weights, optimizer, random seeds) and `progress` in one file."""
-        arrays = {f"{i:04}": np.asarray(variable) for i, variable in enumerate(variables)}
+        arrays = {f"{i:04}": variable.numpy() for i, variable in enumerate(variables)}
         buffer = io.BytesIO()
         np.savez(buffer, progress=np.array(json.dumps(progress)), **arrays)
         write(self.checkpoint, buffer.getvalue())

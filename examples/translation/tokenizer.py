@@ -30,6 +30,8 @@ class Tokenizer(tf.Module):
         super().__init__()
         if tuple(vocabulary[: len(SPECIAL)]) != SPECIAL:
             raise ValueError(f"`vocabulary` begins with {vocabulary[:4]}; accepted is {SPECIAL}.")
+        if len(set(vocabulary)) < len(vocabulary):
+            raise ValueError("`vocabulary` holds a piece twice; accepted is a list without that.")
         self.vocabulary = tuple(vocabulary)
         self.fold_case = fold_case
         ids = tf.range(len(vocabulary), dtype=tf.int64)

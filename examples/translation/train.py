@@ -11,6 +11,7 @@ from examples.translation import model as network
 from examples.translation.callbacks import Checkpoint, DevScore, Sample
 from examples.translation.config import Config
 from examples.translation.data import Splits, to_tsv
+from examples.translation.errors import UserError
 from examples.translation.run import Run, write
 from examples.translation.tokenizer import Tokenizer, learn_vocabulary
 
@@ -106,6 +107,10 @@ def _fit_length(config: Config, splits: Splits, source: Tokenizer, target: Token
         fitting, long = pipeline.fit_length(
             pairs, source, target, config.max_length, config.skip_long
         )
+        if not fitting:
+            raise UserError(
+                f"a split has no pair of at most {config.max_length} tokens: raise --max-length"
+            )
         kept.append(fitting)
         skipped += long
     if skipped:

@@ -1,5 +1,6 @@
 """Beam search, with the penalties of GNMT."""
 
+import math
 from collections.abc import Callable
 
 from keras import ops
@@ -9,7 +10,7 @@ from keras_attention.search.loop import (
     SearchResult,
     at_least_one,
     batch_size,
-    check_end,
+    check_ids,
     first_tokens,
     full,
     log_softmax,
@@ -56,6 +57,12 @@ def beam(
         raise ValueError(
             f"`n_best` is {n_best}; accepted is 1 <= n_best <= beam_width, {beam_width}."
         )
+    for argument, weight in (
+        ("length_penalty_weight", length_penalty_weight),
+        ("coverage_penalty_weight", coverage_penalty_weight),
+    ):
+        if not math.isfinite(weight):
+            raise ValueError(f"`{argument}` is {weight}; accepted is a finite number.")
     batch = batch_size(state)
 
     def penalised(log_probs, lengths, coverage, finished):
@@ -81,7 +88,7 @@ def beam(
 
     # The first step is taken before there are beams: all of them start from its best tokens.
     logits, weights, next_state = step(first_tokens(start_id, batch), state)
-    check_end(end_id, logits.shape[-1])
+    check_ids(start_id, end_id, logits.shape[-1])
     if logits.shape[-1] < beam_width:
         raise ValueError(
             f"`beam_width` is {beam_width}; accepted is at most the vocabulary, {logits.shape[-1]}."

@@ -83,11 +83,17 @@ def at_least_one(argument, value):
     return int(value)
 
 
-def check_end(end_id, vocabulary):
+def check_ids(start_id, end_id, vocabulary):
     if vocabulary is None:
         raise ValueError("`step` returns logits of unknown width; accepted is a known one.")
-    if not 0 <= end_id < vocabulary:
-        raise ValueError(f"`end_id` is {end_id}; accepted is 0 <= end_id < {vocabulary}.")
+    ids = {"end_id": end_id}
+    if isinstance(start_id, numbers.Number):
+        ids["start_id"] = start_id
+    for argument, value in ids.items():
+        if not isinstance(value, numbers.Integral) or not 0 <= int(value) < vocabulary:
+            raise ValueError(
+                f"`{argument}` is {value!r}; accepted is an integer, 0 <= {argument} < {vocabulary}."
+            )
 
 
 def first_tokens(start_id, batch):
@@ -105,4 +111,5 @@ def write_step(rows, time, values):
 
 def write_entry(buffer, time, values):
     """Writes `values` as entry `time` of `buffer`, whose first axis is time."""
-    return ops.scatter_update(buffer, ops.reshape(time, (1, 1)), values[None])
+    now = ops.arange(buffer.shape[0]) == time
+    return ops.where(ops.reshape(now, (-1, *[1] * len(values.shape))), values[None], buffer)

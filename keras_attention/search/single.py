@@ -10,7 +10,7 @@ from keras_attention.search.loop import (
     SearchResult,
     at_least_one,
     batch_size,
-    check_end,
+    check_ids,
     first_tokens,
     full,
     log_softmax,
@@ -58,8 +58,8 @@ def sample(
             arXiv:1904.09751).
         seed: An integer or a `keras.random.SeedGenerator`.
     """
-    if temperature <= 0:
-        raise ValueError(f"`temperature` is {temperature}; accepted is a number above 0.")
+    if not temperature >= 1e-6:  # written so that NaN is refused too
+        raise ValueError(f"`temperature` is {temperature}; accepted is a number from 1e-6 up.")
     if top_k is not None:
         at_least_one("top_k", top_k)
     if top_p is not None and not 0 < top_p <= 1:
@@ -109,7 +109,7 @@ def _follow(choose, step, state, start_id, end_id, max_length):
         }
 
     logits, weights, next_state = step(first_tokens(start_id, batch), state)
-    check_end(end_id, logits.shape[-1])
+    check_ids(start_id, end_id, logits.shape[-1])
     carried = Carried(state, next_state, lambda tensor: tensor)
     nothing = {
         "tokens": full((batch, steps), end_id),
