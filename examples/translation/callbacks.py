@@ -30,7 +30,8 @@ class DevScore(keras.callbacks.Callback):
 class Checkpoint(keras.callbacks.Callback):
     """Keeps the best model by BLEU (the later of equals), then the state to resume from.
 
-    Both are replaced whole. In this order: after a kill between the two the epoch is run again, with the same result.
+    Both are replaced whole. In this order: after a kill between the two the epoch is run again,
+    with the same result.
     """
 
     def __init__(self, run: Run, progress: dict, started: float):

@@ -34,7 +34,7 @@ def translator(
     @tf.function(input_signature=[TEXT], autograph=False)
     def translate(text):
         count = tf.size(text)
-        # Recurrent layers and searches cannot run over nothing: no text is searched as an empty one.
+        # Recurrent layers cannot run over nothing: no text is searched as an empty one.
         text = tf.pad(text, [[0, tf.cast(count == 0, tf.int32)]])
         pieces = source.encode(text)  # (B, None)
         sizes = pieces.row_lengths()

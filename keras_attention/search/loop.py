@@ -92,7 +92,8 @@ def check_ids(start_id, end_id, vocabulary):
     for argument, value in ids.items():
         if not isinstance(value, numbers.Integral) or not 0 <= int(value) < vocabulary:
             raise ValueError(
-                f"`{argument}` is {value!r}; accepted is an integer, 0 <= {argument} < {vocabulary}."
+                f"`{argument}` is {value!r}; "
+                f"accepted is an integer, 0 <= {argument} < {vocabulary}."
             )
 
 
