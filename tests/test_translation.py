@@ -24,9 +24,7 @@ from examples.translation.run import Run
 from examples.translation.tokenizer import END, PAD, START, Tokenizer
 
 ROOT = Path(__file__).parents[1]
-NUMBERS = dict(
-    zip(["one", "two", "three", "four", "five"], ["un", "deux", "trois", "quatre", "cinq"])
-)  # noqa: B905
+NUMBERS = {"one": "un", "two": "deux", "three": "trois", "four": "quatre", "five": "cinq"}
 THINGS = {"red cat": "chat rouge", "black dog": "chien noir", "red dog": "chien rouge"}
 LINES = [
     (f"{n}, {m} {thing}", f"{NUMBERS[n]}, {NUMBERS[m]} {THINGS[thing]}")

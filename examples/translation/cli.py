@@ -130,13 +130,13 @@ def train(
     attention: Annotated[
         Attention, _option(MODEL, "Decoder and score: Luong's (general), or Bahdanau's.")
     ] = Attention.luong,
-    units: Annotated[int, _option(MODEL, "Width of the decoder's state.")] = 128,
+    units: Annotated[int, _option(MODEL, "Width of the decoder's state.")] = 256,
     encoder_units: Annotated[
         int, _option(MODEL, "Width of the encoder's states; larger corpora can use more.")
-    ] = 32,
+    ] = 64,
     embedding: Annotated[int, _option(MODEL, "Width of the embeddings.")] = 256,
     dropout: Annotated[float, _option(MODEL, "Share of features dropped in training.")] = 0.3,
-    epochs: Annotated[int, _option(TRAINING, "Times to go through the pairs.")] = 40,
+    epochs: Annotated[int, _option(TRAINING, "Times to go through the pairs.")] = 30,
     batch_size: Annotated[int, _option(TRAINING, "Pairs in a batch.")] = 32,
     learning_rate: Annotated[
         float, _option(TRAINING, "Adam's, at the end of the first epoch; a cosine leads it to 0.")

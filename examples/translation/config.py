@@ -31,11 +31,11 @@ class Config:
     skip_long: bool = False
     fold_case: str = "source"
     attention: str = "luong"
-    units: int = 128
-    encoder_units: int = 32
+    units: int = 256
+    encoder_units: int = 64
     embedding: int = 256
     dropout: float = 0.3
-    epochs: int = 40
+    epochs: int = 30
     batch_size: int = 32
     learning_rate: float = 3e-3
     seed: int = 1
