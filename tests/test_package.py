@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A module, or the package of that name, imports from itself and from lower floors only.
 FLOORS = [
-    {"checks", "masks", "search"},
+    {"checks", "identifiers", "masks", "search"},
     {"scores", "alignments", "recurrence"},
     {"attention"},
     {"decoder"},
