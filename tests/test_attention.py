@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 import keras_attention as ka
 from comparing import to_numpy
-from layer_oracles import score_oracle
 from oracles import attention as oracle
+from table.attention import score_oracle
 
 B, T, S, QUERY, VALUE, KEY, UNITS = 2, 3, 5, 7, 11, 13, 17
 

@@ -6,7 +6,7 @@ import pytest
 
 import keras_attention as ka
 from comparing import assert_close, numbers, to_numpy
-from layer_oracles import decode
+from table.decoders import decode
 
 B, T, S, INPUT, MEMORY, CELL, UNITS, FINAL = 2, 3, 5, 7, 11, 13, 17, 19
 LAYERS = keras.layers

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 import keras_attention as ka
-from layer_table import public_layers
+from table import public_layers
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

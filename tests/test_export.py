@@ -13,10 +13,10 @@ from ai_edge_litert import interpreter
 
 import keras_attention as ka
 from comparing import assert_close, numbers, tensors, to_numpy
-from layer_table import OTHER_SIZES, SIZES, TABLE
+from table import OTHER_SIZES, SIZES, SMALLEST_SIZES, TABLE
 
 EVERY_ROW = pytest.mark.parametrize("row", TABLE, ids=str)
-EVERY_SIZE = [SIZES, OTHER_SIZES, {"B": 1, "T": 1, "S": 1}]
+EVERY_SIZE = [SIZES, OTHER_SIZES, SMALLEST_SIZES]
 
 # Runs in a process of its own, where nobody has imported this library or Keras.
 SERVE = """

@@ -6,8 +6,8 @@ import pytest
 
 import keras_attention as ka
 from comparing import to_numpy
-from layer_oracles import score_oracle
 from oracles import attention as oracle
+from table.attention import score_oracle
 
 B, T, S, QUERY, KEY, UNITS = 2, 3, 5, 7, 11, 13
 

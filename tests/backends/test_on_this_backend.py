@@ -10,8 +10,8 @@ import pytest
 
 import keras_attention as ka
 from comparing import assert_close, numbers, tensors, to_numpy
-from layer_table import SIZES, TABLE, shaped
 from oracles import search as oracle
+from table import SIZES, TABLE, shaped
 
 EVERY_ROW = pytest.mark.parametrize("row", TABLE, ids=str)
 MASKED_ROWS = pytest.mark.parametrize("row", [r for r in TABLE if r.masks], ids=str)
