@@ -13,6 +13,7 @@ from keras_attention.attention import BahdanauAttention as BahdanauAttention
 from keras_attention.attention import LuongAttention as LuongAttention
 from keras_attention.bahdanau_decoder import BahdanauDecoder as BahdanauDecoder
 from keras_attention.luong_decoder import LuongDecoder as LuongDecoder
+from keras_attention.self_attention import SelfAttention as SelfAttention
 
 if TYPE_CHECKING:
     from keras_attention import export as export

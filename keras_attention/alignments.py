@@ -17,6 +17,9 @@ from keras_attention import identifiers, masks
 class Alignment(keras.layers.Layer, abc.ABC):
     """Abstract: weights (B, T, S) from scores (B, T, S) and a mask that broadcasts to them."""
 
+    # Whether the weights of a step depend on those of the step before, so that T has to be 1.
+    stepwise = False
+
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.supports_masking = True

@@ -1,125 +1,45 @@
-"""Attention over sequences: a score, an alignment, and the mean of the values they weigh.
-
-`call` attends with all queries at once, as `keras.layers.Attention` does. Decoders use the same
-layer step by step: `prepare` once per memory, `initial_state`, then `step` per query.
-"""
+"""Attention as a score and an alignment, and the layers that are named pairs of them."""
 
 import abc
 from typing import final
 
 import keras
-from keras import ops
 
 from keras_attention import alignments, checks, masks, scores
+from keras_attention.sequence_attention import SequenceAttention, weighted_mean
 
 
-class SequenceAttention(keras.layers.Layer, abc.ABC):
-    """Abstract: context and weights of queries (B, T, Dq) over a memory (B, S, D).
-
-    Call arguments:
-        query: (B, T, Dq).
-        value: (B, S, Dv), what the context is made of.
-        key: (B, S, Dk), what queries are scored against. Defaults to `value`.
-        query_mask: (B, T). A masked query gets zero weights and a zero context.
-        value_mask, key_mask: (B, S). Both are heeded where both are given.
-        attention_mask: (B, T, S) or (T, S).
-        training: Whether `dropout` is applied.
-        return_attention_scores: Whether to return the weights too.
-        use_causal_mask: Whether query `t` sees memory up to `t` only.
-
-    Returns:
-        The context (B, T, Dv); with `return_attention_scores` also the weights (B, T, S) after the
-        alignment and before dropout.
-
-    Masking: True means "may be attended". Keras fills `query_mask`, `value_mask` and `key_mask`
-    with the masks attached to the tensors. The query's mask is passed on.
-    """
+class ScoredAttention(SequenceAttention, abc.ABC):
+    """Abstract: an attention whose weights are the alignment of a score."""
 
     def __init__(self, score, alignment, dropout, seed, **kwargs):
-        super().__init__(**kwargs)
-        self.dropout = checks.fraction("dropout", dropout)
+        super().__init__(dropout, seed, **kwargs)
         score = scores.get(score, dtype=self.dtype_policy)
         alignment = alignments.get(alignment, dtype=self.dtype_policy)
         self.score = _claim(score, "score", self)
         self.alignment = _claim(alignment, "alignment", self)
-        self.seed = seed
-        if dropout:
-            self.seed_generator = keras.random.SeedGenerator(seed)
-        self.supports_masking = True
 
-    def build(self, query_shape, value_shape, key_shape=None):
-        _check_shapes(query_shape, value_shape, key_shape)
+    @property
+    def stepwise(self):
+        return self.alignment.stepwise
+
+    def build_weights(self, query_shape, value_shape, key_shape):
         # Loading a `.keras` file builds the sublayers first; building them again would fail.
         if not self.score.built:
-            self.score.build(query_shape, key_shape or value_shape)
+            self.score.build(query_shape, key_shape)
+        if not self.alignment.built:
+            self.alignment.build(query_shape)
 
-    def call(
-        self,
-        query,
-        value,
-        key=None,
-        query_mask=None,
-        value_mask=None,
-        key_mask=None,
-        attention_mask=None,
-        training=None,
-        return_attention_scores=False,
-        use_causal_mask=False,
-    ):
-        _check_shapes(query.shape, value.shape, None if key is None else key.shape)
-        checks.mask("query_mask", query_mask, query.shape[:2], "(batch, queries)")
-        checks.mask("value_mask", value_mask, value.shape[:2], "(batch, memory)")
-        checks.mask("key_mask", key_mask, value.shape[:2], "(batch, memory)")
-        weights_shape = (*query.shape[:2], value.shape[1])
-        checks.broadcastable("attention_mask", attention_mask, weights_shape)
-        memory = self.prepare(value, key)
-        query_length, memory_length = ops.shape(query)[1], ops.shape(value)[1]
-        mask = masks.combine(
-            query_mask,
-            value_mask,
-            key_mask,
-            attention_mask,
-            masks.causal_mask(query_length, memory_length) if use_causal_mask else None,
-        )
-        noise = self.draw_noise(query_length, memory, training)
-        context, weights, _ = self.attend(query, memory, self.initial_state(memory), noise, mask)
-        return (context, weights) if return_attention_scores else context
-
-    def prepare(self, value, key=None, value_mask=None):
-        """Returns the memory that `step` attends to: work done once, however many the steps."""
-        value = ops.convert_to_tensor(value, dtype=self.compute_dtype)
-        key = value if key is None else ops.convert_to_tensor(key, dtype=self.compute_dtype)
-        memory = {"keys": self.score.prepare(key), "value": value}
-        if value_mask is not None:
-            checks.mask("value_mask", value_mask, value.shape[:2], "(batch, memory)")
-            memory["mask"] = ops.cast(value_mask, "bool")
-        return memory
+    def project(self, key):
+        return self.score.prepare(key)
 
     def initial_state(self, memory):
-        """Returns the alignment's state before the first step; `()` if it keeps none."""
         return self.alignment.initial_state(memory["value"])
 
-    def draw_noise(self, steps, memory, training=None):
-        """Returns the noise of `steps` steps, a nest of tensors (B, steps, S): empty at inference.
-
-        A decoder draws before its loop and passes each step its slice.
-        """
-        batch, length = ops.shape(memory["value"])[:2]
-        shape = (batch, steps, length)
-        noise = {"alignment": self.alignment.draw_noise(shape, training)}
-        if training and self.dropout:
-            ones = ops.ones(shape, dtype=self.compute_dtype)
-            noise["dropout"] = keras.random.dropout(ones, self.dropout, seed=self.seed_generator)
-        return noise
-
-    def step(self, query, memory, state=(), noise=None):
-        """Attends with one query (B, Dq); returns context (B, Dv), weights (B, S), next state."""
-        noise = keras.tree.map_structure(lambda x: ops.expand_dims(x, 1), noise or {})
-        context, weights, state = self.attend(ops.expand_dims(query, 1), memory, state, noise)
-        return ops.squeeze(context, 1), ops.squeeze(weights, 1), state
+    def draw_alignment_noise(self, shape, training):
+        return self.alignment.draw_noise(shape, training)
 
     def attend(self, query, memory, state, noise, mask=None):
-        """Attends with queries (B, T, Dq); `mask` defaults to the memory's."""
         if mask is None:
             mask = masks.combine(value_mask=memory.get("mask"))
         weights, state = self.alignment(
@@ -129,46 +49,12 @@ class SequenceAttention(keras.layers.Layer, abc.ABC):
             state=state,
             noise=noise.get("alignment", ()),
         )
-        kept = weights * noise["dropout"] if "dropout" in noise else weights
-        return ops.matmul(kept, memory["value"]), weights, state  # (B, T, Dv), (B, T, S)
-
-    def compute_mask(self, query, previous_mask=None):
-        return previous_mask
-
-    def compute_output_shape(self, query_shape, value_shape, key_shape=None):
-        _check_shapes(query_shape, value_shape, key_shape)
-        return (query_shape[0], query_shape[1], value_shape[-1])
-
-    def compute_output_spec(
-        self,
-        query,
-        value,
-        key=None,
-        query_mask=None,
-        value_mask=None,
-        key_mask=None,
-        attention_mask=None,
-        training=None,
-        return_attention_scores=False,
-        use_causal_mask=False,
-    ):
-        shape = self.compute_output_shape(
-            query.shape, value.shape, None if key is None else key.shape
-        )
-        context = keras.KerasTensor(shape, dtype=self.compute_dtype)
-        if not return_attention_scores:
-            return context
-        weights_shape = (query.shape[0], query.shape[1], value.shape[1])
-        return context, keras.KerasTensor(weights_shape, dtype=self.compute_dtype)
-
-    @abc.abstractmethod
-    def get_config(self):
-        return {**super().get_config(), "dropout": self.dropout, "seed": self.seed}
+        return weighted_mean(weights, memory, noise), weights, state
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class Attention(SequenceAttention):
+class Attention(ScoredAttention):
     """Any score with any alignment.
 
         c_t = sum_s a_ts v_s,    a_t = alignment(score(q_t, k_s))
@@ -199,7 +85,7 @@ class Attention(SequenceAttention):
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class BahdanauAttention(SequenceAttention):
+class BahdanauAttention(ScoredAttention):
     """Bahdanau's attention: additive score, softmax.
 
         e_ts = v^T tanh(W s_t + U m_s)                                     (appendix A.1.2)
@@ -257,7 +143,7 @@ class BahdanauAttention(SequenceAttention):
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class LuongAttention(SequenceAttention):
+class LuongAttention(ScoredAttention):
     """Luong's attention: a choice of content score, and a global alignment.
 
         score = h_t . m_s                      "dot"
@@ -309,13 +195,3 @@ def _serialized(layer):
         "score": keras.saving.serialize_keras_object(layer.score),
         "alignment": keras.saving.serialize_keras_object(layer.alignment),
     }
-
-
-def _check_shapes(query_shape, value_shape, key_shape=None):
-    checks.rank("query", query_shape, "(batch, queries, width)")
-    checks.rank("value", value_shape, "(batch, memory, width)")
-    checks.equal("query", query_shape[0], "value", value_shape[0], "batch size")
-    if key_shape is not None:
-        checks.rank("key", key_shape, "(batch, memory, width)")
-        checks.equal("key", key_shape[0], "value", value_shape[0], "batch size")
-        checks.equal("key", key_shape[1], "value", value_shape[1], "length")

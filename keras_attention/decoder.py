@@ -13,8 +13,8 @@ import keras
 from keras import ops
 
 from keras_attention import checks, recurrence
-from keras_attention.attention import SequenceAttention
 from keras_attention.identifiers import revived
+from keras_attention.sequence_attention import SequenceAttention
 
 
 class Widths(NamedTuple):
@@ -231,22 +231,15 @@ def move_along(decoder, inputs, state, noise, inputs_mask):
     """Walks `decoder.move` over the inputs (B, T, Din); returns as `move_all` does."""
     carried = {name: part for name, part in state.items() if name != "memory"}
     memory = state["memory"]
-    inputs_width = inputs.shape[-1]
-    noises = keras.tree.flatten(noise)  # each (B, T, S)
 
     def step(step_inputs, step_state):
-        slices = step_inputs[:, inputs_width:]
-        slices = ops.split(slices, len(noises), axis=-1) if noises else []
         output, weights, step_state = decoder.move(
-            step_inputs[:, :inputs_width],
-            {**step_state, "memory": memory},
-            keras.tree.pack_sequence_as(noise, slices),
+            step_inputs["inputs"], {**step_state, "memory": memory}, step_inputs["noise"]
         )
         step_state = {name: step_state[name] for name in carried}
         return ops.concatenate([output, weights], axis=-1), step_state
 
-    # All that a step reads of the loop's inputs, or writes, travels in one tensor.
-    inputs = ops.concatenate([inputs, *noises], axis=-1) if noises else inputs
+    inputs = {"inputs": inputs, "noise": noise}
     outputs, state = recurrence.walk(step, inputs, carried, inputs_mask, decoder.dtype_policy)
     output_width = decoder.widths(memory["value"].shape[-1]).output
     return outputs[:, :, :output_width], outputs[:, :, output_width:], state

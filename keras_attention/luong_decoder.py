@@ -85,12 +85,14 @@ class LuongDecoder(AttentionDecoder):
         return attentional, weights, next_state
 
     def move_all(self, inputs, state, noise, inputs_mask):
-        if self.input_feeding or keras.tree.flatten(state["attention"]):
+        if self.input_feeding or self.attention.stepwise:
             return move_along(self, inputs, state, noise, inputs_mask)
         hidden, *cell_state = self.recurrent_layer(
             inputs, initial_state=state["cell"], mask=inputs_mask
         )  # (B, T, H)
-        context, weights, _ = self.attention.attend(hidden, state["memory"], (), noise)
+        context, weights, _ = self.attention.attend(
+            hidden, state["memory"], state["attention"], noise
+        )
         return self._attentional(context, hidden), weights, {**state, "cell": cell_state}
 
     def initial_feedback(self, memory):

@@ -6,6 +6,7 @@ scope around it instead of carrying it as state.
 """
 
 import contextlib
+import itertools
 
 import keras
 from keras import ops
@@ -16,7 +17,7 @@ def walk(step, inputs, state, mask=None, dtype=None):
 
     Args:
         step: Function of inputs (B, F) and a state to an output (B, O) and the next state.
-        inputs: (B, T, F).
+        inputs: (B, T, F), or a nest of such, of which those with an unknown F have one F.
         state: A nest of float tensors with the batch first.
         mask: (B, T). A masked step leaves the state as it was, and its output is zero.
         dtype: Dtype policy of the loop.
@@ -24,16 +25,37 @@ def walk(step, inputs, state, mask=None, dtype=None):
     Returns:
         The outputs (B, T, O), and the state after the last step.
     """
+    leaves = keras.tree.flatten(inputs)
+    # Unknown widths last: a slice that starts at an unknown place does not compile.
+    order = sorted(range(len(leaves)), key=lambda i: leaves[i].shape[-1] is None)
+    leaves = [leaves[i] for i in order]
+
+    def step_of_row(row, state):
+        parts = _split(row, [leaf.shape[-1] for leaf in leaves])
+        parts = [parts[order.index(i)] for i in range(len(parts))]
+        return step(keras.tree.pack_sequence_as(inputs, parts), state)
+
     loop = keras.layers.RNN(
-        _ClosureCell(step, state, dtype),
+        _ClosureCell(step_of_row, state, dtype),
         return_sequences=True,
         return_state=True,
         zero_output_for_mask=True,
         dtype=dtype,
         name="walk",
     )
-    outputs, *final = loop(inputs, initial_state=keras.tree.flatten(state), mask=mask)
+    # All that a step reads of the loop's inputs travels in one tensor.
+    rows = ops.concatenate(leaves, axis=-1) if len(leaves) > 1 else leaves[0]
+    outputs, *final = loop(rows, initial_state=keras.tree.flatten(state), mask=mask)
     return outputs, keras.tree.pack_sequence_as(state, final)
+
+
+def _split(row, widths):
+    known = [width for width in widths if width is not None]
+    ends = list(itertools.accumulate(known))
+    parts = [row[:, end - width : end] for end, width in zip(ends, known, strict=True)]
+    unknown = len(widths) - len(known)
+    rest = row[:, sum(known) :]
+    return parts + (ops.split(rest, unknown, axis=-1) if unknown else [])
 
 
 class _ClosureCell:

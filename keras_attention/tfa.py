@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_attention import recurrence, scores
-from keras_attention.attention import SequenceAttention
+from keras_attention.attention import ScoredAttention
 from keras_attention.luong_decoder import LuongDecoder
 
 
@@ -37,7 +37,7 @@ def set_tfa_weights(layer, weights):
     Raises:
         ValueError: A name is missing or unknown, or a shape differs. Nothing is assigned then.
     """
-    if not isinstance(layer, SequenceAttention | LuongDecoder):
+    if not isinstance(layer, ScoredAttention | LuongDecoder):
         raise ValueError(
             f"`layer` is a {type(layer).__name__}; accepted is an attention or a LuongDecoder: "
             "tfa's AttentionWrapper runs the cell first, also with BahdanauAttention."
@@ -73,7 +73,7 @@ def set_tfa_weights(layer, weights):
 
 def _targets(layer):
     """Returns the variables of `layer` by tfa's names."""
-    if isinstance(layer, SequenceAttention):
+    if isinstance(layer, ScoredAttention):
         return _score_targets(layer.score)
     targets = _score_targets(layer.attention.score) | _cell_targets(layer.cell)
     if layer.attention_layer is not None:

@@ -200,7 +200,7 @@ def test_errors(case):
     [
         ka.scores.Score,
         ka.alignments.Alignment,
-        ka.attention.SequenceAttention,
+        ka.sequence_attention.SequenceAttention,
         ka.decoder.AttentionDecoder,
     ],
 )

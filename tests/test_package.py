@@ -20,6 +20,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
     {"checks", "identifiers", "masks", "search"},
     {"scores", "alignments", "recurrence"},
+    {"self_attention"},
+    {"sequence_attention"},
     {"attention"},
     {"decoder"},
     {"bahdanau_decoder", "luong_decoder"},

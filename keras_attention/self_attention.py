@@ -1,0 +1,292 @@
+"""Multi-head attention of a sequence to itself, or to another one."""
+
+import numbers
+from typing import final
+
+import keras
+from keras import ops
+
+from keras_attention import checks, masks
+
+
+def local_mask(query_length, memory_length, window):
+    """Returns a (1, T, S) mask with which query `t` sees memory `s` where |t - s| <= `window`."""
+    queries = ops.arange(query_length, dtype="int32")
+    memory = ops.arange(memory_length, dtype="int32")
+    return ops.expand_dims(ops.abs(queries[:, None] - memory[None, :]) <= window, 0)
+
+
+def attend(query, key, value, mask=None, kept=None):
+    """Scaled dot-product attention (eq. 1): softmax(Q K^T / sqrt(K)) V, head by head.
+
+    Args:
+        query: (B, N, T, K) for N heads.
+        key: (B, N, S, K).
+        value: (B, N, S, V).
+        mask: Broadcastable to (B, T, S). A row that allows nothing gives zeros.
+        kept: (B, N, T, S), what the weights are multiplied by: dropout, drawn by the caller.
+
+    Returns:
+        The context (B, N, T, V), and the weights (B, N, T, S) before dropout.
+    """
+    # The query is divided, not the scores, so that float16 scores overflow later.
+    query = query / query.shape[-1] ** 0.5
+    scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # (B, N, T, S)
+    weights = masks.masked_softmax(scores, None if mask is None else ops.expand_dims(mask, 1))
+    return ops.matmul(weights if kept is None else weights * kept, value), weights
+
+
+@final
+@keras.saving.register_keras_serializable("keras_attention")
+class SelfAttention(keras.layers.Layer):
+    """Multi-head scaled dot-product attention: of a sequence to itself, or to another one.
+
+        head_i = softmax(Q W_i^Q (K W_i^K)^T / sqrt(d_k)) V W_i^V          (eq. 1, section 3.2.2)
+        output = [head_1; ...; head_h] W^O
+
+    The weights are matrices with the heads side by side, as the paper's W^O has them: `query_kernel`
+    (Dq, num_heads * key_dim), `key_kernel`, `value_kernel` and `output_kernel`. They are those of
+    `keras.layers.MultiHeadAttention`, reshaped. With `use_bias` come `query_bias`, `value_bias` and
+    `output_bias`. A bias of the keys adds the same to every score of a query, which no softmax
+    sees: there is none.
+
+    Args:
+        num_heads: Number of heads.
+        key_dim: Width of a head's queries and keys.
+        value_dim: Width of a head's values. None: `key_dim`.
+        dropout: Share of the weights dropped in training.
+        use_bias: Whether the projections have biases.
+        output_shape: Width of the output. None: that of the query.
+        window: With it, step t sees the steps s with |t - s| <= `window` only. It is for
+            self-attention, where t and s count the same steps.
+        kernel_initializer: Initializer of the kernels.
+        seed: Seed of the dropout.
+
+    Call arguments:
+        query: (B, T, Dq).
+        value: (B, S, Dv). None: self-attention, to `query`.
+        key: (B, S, Dk). Defaults to `value`.
+        query_mask: (B, T). A masked query attends to nothing. In self-attention nobody attends to
+            it either, unless a `value_mask` says so.
+        value_mask, key_mask: (B, S). Both are heeded where both are given.
+        attention_mask: (B, T, S) or (T, S), the same for every head.
+        training: Whether `dropout` is applied.
+        return_attention_scores: Whether to return the weights too. The output stays the same.
+        use_causal_mask: Whether step t sees steps up to t only.
+        mask: (B, T), the `query_mask` by the name under which Keras passes the implicit mask of
+            the only tensor.
+
+    Returns:
+        The output (B, T, D); with `return_attention_scores` also the weights (B, num_heads, T, S)
+        after the softmax and before dropout.
+
+    Masking: True means "may be attended". Where nothing may be, the weights and every head are
+    zero, and the output is `output_bias`, the projection of zero: 0 without biases. The query's
+    mask is passed on.
+
+    Example:
+
+    >>> attention = ka.SelfAttention(num_heads=2, key_dim=5)
+    >>> output, weights = attention(
+    ...     np.ones((3, 7, 11)), use_causal_mask=True, return_attention_scores=True
+    ... )
+    >>> tuple(output.shape), tuple(weights.shape)
+    ((3, 7, 11), (3, 2, 7, 7))
+
+    Reference: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762, section 3.2.
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        key_dim,
+        value_dim=None,
+        dropout=0.0,
+        use_bias=True,
+        output_shape=None,
+        window=None,
+        kernel_initializer="glorot_uniform",
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_heads = checks.positive_integer("num_heads", num_heads)
+        self.key_dim = checks.positive_integer("key_dim", key_dim)
+        self.value_dim = self.key_dim
+        if value_dim is not None:
+            self.value_dim = checks.positive_integer("value_dim", value_dim)
+        self.dropout = checks.fraction("dropout", dropout)
+        self.use_bias = use_bias
+        self.output_width = None
+        if output_shape is not None:
+            self.output_width = checks.positive_integer("output_shape", output_shape)
+        self.window = None if window is None else _window(window)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.seed = seed
+        if dropout:
+            self.seed_generator = keras.random.SeedGenerator(seed)
+        self.supports_masking = True
+
+    def build(self, query_shape, value_shape=None, key_shape=None):
+        value_shape = value_shape or query_shape
+        key_shape = key_shape or value_shape
+        self._check_shapes(query_shape, value_shape, key_shape)
+        for argument, shape in (("query", query_shape), ("value", value_shape), ("key", key_shape)):
+            if shape[-1] is None:
+                raise ValueError(
+                    f"`{argument}` has shape {tuple(shape)}; accepted is a shape whose last axis is "
+                    "known."
+                )
+        queries, values = self.num_heads * self.key_dim, self.num_heads * self.value_dim
+        width = self.output_width or query_shape[-1]
+        self.query_kernel, self.query_bias = self._add("query", query_shape[-1], queries)
+        self.key_kernel, _ = self._add("key", key_shape[-1], queries, use_bias=False)
+        self.value_kernel, self.value_bias = self._add("value", value_shape[-1], values)
+        self.output_kernel, self.output_bias = self._add("output", values, width)
+
+    def call(
+        self,
+        query,
+        value=None,
+        key=None,
+        query_mask=None,
+        value_mask=None,
+        key_mask=None,
+        attention_mask=None,
+        training=None,
+        return_attention_scores=False,
+        use_causal_mask=False,
+        mask=None,
+    ):
+        if mask is not None and value is not None:
+            raise ValueError(
+                "`mask` came along with a `value`; accepted is `mask` with `query` alone, and "
+                "`query_mask` and `value_mask` otherwise."
+            )
+        itself = value is None
+        value = query if itself else value
+        key = value if key is None else key
+        self._check_shapes(query.shape, value.shape, key.shape)
+        for name, given in (("mask", mask), ("query_mask", query_mask)):
+            checks.mask(name, given, query.shape[:2], "(batch, queries)")
+        for name, given in (("value_mask", value_mask), ("key_mask", key_mask)):
+            checks.mask(name, given, value.shape[:2], "(batch, memory)")
+        weights_shape = (*query.shape[:2], value.shape[1])
+        checks.broadcastable("attention_mask", attention_mask, weights_shape)
+        query_mask = mask if query_mask is None else query_mask
+        if itself and value_mask is None:
+            value_mask = query_mask
+        query_length, memory_length = ops.shape(query)[1], ops.shape(value)[1]
+        allowed = masks.combine(
+            query_mask,
+            value_mask,
+            key_mask,
+            attention_mask,
+            masks.causal_mask(query_length, memory_length) if use_causal_mask else None,
+        )
+        if self.window is not None:
+            near = local_mask(query_length, memory_length, self.window)
+            allowed = near if allowed is None else ops.logical_and(allowed, near)
+        query = self._split(self._project(query, self.query_kernel, self.query_bias))
+        key = self._split(self._project(key, self.key_kernel))
+        value = self._split(self._project(value, self.value_kernel, self.value_bias))
+        kept = self._draw_kept(query, key) if training and self.dropout else None
+        context, weights = attend(query, key, value, allowed, kept)
+        context = ops.transpose(context, (0, 2, 1, 3))  # (B, T, N, V)
+        values = self.num_heads * self.value_dim
+        context = ops.reshape(context, (-1, query_length, values))  # (B, T, N V)
+        output = self._project(context, self.output_kernel, self.output_bias)
+        return (output, weights) if return_attention_scores else output
+
+    def compute_mask(self, query, previous_mask=None):
+        return previous_mask
+
+    def compute_output_shape(self, query_shape, value_shape=None, key_shape=None):
+        value_shape = value_shape or query_shape
+        self._check_shapes(query_shape, value_shape, key_shape or value_shape)
+        return (*query_shape[:2], self.output_width or query_shape[-1])
+
+    def compute_output_spec(
+        self,
+        query,
+        value=None,
+        key=None,
+        query_mask=None,
+        value_mask=None,
+        key_mask=None,
+        attention_mask=None,
+        training=None,
+        return_attention_scores=False,
+        use_causal_mask=False,
+        mask=None,
+    ):
+        value = query if value is None else value
+        shape = self.compute_output_shape(
+            query.shape, value.shape, None if key is None else key.shape
+        )
+        output = keras.KerasTensor(shape, dtype=self.compute_dtype)
+        if not return_attention_scores:
+            return output
+        shape = (query.shape[0], self.num_heads, query.shape[1], value.shape[1])
+        return output, keras.KerasTensor(shape, dtype=self.compute_dtype)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "key_dim": self.key_dim,
+            "value_dim": self.value_dim,
+            "dropout": self.dropout,
+            "use_bias": self.use_bias,
+            "output_shape": self.output_width,
+            "window": self.window,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "seed": self.seed,
+        }
+
+    def _add(self, name, width, units, use_bias=None):
+        kernel = self.add_weight(
+            name=f"{name}_kernel",
+            shape=(width, units),
+            # A seeded initializer gives the same numbers each time it is called.
+            initializer=self.kernel_initializer.clone(),
+        )
+        if not (self.use_bias if use_bias is None else use_bias):
+            return kernel, None
+        return kernel, self.add_weight(name=f"{name}_bias", shape=(units,), initializer="zeros")
+
+    def _project(self, sequence, kernel, bias=None):
+        # As one product of two matrices: twice as fast, backward too, as the products of a batch.
+        rows = ops.reshape(sequence, (-1, kernel.shape[0]))
+        rows = ops.matmul(rows, ops.cast(kernel, self.compute_dtype))
+        rows = rows if bias is None else rows + ops.cast(bias, self.compute_dtype)
+        return ops.reshape(rows, (-1, ops.shape(sequence)[1], kernel.shape[1]))
+
+    def _split(self, sequence):
+        width = sequence.shape[-1] // self.num_heads
+        heads = ops.reshape(sequence, (-1, ops.shape(sequence)[1], self.num_heads, width))
+        return ops.transpose(heads, (0, 2, 1, 3))  # (B, N, T, width)
+
+    def _draw_kept(self, query, key):
+        shape = (*ops.shape(query)[:3], ops.shape(key)[2])  # (B, N, T, S)
+        ones = ops.ones(shape, dtype=self.compute_dtype)
+        return keras.random.dropout(ones, self.dropout, seed=self.seed_generator)
+
+    def _check_shapes(self, query_shape, value_shape, key_shape):
+        checks.rank("query", query_shape, "(batch, queries, width)")
+        for argument, shape in (("value", value_shape), ("key", key_shape)):
+            checks.rank(argument, shape, "(batch, memory, width)")
+            checks.equal("query", query_shape[0], argument, shape[0], "batch size")
+        checks.equal("key", key_shape[1], "value", value_shape[1], "length")
+        lengths = query_shape[1], value_shape[1]
+        if self.window is not None and None not in lengths and lengths[0] != lengths[1]:
+            raise ValueError(
+                f"`window` is {self.window}, but `query` has length {lengths[0]} and `value` has "
+                f"length {lengths[1]}; accepted with a window is self-attention, one length."
+            )
+
+
+def _window(window):
+    if isinstance(window, bool) or not isinstance(window, numbers.Integral) or window < 0:
+        raise ValueError(f"`window` is {window!r}; accepted is None or an integer of at least 0.")
+    return int(window)
