@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from keras_attention import alignments as alignments
+from keras_attention import losses as losses
 from keras_attention import masks as masks
 from keras_attention import models as models
 from keras_attention import scores as scores
@@ -12,8 +13,21 @@ from keras_attention.attention import Attention as Attention
 from keras_attention.attention import BahdanauAttention as BahdanauAttention
 from keras_attention.attention import LuongAttention as LuongAttention
 from keras_attention.bahdanau_decoder import BahdanauDecoder as BahdanauDecoder
+from keras_attention.coverage_attention import CoverageAttention as CoverageAttention
+from keras_attention.intra_attention import IntraAttention as IntraAttention
+from keras_attention.location_sensitive_attention import (
+    LocationSensitiveAttention as LocationSensitiveAttention,
+)
 from keras_attention.luong_decoder import LuongDecoder as LuongDecoder
+from keras_attention.monotonic_attention import MonotonicAttention as MonotonicAttention
+from keras_attention.pointer import PointerAttention as PointerAttention
+from keras_attention.pointer import PointerGenerator as PointerGenerator
+from keras_attention.pooling import AttentionPooling as AttentionPooling
 from keras_attention.self_attention import SelfAttention as SelfAttention
+from keras_attention.self_attention_2d import SelfAttention2D as SelfAttention2D
+from keras_attention.structured_self_attention import (
+    StructuredSelfAttention as StructuredSelfAttention,
+)
 
 if TYPE_CHECKING:
     from keras_attention import export as export

@@ -28,7 +28,8 @@ class ScoredAttention(SequenceAttention, abc.ABC):
         if not self.score.built:
             self.score.build(query_shape, key_shape)
         if not self.alignment.built:
-            self.alignment.build(query_shape)
+            scores_shape = (*query_shape[:2], key_shape[1])
+            self.alignment.build(scores_shape, query_shape)
 
     def project(self, key):
         return self.score.prepare(key)

@@ -54,6 +54,13 @@ def positive_integer(argument, value):
     return int(value)
 
 
+def not_negative(argument, value):
+    """Returns `value` if it is a number of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not value >= 0:
+        raise ValueError(f"`{argument}` is {value!r}; accepted is a number of at least 0.")
+    return value
+
+
 def fraction(argument, value):
     """Returns `value` if it lies in [0, 1), as a dropout rate does."""
     if not isinstance(value, (int, float)) or not 0 <= value < 1:

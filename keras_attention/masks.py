@@ -42,6 +42,15 @@ def combine(query_mask=None, value_mask=None, key_mask=None, attention_mask=None
     return combined
 
 
+def hidden(scores, mask=None):
+    """Returns `scores` in at least float32, all finite, and -1e30 where `mask` is False."""
+    dtype = backend.standardize_dtype(scores.dtype)
+    scores = ops.cast(scores, backend.result_type(dtype, "float32"))
+    if dtype == "float16":
+        scores = ops.clip(scores, -1e30, 1e30)  # What overflowed is large, not infinite.
+    return scores if mask is None else ops.where(ops.cast(mask, "bool"), scores, -1e30)
+
+
 def masked_softmax(scores, mask=None):
     """Softmax over the last axis of `scores`, with weight exactly 0 where `mask` is False.
 
@@ -49,15 +58,12 @@ def masked_softmax(scores, mask=None):
     least float32, whatever the dtype of the scores; the weights come back in that dtype.
     """
     dtype = backend.standardize_dtype(scores.dtype)
-    scores = ops.cast(scores, backend.result_type(dtype, "float32"))
-    if dtype == "float16":
-        scores = ops.clip(scores, -1e30, 1e30)  # What overflowed is large, not infinite.
+    scores = hidden(scores, mask)
     if mask is None:
         return ops.cast(ops.softmax(scores, axis=-1), dtype)
     mask = ops.cast(mask, "bool")
-    # A finite stand-in keeps the maximum of an empty row finite, and `where` around both `exp` and
-    # the sum keeps NaN out of the gradients, which multiply by zero what is masked.
-    scores = ops.where(mask, scores, -1e30)
+    # The finite stand-in keeps the maximum of an empty row finite, and `where` around both `exp`
+    # and the sum keeps NaN out of the gradients, which multiply by zero what is masked.
     largest = ops.max(scores, axis=-1, keepdims=True, initial=-1e30)
     scores = scores - ops.stop_gradient(largest)
     exponentials = ops.where(mask, ops.exp(scores), 0.0)

@@ -65,7 +65,7 @@ class _ClosureCell:
         self.step = step
         self.state = state
         self.state_size = [leaf.shape[-1] for leaf in keras.tree.flatten(state)]
-        self.compute_dtype = keras.dtype_policies.get(dtype).compute_dtype
+        self.compute_dtype = None  # States keep their dtypes.
 
     def __call__(self, inputs, states):
         output, state = self.step(inputs, keras.tree.pack_sequence_as(self.state, list(states)))

@@ -32,7 +32,7 @@ def attend(query, key, value, mask=None, kept=None):
     # The query is divided, not the scores, so that float16 scores overflow later.
     query = query / query.shape[-1] ** 0.5
     scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # (B, N, T, S)
-    weights = masks.masked_softmax(scores, None if mask is None else ops.expand_dims(mask, 1))
+    weights = masks.masked_softmax(scores, None if mask is None else ops.expand_dims(mask, -3))
     return ops.matmul(weights if kept is None else weights * kept, value), weights
 
 
@@ -44,11 +44,11 @@ class SelfAttention(keras.layers.Layer):
         head_i = softmax(Q W_i^Q (K W_i^K)^T / sqrt(d_k)) V W_i^V          (eq. 1, section 3.2.2)
         output = [head_1; ...; head_h] W^O
 
-    The weights are matrices with the heads side by side, as the paper's W^O has them: `query_kernel`
+    The weights are matrices with the heads side by side, as in the paper's W^O: `query_kernel`
     (Dq, num_heads * key_dim), `key_kernel`, `value_kernel` and `output_kernel`. They are those of
     `keras.layers.MultiHeadAttention`, reshaped. With `use_bias` come `query_bias`, `value_bias` and
-    `output_bias`. A bias of the keys adds the same to every score of a query, which no softmax
-    sees: there is none.
+    `output_bias`. There is no bias of the keys: it would add the same to all scores of a query,
+    which a softmax does not see.
 
     Args:
         num_heads: Number of heads.
@@ -134,8 +134,8 @@ class SelfAttention(keras.layers.Layer):
         for argument, shape in (("query", query_shape), ("value", value_shape), ("key", key_shape)):
             if shape[-1] is None:
                 raise ValueError(
-                    f"`{argument}` has shape {tuple(shape)}; accepted is a shape whose last axis is "
-                    "known."
+                    f"`{argument}` has shape {tuple(shape)}; accepted is a shape whose last axis "
+                    "is known."
                 )
         queries, values = self.num_heads * self.key_dim, self.num_heads * self.value_dim
         width = self.output_width or query_shape[-1]
@@ -245,11 +245,11 @@ class SelfAttention(keras.layers.Layer):
         }
 
     def _add(self, name, width, units, use_bias=None):
+        initializer = self.kernel_initializer
+        if isinstance(initializer, keras.initializers.Initializer):
+            initializer = initializer.clone()  # One instance without a seed draws once.
         kernel = self.add_weight(
-            name=f"{name}_kernel",
-            shape=(width, units),
-            # A seeded initializer gives the same numbers each time it is called.
-            initializer=self.kernel_initializer.clone(),
+            name=f"{name}_kernel", shape=(width, units), initializer=initializer
         )
         if not (self.use_bias if use_bias is None else use_bias):
             return kernel, None
@@ -282,7 +282,7 @@ class SelfAttention(keras.layers.Layer):
         if self.window is not None and None not in lengths and lengths[0] != lengths[1]:
             raise ValueError(
                 f"`window` is {self.window}, but `query` has length {lengths[0]} and `value` has "
-                f"length {lengths[1]}; accepted with a window is self-attention, one length."
+                f"length {lengths[1]}; accepted is one length for both, as in self-attention."
             )
 
 

@@ -142,10 +142,13 @@ class SequenceAttention(keras.layers.Layer, abc.ABC):
         return ops.squeeze(context, 1), ops.squeeze(weights, 1), state
 
     def _attend_stepwise(self, query, memory, state, noise, mask):
-        inputs = {"query": query, "noise": noise}
+        inputs, any_allowed = {"query": query, "noise": noise}, None
         if mask is not None:
             shape = (*ops.shape(query)[:2], ops.shape(memory["value"])[1])
-            inputs["mask"] = ops.cast(ops.broadcast_to(mask, shape), self.compute_dtype)
+            mask = ops.broadcast_to(mask, shape)
+            inputs["mask"] = ops.cast(mask, self.compute_dtype)
+            # A query with nothing to attend to is no step: the state stays as it was.
+            any_allowed = ops.any(mask, axis=-1)
 
         def step(inputs, state):
             inputs = keras.tree.map_structure(lambda x: ops.expand_dims(x, 1), inputs)
@@ -155,7 +158,7 @@ class SequenceAttention(keras.layers.Layer, abc.ABC):
             )
             return ops.squeeze(ops.concatenate([context, weights], axis=-1), 1), state
 
-        outputs, state = recurrence.walk(step, inputs, state, dtype=self.dtype_policy)
+        outputs, state = recurrence.walk(step, inputs, state, any_allowed, self.dtype_policy)
         width = memory["value"].shape[-1]
         return outputs[:, :, :width], outputs[:, :, width:], state
 

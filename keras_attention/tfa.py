@@ -7,7 +7,7 @@
 import keras
 from keras import ops
 
-from keras_attention import recurrence, scores
+from keras_attention import alignments, recurrence, scores
 from keras_attention.attention import ScoredAttention
 from keras_attention.luong_decoder import LuongDecoder
 
@@ -23,6 +23,7 @@ def set_tfa_weights(layer, weights):
     "attention_v"                     `score_vector` of an additive score
     "attention_g"                     `gain` of a normalised additive score, `scale` of a general
     "attention_b"                     `bias` of a normalised additive score
+    "attention_score_bias"            `bias` of a monotonic alignment
     "cell/kernel", "cell/bias", ...   the cell's weight of that name; "cell/0/kernel", ... for
                                       the cells of `StackedRNNCells`
     "attention_layer/kernel"          `attention_layer`: its rows move, as tfa concatenates
@@ -74,8 +75,11 @@ def set_tfa_weights(layer, weights):
 def _targets(layer):
     """Returns the variables of `layer` by tfa's names."""
     if isinstance(layer, ScoredAttention):
-        return _score_targets(layer.score)
-    targets = _score_targets(layer.attention.score) | _cell_targets(layer.cell)
+        targets = _score_targets(layer.score)
+        if isinstance(layer.alignment, alignments.Monotonic):
+            targets["attention_score_bias"] = layer.alignment.bias
+        return targets
+    targets = _targets(layer.attention) | _cell_targets(layer.cell)
     if layer.attention_layer is not None:
         targets["attention_layer/kernel"] = layer.attention_layer.kernel
     return targets

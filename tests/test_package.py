@@ -19,10 +19,12 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A module, or the package of that name, imports from itself and from lower floors only.
 FLOORS = [
     {"checks", "identifiers", "masks", "search"},
-    {"scores", "alignments", "recurrence"},
-    {"self_attention"},
+    {"scores", "alignments", "losses", "recurrence"},
+    {"intra_attention", "pointer", "pooling", "self_attention"},
+    {"self_attention_2d", "structured_self_attention"},
     {"sequence_attention"},
-    {"attention"},
+    {"attention", "coverage_attention", "location_sensitive_attention"},
+    {"monotonic_attention"},
     {"decoder"},
     {"bahdanau_decoder", "luong_decoder"},
     {"models", "tfa"},

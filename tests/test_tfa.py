@@ -38,6 +38,10 @@ def general(use_scale=False):
     return ka.LuongAttention(ka.scores.General(use_scale=use_scale))
 
 
+def monotonic(mode):
+    return ka.MonotonicAttention(ka.scores.Additive(19, normalize=True), mode)
+
+
 def luong_gru(use_scale=False, **options):
     cell = keras.layers.GRUCell(13)
     return ka.LuongDecoder(cell, general(use_scale), attention_layer_size=17, **options)
@@ -55,6 +59,10 @@ def bahdanau(cell, **options):
         ("bahdanau_normalized", lambda: ka.BahdanauAttention(19, normalize=True)),
         ("luong", general),
         ("luong_scaled", lambda: general(use_scale=True)),
+        ("monotonic_parallel", lambda: monotonic("parallel")),
+        ("monotonic_recursive", lambda: monotonic("recursive")),
+        ("monotonic_hard", lambda: monotonic("hard")),
+        ("monotonic_luong", lambda: ka.MonotonicAttention(ka.scores.General(use_scale=True))),
     ],
 )
 def test_attention_gives_tfas_alignments_and_contexts(name, attention):

@@ -136,6 +136,9 @@ def train(
     ] = 64,
     embedding: Annotated[int, _option(MODEL, "Width of the embeddings.")] = 256,
     dropout: Annotated[float, _option(MODEL, "Share of features dropped in training.")] = 0.3,
+    label_smoothing: Annotated[
+        float, _option(TRAINING, "Share of a target that is spread over the vocabulary.")
+    ] = 0.1,
     epochs: Annotated[int, _option(TRAINING, "Times to go through the pairs.")] = 30,
     batch_size: Annotated[int, _option(TRAINING, "Pairs in a batch.")] = 32,
     learning_rate: Annotated[
@@ -184,6 +187,7 @@ def train(
         encoder_units=encoder_units,
         embedding=embedding,
         dropout=dropout,
+        label_smoothing=label_smoothing,
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,

@@ -35,6 +35,7 @@ class Config:
     encoder_units: int = 64
     embedding: int = 256
     dropout: float = 0.3
+    label_smoothing: float = 0.1
     epochs: int = 30
     batch_size: int = 32
     learning_rate: float = 3e-3
@@ -48,6 +49,8 @@ class Config:
         even = self.encoder_units > 0 and self.encoder_units % 2 == 0
         self._require("encoder_units", even, "an even number above 0")
         self._require("dropout", 0 <= self.dropout < 1, "a number from 0 up to 1")
+        smoothing = 0 <= self.label_smoothing < 1
+        self._require("label_smoothing", smoothing, "a number from 0 up to 1")
         self._require("learning_rate", self.learning_rate > 0, "a number above 0")
 
     def _require(self, name: str, fine: bool, accepted: str):

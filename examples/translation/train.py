@@ -12,6 +12,7 @@ from examples.translation.callbacks import Checkpoint, DevScore, Sample
 from examples.translation.config import Config
 from examples.translation.data import Splits, to_tsv
 from examples.translation.errors import UserError
+from examples.translation.loss import SmoothedCrossentropy
 from examples.translation.run import Run, write
 from examples.translation.tokenizer import Tokenizer, learn_vocabulary
 
@@ -80,7 +81,7 @@ def compile_model(model, config: Config, steps: int) -> None:
     optimizer = keras.optimizers.Adam(schedule, global_clipnorm=1.0)
     model.compile(
         optimizer,
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        SmoothedCrossentropy(config.label_smoothing),
         metrics=["accuracy"],
         jit_compile=config.jit,
     )

@@ -1,6 +1,7 @@
 """Scores, masked softmax and attention, one number at a time.
 
-A score is a function of one query vector and one memory vector. Masks are boolean (B, T, S).
+A score is a function of one query vector, one memory vector and its position. Masks are boolean
+(B, T, S).
 """
 
 import math
@@ -8,20 +9,40 @@ import math
 import numpy as np
 
 
-def dot(query, memory):
+def dot(query, memory, position=None):
     """Luong 2015, eq. 8: h . m."""
     return sum(float(q) * float(m) for q, m in zip(query, memory, strict=True))
 
 
-def scaled_dot(query, memory):
+def scaled_dot(query, memory, position=None):
     """Vaswani 2017, eq. 1: q . k / sqrt(D)."""
     return dot(query, memory) / math.sqrt(len(query))
+
+
+def location(kernel):
+    """Luong 2015, eq. 8: W h at each position, where `kernel` (Dq, max_length) is W transposed."""
+
+    def score(query, memory, position):
+        return sum(float(query[i]) * kernel[i, position] for i in range(len(query)))
+
+    return score
+
+
+def cosine(strength_kernel, strength_bias):
+    """Graves 2014, eq. 5-6: the cosine, times the strength softplus(w . q + b)."""
+
+    def score(query, memory, position=None):
+        strength = dot(query, strength_kernel) + float(strength_bias)
+        lengths = math.sqrt(dot(query, query)) * math.sqrt(dot(memory, memory))
+        return math.log1p(math.exp(strength)) * dot(query, memory) / lengths if lengths else 0.0
+
+    return score
 
 
 def general(kernel, scale=1.0):
     """Luong 2015, eq. 8: h^T W m, where `kernel` (Dk, Dq) is W transposed."""
 
-    def score(query, memory):
+    def score(query, memory, position=None):
         total = 0.0
         for i in range(len(memory)):
             for j in range(len(query)):
@@ -40,7 +61,7 @@ def additive(query_kernel, key_kernel, score_vector, gain=None, bias=None):
         length = math.sqrt(sum(v * v for v in score_vector))
         direction, offset = [gain * v / length for v in score_vector], bias
 
-    def score(query, memory):
+    def score(query, memory, position=None):
         total = 0.0
         for u in range(units):
             hidden = offset[u]
@@ -56,7 +77,7 @@ def scores(score, query, keys):
     """(B, T, S): each of `query` (B, T, Dq) against each of `keys` (B, S, Dk)."""
     result = np.zeros((query.shape[0], query.shape[1], keys.shape[1]))
     for b, t, s in np.ndindex(result.shape):
-        result[b, t, s] = score(query[b, t].astype(float), keys[b, s].astype(float))
+        result[b, t, s] = score(query[b, t].astype(float), keys[b, s].astype(float), s)
     return result
 
 
@@ -102,11 +123,36 @@ def combine(
     return allowed
 
 
-def attend(score, query, value, key=None, mask=None):
+def softmax_alignment(row, allowed, query, t, last):
+    """An alignment: weights of one row of scores, given query, step and the last weights."""
+    return softmax_row(row, allowed)
+
+
+def look(score, alignment, query, memory, key, allowed, remembered):
+    """One step: context, weights, and what to remember: the number of steps, the last weights.
+
+    A step with nothing to attend to leaves the last weights as they were.
+    """
+    step, last = remembered or (0, [1.0] + [0.0] * (len(memory) - 1))
+    row = [score(query, key[s], s) for s in range(len(memory))]
+    weights = alignment(row, list(allowed), query, step, last)
+    context = np.zeros(memory.shape[1])
+    for s, weight in enumerate(weights):
+        context += weight * memory[s]
+    return context, np.asarray(weights), (step + 1, weights if any(allowed) else last)
+
+
+def attend(score, query, value, key=None, mask=None, alignment=softmax_alignment):
     """Context (B, T, Dv) and weights (B, T, S): c_t = sum_s a_ts v_s (Bahdanau 2015, eq. 5)."""
-    weights = masked_softmax(scores(score, query, value if key is None else key), mask)
-    context = np.zeros((*weights.shape[:2], value.shape[2]))
-    for b, t, s in np.ndindex(weights.shape):
-        for d in range(value.shape[2]):
-            context[b, t, d] += weights[b, t, s] * float(value[b, s, d])
+    key = value if key is None else key
+    weights = np.zeros((*query.shape[:2], value.shape[1]))
+    context = np.zeros((*query.shape[:2], value.shape[2]))
+    mask = np.broadcast_to(True if mask is None else mask, weights.shape)
+    query, key, value = (x.astype(float) for x in (query, key, value))
+    for b in range(len(query)):
+        remembered = None
+        for t in range(query.shape[1]):
+            context[b, t], weights[b, t], remembered = look(
+                score, alignment, query[b, t], value[b], key[b], mask[b, t], remembered
+            )
     return context, weights

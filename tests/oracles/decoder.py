@@ -7,8 +7,6 @@ import math
 
 import numpy as np
 
-from oracles import attention
-
 
 def _sigmoid(x):
     return np.array([1.0 / (1.0 + math.exp(-value)) for value in x])
@@ -76,54 +74,45 @@ def stacked(*cells):
     return cell
 
 
-def _attend(score, query, memory, allowed):
-    context, weights = attention.attend(
-        score, query[None, None], memory[None], mask=np.asarray(allowed)[None, None]
-    )
-    return context[0, 0], weights[0, 0]
-
-
 def _top(states):
     """The output part of the last cell's state: what Bahdanau's decoder queries with."""
     return _top(states[-1]) if isinstance(states[-1], list) else states[0]
 
 
-def bahdanau(cell, score, inputs, memory, states, inputs_mask, memory_mask):
+def bahdanau(cell, look, inputs, states, inputs_mask):
     """Bahdanau 2015, A.2: c_t from s_{t-1}, then s_t = f([y_{t-1}; c_t], s_{t-1}).
 
-    One sequence: `inputs` (T, Din), `memory` (S, D). A masked step keeps the state and gives zeros.
-    Returns outputs (T, H), weights (T, S), last states.
+    One sequence: `inputs` (T, Din). A masked step keeps the state and gives zeros. `look(query,
+    remembered)` gives context, weights and what to remember, which at first is None. Returns
+    outputs (T, H), weights (T, S), last states.
     """
-    outputs, all_weights = [], []
+    outputs, all_weights, remembered = [], [], None
     for x, real in zip(inputs, inputs_mask, strict=True):
-        context, weights = _attend(score, _top(states), memory, memory_mask)
+        context, weights, following_memory = look(_top(states), remembered)
         output, following = cell(np.concatenate([x, context]), states)
         if real:
-            states = following
+            states, remembered = following, following_memory
         outputs.append(output if real else np.zeros_like(output))
         all_weights.append(weights if real else np.zeros_like(weights))
     return np.stack(outputs), np.stack(all_weights), states
 
 
-def luong(
-    cell, score, inputs, memory, states, inputs_mask, memory_mask, kernel=None, input_feeding=True
-):
+def luong(cell, look, inputs, states, inputs_mask, width, kernel=None, input_feeding=True):
     """Luong 2015, 3 and 3.3: h_t = f([y; h~_{t-1}] or y), c_t from h_t, then h~_t.
 
-    h~_t = tanh(W_c [c_t; h_t]). `kernel` (D + H, A) is W_c transposed; None: h~_t = c_t. Otherwise
-    as `bahdanau`.
+    h~_t = tanh(W_c [c_t; h_t]). `kernel` (D + H, A) is W_c transposed; None: h~_t = c_t. Its
+    width is `width`. Otherwise as `bahdanau`.
     """
-    width = memory.shape[1] if kernel is None else kernel.shape[1]
     fed = np.zeros(width)
-    outputs, all_weights = [], []
+    outputs, all_weights, remembered = [], [], None
     for x, real in zip(inputs, inputs_mask, strict=True):
         hidden, following = cell(np.concatenate([x, fed]) if input_feeding else x, states)
-        context, weights = _attend(score, hidden, memory, memory_mask)
+        context, weights, following_memory = look(hidden, remembered)
         output = context
         if kernel is not None:
             output = np.tanh(np.concatenate([context, hidden]) @ kernel)
         if real:
-            states, fed = following, output
+            states, fed, remembered = following, output, following_memory
         outputs.append(output if real else np.zeros_like(output))
         all_weights.append(weights if real else np.zeros_like(weights))
     return np.stack(outputs), np.stack(all_weights), states

@@ -8,12 +8,13 @@ import inspect
 import keras
 
 import keras_attention as ka
-from table import attention, decoders, models
+from table import attention, decoders, history, models, pointer, self_attention
 from table.row import OTHER_SIZES, SIZES, SMALLEST_SIZES, shaped
 
 __all__ = ["OTHER_SIZES", "SIZES", "SMALLEST_SIZES", "TABLE", "public_layers", "shaped"]
 
-TABLE = [row for kin in (attention, decoders, models) for row in kin.ROWS]
+KINS = (attention, decoders, history, models, pointer, self_attention)
+TABLE = [row for kin in KINS for row in kin.ROWS]
 
 
 def public_layers():

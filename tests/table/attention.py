@@ -1,9 +1,11 @@
 """Rows of the layers that attend to a sequence with a score and an alignment."""
 
+import functools
+
 import keras_attention as ka
 from comparing import to_numpy
-from oracles import attention
-from table.row import KEY, QUERY, UNITS, VALUE, Row
+from oracles import alignments, attention
+from table.row import KEY, LOOP, QUERY, UNITS, VALUE, Row
 
 
 def score_oracle(score):
@@ -18,16 +20,49 @@ def score_oracle(score):
             return attention.general(**weights)
         case ka.scores.Additive():
             return attention.additive(**weights)
+        case ka.scores.Location():
+            return attention.location(**weights)
+        case ka.scores.Cosine():
+            return attention.cosine(**weights)
+
+
+def alignment_oracle(alignment):
+    """The oracle of an alignment layer: a function of row, allowed, query, step, last weights."""
+    weights = {weight.name: to_numpy(weight) for weight in alignment.weights}
+    match alignment:
+        case ka.alignments.Softmax():
+            return attention.softmax_alignment
+        case ka.alignments.Sparsemax():
+            return lambda row, allowed, query, t, last: alignments.sparsemax(row, allowed)
+        case ka.alignments.Entmax15():
+            return lambda row, allowed, query, t, last: alignments.entmax15(row, allowed)
+        case ka.alignments.LocalMonotonic():
+            return lambda row, allowed, query, t, last: attention.softmax_row(
+                row, alignments.in_window(allowed, t, alignment.window)
+            )
+        case ka.alignments.LocalPredictive():
+            return functools.partial(_local_predictive, alignment.window, **weights)
+        case ka.alignments.Monotonic():
+            return lambda row, allowed, query, t, last: alignments.monotonic(
+                row, allowed, last, float(weights["bias"])
+            )
+
+
+def _local_predictive(window, row, allowed, query, t, last, position_kernel, position_vector):
+    position = alignments.predicted_position(query, position_kernel, position_vector, allowed)
+    near = alignments.in_window(allowed, position, window)
+    return alignments.gaussian(attention.softmax_row(row, near), position, window)
 
 
 def attention_oracle(layer, inputs, masks):
     query, value = inputs["query"], inputs["value"]
     shape = (*query.shape[:2], value.shape[1])
     allowed = attention.combine(shape, **masks)
-    return attention.attend(score_oracle(layer.score), query, value, inputs.get("key"), allowed)
+    score, alignment = score_oracle(layer.score), alignment_oracle(layer.alignment)
+    return attention.attend(score, query, value, inputs.get("key"), allowed, alignment)
 
 
-def _attention_row(name, holds, make, query=QUERY, value=VALUE, key=None):
+def _attention_row(name, holds, make, query=QUERY, value=VALUE, key=None, **more):
     inputs = {"query": ("T", query), "value": ("S", value)}
     masks = {"query_mask": ("T",), "value_mask": ("S",), "attention_mask": ("T", "S")}
     if key:
@@ -44,8 +79,16 @@ def _attention_row(name, holds, make, query=QUERY, value=VALUE, key=None):
         masks=masks,
         zero=("context", "weights"),
         empty=("context", "weights"),
+        **more,
     )
 
+
+_LUONG_SCORES = {
+    "dot": ka.scores.Dot,
+    "general": ka.scores.General,
+    "concat": lambda **k: ka.scores.Additive(UNITS, **k),
+    "location": lambda **k: ka.scores.Location(max_length=9, **k),
+}
 
 ROWS = [
     _attention_row("dot", (ka.scores.Dot,), lambda **k: ka.Attention("dot", **k), value=QUERY),
@@ -75,5 +118,54 @@ ROWS = [
     _attention_row("luong", (ka.LuongAttention,), lambda **k: ka.LuongAttention(**k)),
     _attention_row(
         "luong_concat", (ka.LuongAttention,), lambda **k: ka.LuongAttention("concat", **k)
+    ),
+    _attention_row(
+        "cosine", (ka.scores.Cosine,), lambda **k: ka.Attention("cosine", **k), value=QUERY
+    ),
+    _attention_row(
+        "luong_location",
+        (ka.LuongAttention, ka.scores.Location),
+        lambda **k: ka.LuongAttention(ka.scores.Location(max_length=9, **k), **k),
+    ),
+    _attention_row(
+        "sparsemax",
+        (ka.Attention, ka.alignments.Sparsemax),
+        lambda **k: ka.Attention("general", "sparsemax", **k),
+        key=KEY,
+    ),
+    _attention_row(
+        "entmax15",
+        (ka.Attention, ka.alignments.Entmax15),
+        lambda **k: ka.Attention("general", "entmax15", **k),
+        key=KEY,
+    ),
+    *(
+        _attention_row(
+            f"luong_{name}_{score}",
+            (ka.LuongAttention, alignment),
+            lambda score=score, alignment=alignment, options=options, **k: ka.LuongAttention(
+                _LUONG_SCORES[score](**k), alignment(**options, **k), **k
+            ),
+            value=QUERY,
+            normalized=False,
+        )
+        for score in _LUONG_SCORES
+        for name, alignment, options in [
+            ("local_m", ka.alignments.LocalMonotonic, {"window": 2}),
+            ("local_p", ka.alignments.LocalPredictive, {"units": UNITS, "window": 3}),
+        ]
+    ),
+    *(
+        _attention_row(
+            f"monotonic_{mode}",
+            (ka.MonotonicAttention, ka.alignments.Monotonic),
+            lambda mode=mode, **k: ka.MonotonicAttention(
+                ka.scores.Additive(UNITS, normalize=True, **k), mode, **k
+            ),
+            key=KEY,
+            normalized=False,
+            limits=LOOP,
+        )
+        for mode in ("parallel", "recursive")
     ),
 ]

@@ -5,8 +5,8 @@ import numpy as np
 
 import keras_attention as ka
 from comparing import to_numpy
-from oracles import decoder
-from table.attention import score_oracle
+from oracles import attention, decoder
+from table.attention import alignment_oracle, score_oracle
 from table.row import CELL, FINAL, LOOP, QUERY, UNITS, VALUE, Row
 
 
@@ -34,6 +34,7 @@ def _zero_states(cell):
 def decode(layer, x, memory, inputs_mask=None, memory_mask=None, states=None):
     """The oracle of a decoder with its weights: outputs, weights, and the last states."""
     score, cell = score_oracle(layer.attention.score), cell_oracle(layer.cell)
+    alignment = alignment_oracle(layer.attention.alignment)
     inputs_mask = np.ones(x.shape[:2], bool) if inputs_mask is None else inputs_mask
     memory_mask = np.ones(memory.shape[:2], bool) if memory_mask is None else memory_mask
     results = []
@@ -41,13 +42,20 @@ def decode(layer, x, memory, inputs_mask=None, memory_mask=None, states=None):
         first = _zero_states(layer.cell)
         if states is not None:
             first = keras.tree.pack_sequence_as(first, [state[b] for state in states])
-        arguments = (cell, score, x[b], memory[b], first, inputs_mask[b], memory_mask[b])
+
+        def look(query, remembered, b=b):
+            return attention.look(
+                score, alignment, query, memory[b], memory[b], memory_mask[b], remembered
+            )
+
+        arguments = (cell, look, x[b], first, inputs_mask[b])
         if isinstance(layer, ka.BahdanauDecoder):
             outputs, weights, last = decoder.bahdanau(*arguments)
         else:
             sized = layer.attention_layer_size is not None
             kernel = to_numpy(layer.attention_layer.kernel) if sized else None
-            outputs, weights, last = decoder.luong(*arguments, kernel, layer.input_feeding)
+            width = kernel.shape[1] if sized else memory.shape[2]
+            outputs, weights, last = decoder.luong(*arguments, width, kernel, layer.input_feeding)
         results.append([outputs, weights, *keras.tree.flatten(last)])
     return [np.stack(parts) for parts in zip(*results, strict=True)]
 
@@ -63,7 +71,7 @@ def _decode_unweighted(layer, tensors, masks):
     return keras.tree.flatten(silent(**tensors, **masks))
 
 
-def _decoder_row(name, holds, make, states, output=CELL):
+def _decoder_row(name, holds, make, states, output=CELL, **more):
     return Row(
         name=name,
         holds=holds,
@@ -81,7 +89,12 @@ def _decoder_row(name, holds, make, states, output=CELL):
         zero=("output", "weights"),
         empty=("weights",),
         limits=LOOP,
+        **more,
     )
+
+
+def _of(part_class, kwargs, **options):
+    return part_class(dtype=kwargs.get("dtype"), **options)
 
 
 def _stacked(dtype=None, **unused):
@@ -161,5 +174,38 @@ ROWS = [
         ),
         [FINAL, CELL, CELL],
         output=FINAL,
+    ),
+    *(
+        _decoder_row(
+            f"luong_decoder_{name}",
+            (ka.LuongDecoder, alignment),
+            lambda alignment=alignment, options=options, feeding=feeding, **k: ka.LuongDecoder(
+                keras.layers.GRUCell(CELL, dtype=k.get("dtype")),
+                ka.LuongAttention("general", _of(alignment, k, **options), dtype=k.get("dtype")),
+                attention_layer_size=FINAL,
+                input_feeding=feeding,
+                **k,
+            ),
+            [CELL],
+            output=FINAL,
+            normalized=False,
+        )
+        for name, alignment, options, feeding in [
+            ("local_m", ka.alignments.LocalMonotonic, {"window": 1}, True),
+            ("local_m_unfed", ka.alignments.LocalMonotonic, {"window": 1}, False),
+            ("local_p", ka.alignments.LocalPredictive, {"units": UNITS, "window": 3}, True),
+            ("monotonic_unfed", ka.alignments.Monotonic, {}, False),
+        ]
+    ),
+    _decoder_row(
+        "bahdanau_decoder_monotonic",
+        (ka.BahdanauDecoder, ka.MonotonicAttention),
+        lambda **k: ka.BahdanauDecoder(
+            keras.layers.GRUCell(CELL, dtype=k.get("dtype")),
+            ka.MonotonicAttention(mode="recursive", dtype=k.get("dtype")),
+            **k,
+        ),
+        [CELL],
+        normalized=False,
     ),
 ]

@@ -30,8 +30,8 @@ class Row:
     `weights` the output that says how (None: there is none, or masks of it are tested elsewhere),
     `normalized` whether they sum to 1, and `unweighted` a call that does not ask for them, if there
     is one. `zero` are the outputs that are exactly 0 at masked query steps, `empty` those that are
-    where nothing may be attended. `ids`: the inputs are ids below it, with 0 for padding. `limits` maps a format that
-    cannot run the layer to what its runtime then says.
+    where nothing may be attended. `ids`: the inputs are ids below it, with 0 for padding. `limits`
+    maps a format that cannot run the layer to what its runtime then says.
     """
 
     name: str

@@ -1,0 +1,146 @@
+"""Monotonic alignment: Raffel's walk along the memory, which never turns back."""
+
+from typing import final
+
+import keras
+from keras import ops
+
+from keras_attention import checks, masks, recurrence
+from keras_attention.alignments.alignment import Alignment
+
+_MODES = ("parallel", "recursive", "hard")
+
+
+@final
+@keras.saving.register_keras_serializable("keras_attention")
+class Monotonic(Alignment):
+    """From where it stopped last, it moves on until a position is chosen.
+
+        p_ij = sigmoid(e_ij + r + noise)                                (eq. 7, 12; section 2.4)
+        q_ij = (1 - p_i,j-1) q_i,j-1 + a_i-1,j,   a_ij = p_ij q_ij      (eq. 9-10)
+
+    The weights are the probabilities that step i stops at j, and a_0 is all at position 0. They may
+    sum to less than 1: the walk can fall off the end. A step needs the weights of the step before.
+
+    Args:
+        mode: "recursive" computes the recurrence as it stands; "parallel" at once, by cumulative
+            products and sums, clipped at 1e-10 as in TensorFlow Addons, hence to float32 only;
+            "hard" stops at the first position from the last one on with e_ij + r above 0, so that
+            the weights are 0 or 1: for inference. It passes no gradient.
+        noise: Standard deviation of the noise before the sigmoid in training, which drives the
+            probabilities towards 0 or 1.
+        bias_initializer: Initializer of the weight `bias`, r: a negative one walks farther.
+        seed: Seed of the noise.
+
+    Masking: positions that are masked are never chosen. A step that may choose none gets zero
+    weights and leaves the state as it was.
+
+    Raises:
+        ValueError: It is called with several steps. The attention layer that owns it walks them.
+
+    Example:
+
+    >>> alignment = ka.alignments.Monotonic("hard")
+    >>> state = alignment.initial_state(np.zeros((1, 4, 3)))
+    >>> scores = np.array([[[-1.0, 2.0, -1.0, 3.0]]])
+    >>> np.array(alignment(scores, state=state)[0])[0, 0].tolist()
+    [0.0, 1.0, 0.0, 0.0]
+
+    Reference: Raffel, Luong, Liu, Weiss, Eck 2017, "Online and Linear-Time Attention by Enforcing
+    Monotonic Alignments", arXiv:1704.00784.
+    """
+
+    stepwise = True
+
+    def __init__(self, mode="parallel", noise=0.0, bias_initializer="zeros", seed=None, **kwargs):
+        super().__init__(**kwargs)
+        if mode not in _MODES:
+            raise ValueError(
+                f"`mode` is {mode!r}; accepted is one of {', '.join(map(repr, _MODES))}."
+            )
+        self.mode = mode
+        self.noise = checks.not_negative("noise", noise)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.seed = seed
+        if noise:
+            self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def add_alignment_weights(self, query_width):
+        self.bias = self.add_weight(name="bias", shape=(), initializer=self.bias_initializer)
+
+    def call(self, scores, mask=None, query=None, state=(), noise=()):
+        if scores.shape[1] != 1 or len(state) != 1:
+            raise ValueError(
+                f"`scores` have shape {tuple(scores.shape)} and `state` has {len(state)} parts; "
+                "accepted is one step, (batch, 1, memory), with the state of the step before. An "
+                "attention layer or a decoder walks the steps."
+            )
+        (last,) = state  # (B, S)
+        energies = scores[:, 0] + ops.cast(self.bias, scores.dtype)  # (B, S)
+        for drawn in noise:
+            energies = energies + self.noise * drawn[:, 0]
+        allowed = None if mask is None else ops.cast(mask[:, 0], "bool")
+        energies = masks.hidden(energies, allowed)
+        stop = _STOP[self.mode](energies, ops.cast(last, energies.dtype))
+        weights = ops.cast(stop, last.dtype)
+        state = weights
+        if allowed is not None:
+            state = ops.where(ops.any(allowed, axis=-1, keepdims=True), weights, last)
+        return ops.expand_dims(weights, 1), (state,)
+
+    def initial_state(self, value):
+        first = ops.cast(ops.arange(ops.shape(value)[1], dtype="int32") == 0, self.compute_dtype)
+        return (ops.tile(first[None], (ops.shape(value)[0], 1)),)
+
+    def draw_noise(self, shape, training):
+        if not training or not self.noise:
+            return ()
+        return (keras.random.normal(shape, dtype=self.compute_dtype, seed=self.seed_generator),)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "mode": self.mode,
+            "noise": self.noise,
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            "seed": self.seed,
+        }
+
+
+# Each maps energies (B, S) and the last weights (B, S) to the next weights (B, S).
+
+
+def _parallel(energies, last):
+    chosen = ops.sigmoid(energies)
+    reached = _exclusive_products(1 - chosen)
+    return chosen * reached * ops.cumsum(last / ops.clip(reached, 1e-10, 1.0), axis=-1)
+
+
+def _recursive(energies, last):
+    chosen = ops.sigmoid(energies)
+    passed = ops.pad(1 - chosen, [[0, 0], [1, 0]])[:, :-1]  # 1 - p_j-1
+
+    def step(inputs, arrived):
+        arrived = inputs[:, :1] * arrived + inputs[:, 1:]
+        return arrived, arrived
+
+    arrived, _ = recurrence.walk(
+        step, ops.stack([passed, last], axis=-1), ops.zeros_like(last[:, :1]), dtype=last.dtype
+    )
+    return chosen * arrived[:, :, 0]
+
+
+def _hard(energies, last):
+    from_last = ops.cast(energies > 0, last.dtype) * ops.cumsum(last, axis=-1)
+    first = ops.cast(ops.cumsum(from_last, axis=-1) - from_last < 0.5, last.dtype)
+    return from_last * first
+
+
+_STOP = {"parallel": _parallel, "recursive": _recursive, "hard": _hard}
+
+
+def _exclusive_products(factors):
+    """The products of all factors before each, by logarithms: a product of its own is slow."""
+    tiny = 1.1754944e-38  # the smallest normal float32
+    logs = ops.cumsum(ops.log(ops.clip(factors, tiny, 1.0)), axis=-1)
+    return ops.exp(ops.pad(logs, [[0, 0], [1, 0]])[:, :-1])

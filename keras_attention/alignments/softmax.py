@@ -1,0 +1,39 @@
+"""Softmax: the alignment of global attention."""
+
+from typing import final
+
+import keras
+
+from keras_attention import masks
+from keras_attention.alignments.alignment import Alignment
+
+
+@final
+@keras.saving.register_keras_serializable("keras_attention")
+class Softmax(Alignment):
+    """Global soft attention.
+
+        a_ts = exp(e_ts) / sum_s' exp(e_ts')                            (Bahdanau 2015, eq. 6)
+
+    Masking: the sum runs over the allowed positions; a row that allows none gets zero weights.
+
+    Example:
+
+    >>> weights, _ = ka.alignments.Softmax()(np.zeros((1, 1, 4)), np.array([[[1, 1, 0, 0]]]))
+    >>> np.array(weights)[0, 0].tolist()
+    [0.5, 0.5, 0.0, 0.0]
+
+    Reference: Bahdanau, Cho, Bengio 2015, arXiv:1409.0473.
+    """
+
+    def add_alignment_weights(self, query_width):
+        pass
+
+    def call(self, scores, mask=None, query=None, state=(), noise=()):
+        return masks.masked_softmax(scores, mask), state
+
+    def initial_state(self, value):
+        return ()
+
+    def draw_noise(self, shape, training):
+        return ()
