@@ -14,7 +14,7 @@ from keras import ops
 
 from keras_attention import checks, recurrence
 from keras_attention.identifiers import revived
-from keras_attention.sequence_attention import SequenceAttention
+from keras_attention.mechanism import AttentionMechanism
 
 
 class Widths(NamedTuple):
@@ -60,7 +60,7 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
                 f"`cell` is {cell!r}; accepted is a Keras RNN cell, such as "
                 "keras.layers.GRUCell(256), or keras.layers.StackedRNNCells."
             )
-        if not isinstance(self.attention, SequenceAttention):
+        if not isinstance(self.attention, AttentionMechanism):
             raise ValueError(
                 f"`attention` is {attention!r}; accepted is an attention layer of this library, "
                 "such as ka.BahdanauAttention(256)."

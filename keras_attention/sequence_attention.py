@@ -1,18 +1,16 @@
-"""Sequence attention: what every attention of a decoder is, whatever weighs its memory.
-
-`call` attends with all queries at once, as `keras.layers.Attention` does. Decoders use the same
-layer step by step: `prepare` once per memory, `initial_state`, then `step` per query.
-"""
+"""Sequence attention: mechanisms that are called as `keras.layers.Attention` is."""
 
 import abc
 
 import keras
 from keras import ops
 
-from keras_attention import checks, masks, recurrence
+from keras_attention import checks, masks
+from keras_attention.mechanism import AttentionMechanism
+from keras_attention.mechanism import weighted_mean as weighted_mean
 
 
-class SequenceAttention(keras.layers.Layer, abc.ABC):
+class SequenceAttention(AttentionMechanism, abc.ABC):
     """Abstract: context and weights of queries (B, T, Dq) over a memory (B, S, D).
 
     Call arguments:
@@ -34,19 +32,6 @@ class SequenceAttention(keras.layers.Layer, abc.ABC):
     with the masks attached to the tensors. The query's mask is passed on.
     """
 
-    def __init__(self, dropout, seed, **kwargs):
-        super().__init__(**kwargs)
-        self.dropout = checks.fraction("dropout", dropout)
-        self.seed = seed
-        if dropout:
-            self.seed_generator = keras.random.SeedGenerator(seed)
-        self.supports_masking = True
-
-    @property
-    @abc.abstractmethod
-    def stepwise(self) -> bool:
-        """Whether a query can only be answered after the one before it."""
-
     @abc.abstractmethod
     def build_weights(self, query_shape, value_shape, key_shape):
         """Builds the parts and adds the weights that go with memories of these shapes."""
@@ -54,26 +39,6 @@ class SequenceAttention(keras.layers.Layer, abc.ABC):
     @abc.abstractmethod
     def project(self, key):
         """Returns what queries are scored against, of `key` (B, S, Dk) in the compute dtype."""
-
-    @abc.abstractmethod
-    def initial_state(self, memory):
-        """Returns the state before the first step, a nest of tensors; `()` if there is none."""
-
-    @abc.abstractmethod
-    def draw_alignment_noise(self, shape, training):
-        """Returns the noise for weights of `shape` (B, T, S): a tuple of tensors of that shape."""
-
-    @abc.abstractmethod
-    def attend(self, query, memory, state, noise, mask=None):
-        """Attends with queries (B, T, Dq), only one at a time if `stepwise`.
-
-        Args:
-            query, memory, state, noise: As in `step`, with an axis for T.
-            mask: Broadcastable to (B, T, S). Defaults to that of the memory.
-
-        Returns:
-            The context (B, T, Dv), the weights (B, T, S), the next state.
-        """
 
     def build(self, query_shape, value_shape, key_shape=None):
         _check_shapes(query_shape, value_shape, key_shape)
@@ -108,8 +73,9 @@ class SequenceAttention(keras.layers.Layer, abc.ABC):
             masks.causal_mask(query_length, memory_length) if use_causal_mask else None,
         )
         noise = self.draw_noise(query_length, memory, training)
-        attend = self._attend_stepwise if self.stepwise else self.attend
-        context, weights, _ = attend(query, memory, self.initial_state(memory), noise, mask)
+        context, weights, _ = self.attend_all(
+            query, memory, self.initial_state(memory), noise, mask
+        )
         return (context, weights) if return_attention_scores else context
 
     def prepare(self, value, key=None, value_mask=None):
@@ -121,46 +87,6 @@ class SequenceAttention(keras.layers.Layer, abc.ABC):
             checks.mask("value_mask", value_mask, value.shape[:2], "(batch, memory)")
             memory["mask"] = ops.cast(value_mask, "bool")
         return memory
-
-    def draw_noise(self, steps, memory, training=None):
-        """Returns the noise of `steps` steps, a nest of tensors (B, steps, S): empty at inference.
-
-        A decoder draws before its loop and passes each step its slice.
-        """
-        batch, length = ops.shape(memory["value"])[:2]
-        shape = (batch, steps, length)
-        noise = {"alignment": self.draw_alignment_noise(shape, training)}
-        if training and self.dropout:
-            ones = ops.ones(shape, dtype=self.compute_dtype)
-            noise["dropout"] = keras.random.dropout(ones, self.dropout, seed=self.seed_generator)
-        return noise
-
-    def step(self, query, memory, state=(), noise=None):
-        """Attends with one query (B, Dq); returns context (B, Dv), weights (B, S), next state."""
-        noise = keras.tree.map_structure(lambda x: ops.expand_dims(x, 1), noise or {})
-        context, weights, state = self.attend(ops.expand_dims(query, 1), memory, state, noise)
-        return ops.squeeze(context, 1), ops.squeeze(weights, 1), state
-
-    def _attend_stepwise(self, query, memory, state, noise, mask):
-        inputs, any_allowed = {"query": query, "noise": noise}, None
-        if mask is not None:
-            shape = (*ops.shape(query)[:2], ops.shape(memory["value"])[1])
-            mask = ops.broadcast_to(mask, shape)
-            inputs["mask"] = ops.cast(mask, self.compute_dtype)
-            # A query with nothing to attend to is no step: the state stays as it was.
-            any_allowed = ops.any(mask, axis=-1)
-
-        def step(inputs, state):
-            inputs = keras.tree.map_structure(lambda x: ops.expand_dims(x, 1), inputs)
-            mask = inputs["mask"] > 0 if "mask" in inputs else None
-            context, weights, state = self.attend(
-                inputs["query"], memory, state, inputs["noise"], mask
-            )
-            return ops.squeeze(ops.concatenate([context, weights], axis=-1), 1), state
-
-        outputs, state = recurrence.walk(step, inputs, state, any_allowed, self.dtype_policy)
-        width = memory["value"].shape[-1]
-        return outputs[:, :, :width], outputs[:, :, width:], state
 
     def compute_mask(self, query, previous_mask=None):
         return previous_mask
@@ -190,16 +116,6 @@ class SequenceAttention(keras.layers.Layer, abc.ABC):
             return context
         weights_shape = (query.shape[0], query.shape[1], value.shape[1])
         return context, keras.KerasTensor(weights_shape, dtype=self.compute_dtype)
-
-    @abc.abstractmethod
-    def get_config(self):
-        return {**super().get_config(), "dropout": self.dropout, "seed": self.seed}
-
-
-def weighted_mean(weights, memory, noise):
-    """Returns sum_s a_ts v_s, (B, T, Dv), of weights (B, T, S) after dropout."""
-    kept = weights * noise["dropout"] if "dropout" in noise else weights
-    return ops.matmul(kept, memory["value"])
 
 
 def _check_shapes(query_shape, value_shape, key_shape=None):

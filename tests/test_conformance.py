@@ -63,6 +63,9 @@ def test_gradients_equal_finite_differences(row):
         value = loss()
     gradients = tape.gradient(value, points)
     for name, point in points.items():
+        if name.split("/")[-1] in row.unlearned:
+            assert gradients[name] is None
+            continue
         assert gradients[name] is not None, name
         direction, held = random.normal(size=point.shape), point.numpy()
         point.assign(held + 1e-5 * direction)
@@ -182,7 +185,9 @@ def test_training_is_the_same_eager_in_a_graph_and_under_xla(row):
         assert history.history["loss"][1] < history.history["loss"][0]
         after = [to_numpy(variable) for variable in model.trainable_variables]
         for variable, one, other in zip(model.trainable_variables, before, after, strict=True):
-            assert np.abs(one - other).max() > 0, variable.path
+            learned = variable.name not in row.unlearned
+            assert (np.abs(one - other).max() > 0) == learned, variable.path
         trained.append(after)
-    assert_close(trained[1], trained[0])
-    assert_close(trained[2], trained[0])
+    if not row.draws:
+        assert_close(trained[1], trained[0])
+        assert_close(trained[2], trained[0])

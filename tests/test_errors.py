@@ -200,7 +200,9 @@ def test_errors(case):
     [
         ka.scores.Score,
         ka.alignments.Alignment,
+        ka.mechanism.AttentionMechanism,
         ka.sequence_attention.SequenceAttention,
+        ka.attention.ScoredAttention,
         ka.decoder.AttentionDecoder,
     ],
 )

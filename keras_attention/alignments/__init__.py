@@ -8,6 +8,7 @@ decoder's loop, so that a step is a function of its arguments.
 
 from keras_attention import identifiers
 from keras_attention.alignments.alignment import Alignment as Alignment
+from keras_attention.alignments.hard import Hard as Hard
 from keras_attention.alignments.local import LocalMonotonic as LocalMonotonic
 from keras_attention.alignments.local import LocalPredictive as LocalPredictive
 from keras_attention.alignments.monotonic import Monotonic as Monotonic
@@ -20,13 +21,14 @@ _BY_NAME = {
     "sparsemax": Sparsemax,
     "entmax15": Entmax15,
     "monotonic": Monotonic,
+    "hard": Hard,
 }
 
 
 def get(identifier, dtype=None) -> Alignment:
     """Returns the alignment that `identifier` names: a name, a config, or an `Alignment` itself.
 
-    Names: "softmax", "sparsemax", "entmax15", "monotonic". Local alignments need arguments, and so
-    have none.
+    Names: "softmax", "sparsemax", "entmax15", "monotonic", "hard". Local alignments need arguments,
+    and so have none.
     """
     return identifiers.resolve("alignment", identifier, Alignment, _BY_NAME, dtype)

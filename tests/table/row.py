@@ -30,8 +30,10 @@ class Row:
     `weights` the output that says how (None: there is none, or masks of it are tested elsewhere),
     `normalized` whether they sum to 1, and `unweighted` a call that does not ask for them, if there
     is one. `zero` are the outputs that are exactly 0 at masked query steps, `empty` those that are
-    where nothing may be attended. `ids`: the inputs are ids below it, with 0 for padding. `limits`
-    maps a format that cannot run the layer to what its runtime then says.
+    where nothing may be attended. `ids`: the inputs are ids below it, with 0 for padding.
+    `unlearned` are the weights that no gradient reaches. `draws`: training draws, so that no two
+    runs of it are equal where the backend's compiler draws differently. `limits` maps a format that cannot run the
+    layer to what its runtime then says.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Row:
     memory: str = "S"
     zero: tuple[str, ...] = ()
     empty: tuple[str, ...] = ()
+    unlearned: tuple[str, ...] = ()
+    draws: bool = False
     limits: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __str__(self):

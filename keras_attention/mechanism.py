@@ -1,0 +1,111 @@
+"""The attention mechanism: what a decoder asks for, step by step or all at once.
+
+`prepare` once per memory, `initial_state`, then `step` per query. Shapes: B batch, T query steps,
+S memory steps, D widths.
+"""
+
+import abc
+
+import keras
+from keras import ops
+
+from keras_attention import checks, recurrence
+
+
+class AttentionMechanism(keras.layers.Layer, abc.ABC):
+    """Abstract: context and weights of a query over a memory that was prepared once.
+
+    The memory is what `prepare` returns, a dict whose "value" (B, S, D) the context is made of.
+    """
+
+    def __init__(self, dropout, seed, **kwargs):
+        super().__init__(**kwargs)
+        self.dropout = checks.fraction("dropout", dropout)
+        self.seed = seed
+        if dropout:
+            self.seed_generator = keras.random.SeedGenerator(seed)
+        self.supports_masking = True
+
+    @property
+    @abc.abstractmethod
+    def stepwise(self) -> bool:
+        """Whether a query can only be answered after the one before it."""
+
+    @abc.abstractmethod
+    def prepare(self, value, key=None, value_mask=None):
+        """Returns the memory that `step` attends to: work done once, however many the steps."""
+
+    @abc.abstractmethod
+    def initial_state(self, memory):
+        """Returns the state before the first step, a nest of tensors; `()` if there is none."""
+
+    @abc.abstractmethod
+    def draw_alignment_noise(self, shape, training):
+        """Returns the noise for weights of `shape` (B, T, S): a tuple of tensors of that shape."""
+
+    @abc.abstractmethod
+    def attend(self, query, memory, state, noise, mask=None):
+        """Attends with queries (B, T, Dq), only one at a time if `stepwise`.
+
+        Args:
+            query, memory, state, noise: As in `step`, with an axis for T.
+            mask: Broadcastable to (B, T, S). Defaults to that of the memory.
+
+        Returns:
+            The context (B, T, Dv), the weights (B, T, S), the next state.
+        """
+
+    def draw_noise(self, steps, memory, training=None):
+        """Returns the noise of `steps` steps, a nest of tensors (B, steps, S): empty at inference.
+
+        A decoder draws before its loop and passes each step its slice.
+        """
+        batch, length = ops.shape(memory["value"])[:2]
+        shape = (batch, steps, length)
+        noise = {"alignment": self.draw_alignment_noise(shape, training)}
+        if training and self.dropout:
+            ones = ops.ones(shape, dtype=self.compute_dtype)
+            noise["dropout"] = keras.random.dropout(ones, self.dropout, seed=self.seed_generator)
+        return noise
+
+    def step(self, query, memory, state=(), noise=None):
+        """Attends with one query (B, Dq); returns context (B, Dv), weights (B, S), next state."""
+        noise = keras.tree.map_structure(lambda x: ops.expand_dims(x, 1), noise or {})
+        context, weights, state = self.attend(ops.expand_dims(query, 1), memory, state, noise)
+        return ops.squeeze(context, 1), ops.squeeze(weights, 1), state
+
+    def attend_all(self, query, memory, state, noise, mask=None):
+        """As `attend`, with any number of queries: one after the other if `stepwise`."""
+        attend = self._attend_stepwise if self.stepwise else self.attend
+        return attend(query, memory, state, noise, mask)
+
+    def _attend_stepwise(self, query, memory, state, noise, mask):
+        inputs, any_allowed = {"query": query, "noise": noise}, None
+        if mask is not None:
+            shape = (*ops.shape(query)[:2], ops.shape(memory["value"])[1])
+            mask = ops.broadcast_to(mask, shape)
+            inputs["mask"] = ops.cast(mask, self.compute_dtype)
+            # A query with nothing to attend to is no step: the state stays as it was.
+            any_allowed = ops.any(mask, axis=-1)
+
+        def step(inputs, state):
+            inputs = keras.tree.map_structure(lambda x: ops.expand_dims(x, 1), inputs)
+            mask = inputs["mask"] > 0 if "mask" in inputs else None
+            context, weights, state = self.attend(
+                inputs["query"], memory, state, inputs["noise"], mask
+            )
+            return ops.squeeze(ops.concatenate([context, weights], axis=-1), 1), state
+
+        outputs, state = recurrence.walk(step, inputs, state, any_allowed, self.dtype_policy)
+        width = memory["value"].shape[-1]
+        return outputs[:, :, :width], outputs[:, :, width:], state
+
+    @abc.abstractmethod
+    def get_config(self):
+        return {**super().get_config(), "dropout": self.dropout, "seed": self.seed}
+
+
+def weighted_mean(weights, memory, noise):
+    """Returns sum_s a_ts v_s, (B, T, Dv), of weights (B, T, S) after dropout."""
+    kept = weights * noise["dropout"] if "dropout" in noise else weights
+    return ops.matmul(kept, memory["value"])

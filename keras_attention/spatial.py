@@ -1,0 +1,263 @@
+"""Spatial attention: where in a picture to look, as in Show, Attend and Tell."""
+
+import abc
+from typing import final
+
+import keras
+from keras import ops
+
+from keras_attention import checks, masks
+from keras_attention.alignments import Hard, Softmax
+from keras_attention.mechanism import AttentionMechanism, weighted_mean
+from keras_attention.scores import Additive
+
+
+class SpatialAttention(AttentionMechanism, abc.ABC):
+    """Abstract: context and weights of queries over a map of features.
+
+    Call arguments:
+        query: (B, T, Dq), or (B, Dq) for one step.
+        value: (B, H, W, C), or (B, L, C).
+        query_mask: (B, T). A masked query gets zero weights and a zero context.
+        value_mask: (B, H, W) or (B, L), the places that may be looked at.
+        training: Whether `dropout` is applied, and a hard attention draws.
+        return_attention_scores: Whether to return the weights too.
+
+    Returns:
+        The context (B, T, C), or (B, C) for one step; with `return_attention_scores` also the
+        weights (B, T, H, W), or (B, T, L), without T for one step.
+
+    Masking: True means "may be attended". Keras fills `query_mask` and `value_mask` with the masks
+    attached to the tensors. The query's mask is passed on.
+
+    As a mechanism, in a decoder, its memory is (B, L, C).
+    """
+
+    def __init__(self, units, alignment, gate, kernel_initializer, dropout, seed, **kwargs):
+        super().__init__(dropout, seed, **kwargs)
+        self.units = checks.positive_integer("units", units)
+        self.score = Additive(
+            self.units, kernel_initializer=kernel_initializer, dtype=self.dtype_policy
+        )
+        self.alignment = alignment
+        self.gate = None
+        if gate:
+            self.gate = keras.layers.Dense(
+                1, activation="sigmoid", name="gate", dtype=self.dtype_policy
+            )
+
+    @property
+    def stepwise(self):
+        return False
+
+    def build(self, query_shape, value_shape):
+        _check_shapes(query_shape, value_shape)
+        places = (*value_shape[:1], None, value_shape[-1])
+        # Loading a `.keras` file builds the sublayers first; building them again would fail.
+        if not self.score.built:
+            self.score.build(query_shape, places)
+        if not self.alignment.built:
+            self.alignment.build((*query_shape[:-1], None), query_shape)
+        if self.gate is not None and not self.gate.built:
+            self.gate.build(query_shape)
+
+    def call(
+        self,
+        query,
+        value,
+        query_mask=None,
+        value_mask=None,
+        training=None,
+        return_attention_scores=False,
+    ):
+        _check_shapes(query.shape, value.shape)
+        checks.mask("query_mask", query_mask, query.shape[:-1], "(batch, queries)")
+        checks.mask("value_mask", value_mask, value.shape[:-1], "(batch, height, width)")
+        one_step = len(query.shape) == 2
+        if one_step:
+            query = ops.expand_dims(query, 1)
+        if value_mask is not None:
+            value_mask = ops.reshape(value_mask, (ops.shape(value)[0], -1))
+        memory = self.prepare(_flat(value))
+        mask = masks.combine(query_mask, value_mask)
+        noise = self.draw_noise(ops.shape(query)[1], memory, training)
+        context, weights, _ = self.attend_all(query, memory, (), noise, mask)
+        if len(value.shape) == 4:
+            weights = ops.reshape(weights, (*ops.shape(weights)[:2], *ops.shape(value)[1:3]))
+        if one_step:
+            context, weights = ops.squeeze(context, 1), ops.squeeze(weights, 1)
+        return (context, weights) if return_attention_scores else context
+
+    def prepare(self, value, key=None, value_mask=None):
+        value = ops.convert_to_tensor(value, dtype=self.compute_dtype)
+        memory = {"keys": self.score.prepare(value if key is None else key), "value": value}
+        if value_mask is not None:
+            checks.mask("value_mask", value_mask, value.shape[:2], "(batch, memory)")
+            memory["mask"] = ops.cast(value_mask, "bool")
+        return memory
+
+    def initial_state(self, memory):
+        return ()
+
+    def draw_alignment_noise(self, shape, training):
+        return self.alignment.draw_noise(shape, training)
+
+    def attend(self, query, memory, state, noise, mask=None):
+        if mask is None:
+            mask = masks.combine(value_mask=memory.get("mask"))
+        scores = self.score(query, memory["keys"])
+        weights, _ = self.alignment(scores, mask=mask, noise=noise.get("alignment", ()))
+        context = weighted_mean(weights, memory, noise)
+        return context if self.gate is None else self.gate(query) * context, weights, state
+
+    def compute_mask(self, query, previous_mask=None):
+        return previous_mask
+
+    def compute_output_shape(self, query_shape, value_shape):
+        _check_shapes(query_shape, value_shape)
+        return (*query_shape[:-1], value_shape[-1])
+
+    def compute_output_spec(
+        self,
+        query,
+        value,
+        query_mask=None,
+        value_mask=None,
+        training=None,
+        return_attention_scores=False,
+    ):
+        shape = self.compute_output_shape(query.shape, value.shape)
+        context = keras.KerasTensor(shape, dtype=self.compute_dtype)
+        if not return_attention_scores:
+            return context
+        weights_shape = (*query.shape[:-1], *value.shape[1:-1])
+        return context, keras.KerasTensor(weights_shape, dtype=self.compute_dtype)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "gate": self.gate is not None,
+            "kernel_initializer": keras.initializers.serialize(self.score.kernel_initializer),
+        }
+
+
+@final
+@keras.saving.register_keras_serializable("keras_attention")
+class SoftSpatialAttention(SpatialAttention):
+    """Soft attention over the places of a picture: the expected context.
+
+        e_ti = f_att(a_i, h_{t-1}),  alpha_t = softmax(e_t)             (eq. 4-5)
+        z_t = beta_t sum_i alpha_ti a_i                                 (eq. 13; section 4.2.1)
+        beta_t = sigmoid(f_beta(h_{t-1}))
+
+    f_att is `ka.scores.Additive`, and f_beta the linear layer `gate`: how much the picture matters
+    at this word.
+
+    Args:
+        units: Width of the hidden layer of f_att.
+        gate: Whether there is beta.
+        kernel_initializer: Initializer of the score's kernels and vector.
+        dropout: Share of the weights dropped in training.
+        seed: Seed of the dropout.
+
+    Call arguments, Returns, Masking: see `SpatialAttention`.
+
+    Example:
+
+    >>> attention = ka.SoftSpatialAttention(13)
+    >>> context, maps = attention(
+    ...     np.ones((2, 3, 7)), np.ones((2, 5, 4, 11)), return_attention_scores=True
+    ... )
+    >>> tuple(context.shape), tuple(maps.shape)
+    ((2, 3, 11), (2, 3, 5, 4))
+
+    Reference: Xu et al. 2015, "Show, Attend and Tell: Neural Image Caption Generation with Visual
+    Attention", arXiv:1502.03044, section 4.2.
+    """
+
+    def __init__(
+        self,
+        units,
+        gate=True,
+        kernel_initializer="glorot_uniform",
+        dropout=0.0,
+        seed=None,
+        dtype=None,
+        **kwargs,
+    ):
+        alignment = Softmax(dtype=dtype)
+        super().__init__(
+            units, alignment, gate, kernel_initializer, dropout, seed, dtype=dtype, **kwargs
+        )
+
+
+@final
+@keras.saving.register_keras_serializable("keras_attention")
+class HardSpatialAttention(SpatialAttention):
+    """Hard attention over the places of a picture: one place a step.
+
+        p(s_ti = 1 | ...) = alpha_ti,  z_t = beta_t sum_i s_ti a_i      (eq. 8-9)
+
+    with alpha and beta as in `SoftSpatialAttention`. The place is drawn in training and the
+    likeliest one at inference; see `ka.alignments.Hard`, also on what its score learns from.
+
+    Args:
+        units: Width of the hidden layer of f_att.
+        gate: Whether there is beta.
+        kernel_initializer: Initializer of the score's kernels and vector.
+        dropout: Share of the weights dropped in training.
+        seed: Seed of draws and dropout.
+
+    Call arguments, Returns, Masking: see `SpatialAttention`.
+
+    Example:
+
+    >>> attention = ka.HardSpatialAttention(13)
+    >>> _, maps = attention(
+    ...     np.ones((2, 7)), np.random.normal(size=(2, 5, 4, 11)), return_attention_scores=True
+    ... )
+    >>> np.array(maps).sum(axis=(1, 2)).tolist(), np.array(maps).max(axis=(1, 2)).tolist()
+    ([1.0, 1.0], [1.0, 1.0])
+
+    Reference: Xu et al. 2015, arXiv:1502.03044, section 4.1.
+    """
+
+    def __init__(
+        self,
+        units,
+        gate=True,
+        kernel_initializer="glorot_uniform",
+        dropout=0.0,
+        seed=None,
+        dtype=None,
+        **kwargs,
+    ):
+        alignment = Hard(seed, dtype=dtype)
+        super().__init__(
+            units, alignment, gate, kernel_initializer, dropout, seed, dtype=dtype, **kwargs
+        )
+
+
+def _flat(value):
+    """(B, L, C) of (B, H, W, C)."""
+    return value if len(value.shape) == 3 else ops.reshape(value, _flat_shape(value))
+
+
+def _flat_shape(value):
+    batch, height, width, _ = ops.shape(value)
+    return (batch, height * width, value.shape[-1])
+
+
+def _check_shapes(query_shape, value_shape):
+    if len(query_shape) not in (2, 3):
+        raise ValueError(
+            f"`query` has shape {tuple(query_shape)}; accepted is (batch, width) or "
+            "(batch, queries, width)."
+        )
+    if len(value_shape) not in (3, 4):
+        raise ValueError(
+            f"`value` has shape {tuple(value_shape)}; accepted is (batch, height, width, channels) "
+            "or (batch, places, channels)."
+        )
+    checks.equal("query", query_shape[0], "value", value_shape[0], "batch size")

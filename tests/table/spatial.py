@@ -1,0 +1,127 @@
+"""Rows of the attention over pictures, as maps, as lists of places, and in a decoder."""
+
+import keras
+import numpy as np
+
+import keras_attention as ka
+from comparing import to_numpy
+from oracles import attention, decoder
+from table.decoders import cell_oracle
+from table.row import CELL, LOOP, QUERY, UNITS, VALUE, Row
+
+
+def _hardest(row, allowed):
+    """All weight on the highest score that is allowed."""
+    weights = [0.0] * len(row)
+    if any(allowed):
+        weights[max((float(e), -i) for i, e in enumerate(row) if allowed[i])[1] * -1] = 1.0
+    return weights
+
+
+def _look(layer):
+    """The oracle of a step: a function of query, places (L, C) and which of them are allowed."""
+    score = attention.additive(**{w.name: to_numpy(w) for w in layer.score.weights})
+    kernel, bias = (to_numpy(weight) for weight in layer.gate.weights)
+    hard = isinstance(layer, ka.HardSpatialAttention)
+
+    def look(query, places, allowed):
+        row = [score(query, place) for place in places]
+        weights = np.array(_hardest(row, allowed) if hard else attention.softmax_row(row, allowed))
+        gate = 1 / (1 + np.exp(-(sum(query[i] * kernel[i, 0] for i in range(len(query))) + bias)))
+        return gate * sum(w * place for w, place in zip(weights, places, strict=True)), weights
+
+    return look
+
+
+def spatial_oracle(layer, inputs, masks):
+    query, value = inputs["query"].astype(float), inputs["value"].astype(float)
+    places = value.reshape(len(value), -1, value.shape[-1])
+    allowed = masks.get("value_mask", np.ones(value.shape[:-1], bool)).reshape(places.shape[:2])
+    asked = masks.get("query_mask", np.ones(query.shape[:2], bool))
+    look = _look(layer)
+    results = [
+        [look(q, places[b], allowed[b] & asked[b, t]) for t, q in enumerate(query[b])]
+        for b in range(len(query))
+    ]
+    context = np.array([[step[0] for step in steps] for steps in results])
+    weights = np.array([[step[1] for step in steps] for steps in results])
+    return context, weights.reshape(*query.shape[:2], *value.shape[1:-1])
+
+
+def decoder_oracle(layer, inputs, masks):
+    x, memory = inputs["inputs"].astype(float), inputs["memory"].astype(float)
+    inputs_mask = masks.get("inputs_mask", np.ones(x.shape[:2], bool))
+    memory_mask = masks.get("memory_mask", np.ones(memory.shape[:2], bool))
+    cell, look = cell_oracle(layer.cell), _look(layer.attention)
+    results = []
+    for b in range(len(x)):
+        outputs, weights, last = decoder.bahdanau(
+            cell,
+            lambda query, remembered, b=b: (*look(query, memory[b], memory_mask[b]), None),
+            x[b],
+            [np.zeros(size) for size in (CELL, CELL)],
+            inputs_mask[b],
+        )
+        results.append([outputs, weights, *last])
+    return [np.stack(parts) for parts in zip(*results, strict=True)]
+
+
+def _spatial_row(name, layer_class, **more):
+    return Row(
+        name=name,
+        holds=(layer_class,),
+        make=lambda **k: layer_class(UNITS, **k),
+        oracle=spatial_oracle,
+        call=lambda layer, tensors, masks: layer(**tensors, **masks, return_attention_scores=True),
+        unweighted=lambda layer, tensors, masks: [layer(**tensors, **masks)],
+        zero=("context", "weights"),
+        empty=("context", "weights"),
+        **more,
+    )
+
+
+MAPS = {
+    "inputs": {"query": ("T", QUERY), "value": ("H", "W", VALUE)},
+    "outputs": {"context": ("T", VALUE), "weights": ("T", "H", "W")},
+    "masks": {"query_mask": ("T",), "value_mask": ("H", "W")},
+    "weights": None,  # The mask contract is held by the rows of places.
+}
+PLACES = {
+    "inputs": {"query": ("T", QUERY), "value": ("S", VALUE)},
+    "outputs": {"context": ("T", VALUE), "weights": ("T", "S")},
+    "masks": {"query_mask": ("T",), "value_mask": ("S",)},
+}
+# A hard choice passes no gradient to what chose.
+HARD = {"unlearned": ("query_kernel", "key_kernel", "score_vector"), "draws": True}
+
+
+ROWS = [
+    _spatial_row("soft_spatial_maps", ka.SoftSpatialAttention, **MAPS),
+    _spatial_row("soft_spatial_places", ka.SoftSpatialAttention, **PLACES),
+    _spatial_row("hard_spatial_maps", ka.HardSpatialAttention, **HARD, **MAPS),
+    _spatial_row("hard_spatial_places", ka.HardSpatialAttention, **HARD, **PLACES),
+    Row(
+        name="bahdanau_decoder_soft_spatial",
+        holds=(ka.BahdanauDecoder, ka.SoftSpatialAttention),
+        make=lambda **k: ka.BahdanauDecoder(
+            keras.layers.LSTMCell(CELL, dtype=k.get("dtype")),
+            ka.SoftSpatialAttention(UNITS, dtype=k.get("dtype")),
+            return_state=True,
+            return_attention_scores=True,
+            **k,
+        ),
+        inputs={"inputs": ("T", QUERY), "memory": ("S", VALUE)},
+        outputs={
+            "output": ("T", CELL),
+            "weights": ("T", "S"),
+            "state_0": (CELL,),
+            "state_1": (CELL,),
+        },
+        oracle=decoder_oracle,
+        call=lambda layer, tensors, masks: keras.tree.flatten(layer(**tensors, **masks)),
+        masks={"inputs_mask": ("T",), "memory_mask": ("S",)},
+        zero=("output", "weights"),
+        empty=("weights",),
+        limits=LOOP,
+    ),
+]
