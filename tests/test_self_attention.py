@@ -1,0 +1,282 @@
+"""Multi-head attention beyond the layer table: its peer in Keras, masks, dropout, learning."""
+
+import hypothesis
+import keras
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+import keras_attention as ka
+from comparing import assert_close, numbers, to_numpy
+from table.self_attention import multi_head_oracle
+
+B, T, S, QUERY, VALUE, KEY, HEADS, KEY_DIM, VALUE_DIM, FINAL = 2, 3, 5, 7, 11, 13, 17, 19, 23, 29
+
+
+def normal(*shape, seed=5):
+    return np.random.default_rng(seed + sum(shape)).normal(size=shape).astype("float32")
+
+
+# ---- The peer
+
+
+def copied(peer, layer):
+    """Gives `layer` the weights of a built `keras.layers.MultiHeadAttention`, with random biases.
+
+    Ours are the same as matrices; the bias of the keys has none to go to.
+    """
+    random = np.random.default_rng(3)
+    for weight in peer.weights:
+        weight.assign(random.normal(scale=0.4, size=weight.shape))
+    for ours in layer.weights:
+        name, kind = ours.name.split("_")
+        theirs = to_numpy(getattr(getattr(peer, f"{name}_dense"), kind))
+        ours.assign(theirs.reshape(ours.shape))
+    return layer
+
+
+def masked(shape, seed):
+    """A random mask of `shape` that leaves the first position, so that no row is empty."""
+    mask = np.random.default_rng(seed).uniform(size=shape) < 0.6
+    mask[..., 0] = True
+    return mask
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("masks", [(), ("value",), ("attention",), ("value", "attention", "key")])
+@pytest.mark.parametrize("causal", [True, False])
+def test_it_equals_keras_where_keras_is_right(use_bias, masks, causal):
+    """With the same weights, in output and weights, wherever no row is empty."""
+    query, value, key = normal(B, T, QUERY), normal(B, S, VALUE), normal(B, S, KEY)
+    options = {"value_dim": VALUE_DIM, "use_bias": use_bias, "output_shape": FINAL}
+    peer = keras.layers.MultiHeadAttention(HEADS, KEY_DIM, **options)
+    layer = ka.SelfAttention(HEADS, KEY_DIM, **options)
+    peer(query, value, key)
+    layer(query, value, key)
+    copied(peer, layer)
+    shapes = {"value": (B, S), "key": (B, S), "attention": (B, T, S)}
+    given = {f"{name}_mask": masked(shapes[name], i) for i, name in enumerate(masks)}
+    arguments = (query, value, key)
+    wanted = peer(*arguments, **given, use_causal_mask=causal, return_attention_scores=True)
+    ours = layer(*arguments, **given, use_causal_mask=causal, return_attention_scores=True)
+    assert_close(numbers(ours), numbers(wanted), atol=1e-5)
+
+
+def test_alone_it_equals_keras_with_the_sequence_given_twice():
+    x = normal(B, S, QUERY)
+    peer, layer = keras.layers.MultiHeadAttention(HEADS, KEY_DIM), ka.SelfAttention(HEADS, KEY_DIM)
+    peer(x, x)
+    layer(x)
+    copied(peer, layer)
+    mask = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]], bool)
+    wanted = to_numpy(peer(x, x, value_mask=mask, use_causal_mask=True))
+    ours = to_numpy(layer(x, mask=mask, use_causal_mask=True))
+    np.testing.assert_allclose(ours[mask], wanted[mask], atol=1e-5)
+
+
+# ---- Masks
+
+
+@hypothesis.given(
+    given=st.sets(st.sampled_from(["mask", "value_mask", "key_mask", "attention3", "attention2"])),
+    causal=st.booleans(),
+    window=st.sampled_from([None, 0, 1, 3]),
+    seed=st.integers(0, 100),
+)
+@hypothesis.settings(max_examples=30)
+def test_all_masks_together_equal_the_oracle(given, causal, window, seed):
+    """Of one sequence with itself; where a row is empty, the output is the bias."""
+    random, x = np.random.default_rng(seed), normal(B, S, QUERY)
+    layer = ka.SelfAttention(3, 5, window=window)
+    layer(x)
+    layer.output_bias.assign(normal(QUERY))
+    masks = {name: random.uniform(size=(B, S)) < 0.6 for name in given if "mask" in name}
+    if given & {"attention2", "attention3"}:
+        shape = (B, S, S) if "attention3" in given else (S, S)
+        masks["attention_mask"] = random.uniform(size=shape) < 0.6
+    output, weights = layer(x, **masks, use_causal_mask=causal, return_attention_scores=True)
+    if "mask" in masks:
+        masks["query_mask"] = masks.pop("mask")
+        masks.setdefault("value_mask", masks["query_mask"])
+    wanted = multi_head_oracle(layer, {"query": x}, masks, causal)
+    assert_close(numbers([output, weights]), wanted)
+    empty = ~(wanted[1] > 0).any(axis=(1, 3))
+    bias = np.broadcast_to(to_numpy(layer.output_bias), to_numpy(output)[empty].shape)
+    np.testing.assert_allclose(to_numpy(output)[empty], bias, atol=1e-7)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
+def test_asking_for_the_weights_of_one_sequence_never_changes_the_answer(policy):
+    x, mask = normal(B, S, QUERY), masked((B, S), 1)
+    mask[0] = False
+    layer = ka.SelfAttention(3, 5, window=1, dtype=policy)
+    output, weights = numbers(layer(x, mask=mask, return_attention_scores=True))
+    np.testing.assert_array_equal(to_numpy(layer(x, mask=mask)), output)
+    assert np.isfinite(output).all()
+    assert (weights[~np.broadcast_to(mask[:, None, None], weights.shape)] == 0).all()
+
+
+def test_every_way_to_mask_one_sequence_is_the_same():
+    layer, mask = ka.SelfAttention(3, 5), np.array([[1, 1, 0, 1, 0], [1, 1, 1, 1, 1]], bool)
+    x = np.where(mask[..., None], normal(B, S, QUERY), 0)
+    carrying = keras.layers.Masking()(x)
+    everything = np.ones((B, S, S), bool)
+    wanted = to_numpy(layer(x, mask=mask))
+    for output in (
+        layer(x, query_mask=mask),
+        layer(x, query_mask=mask, value_mask=mask),
+        layer(x, x, query_mask=mask, value_mask=mask),
+        layer(carrying),
+        layer(carrying, attention_mask=everything),
+        layer(carrying, carrying),
+    ):
+        np.testing.assert_array_equal(to_numpy(output), wanted)
+    np.testing.assert_array_equal(to_numpy(ka.masks.implicit_mask(layer(carrying)), "bool"), mask)
+    assert np.abs(to_numpy(layer(x)) - wanted).max() > 1e-3
+
+
+def test_a_window_and_the_future_are_out_of_sight():
+    """A change beyond the window, or after a step, reaches nobody it should not."""
+    x, changed = normal(1, 7, QUERY), normal(1, 7, QUERY, seed=6)
+    changed[:, :4] = x[:, :4]
+    layer = ka.SelfAttention(3, 5, window=2)
+    before, after = to_numpy(layer(x)), to_numpy(layer(changed))
+    np.testing.assert_array_equal(after[:, :2], before[:, :2])
+    assert (np.abs(after - before).max(axis=(0, 2))[2:] > 1e-4).all()
+    before, after = (to_numpy(layer(y, use_causal_mask=True)) for y in (x, changed))
+    np.testing.assert_array_equal(after[:, :4], before[:, :4])
+
+
+# ---- Options
+
+
+def test_names_and_shapes_of_weights():
+    """Old checkpoints are brought over by these names, so they are a promise."""
+    layer = ka.SelfAttention(HEADS, KEY_DIM, value_dim=VALUE_DIM, output_shape=FINAL)
+    layer(normal(B, T, QUERY), normal(B, S, VALUE), normal(B, S, KEY))
+    assert {weight.name: tuple(weight.shape) for weight in layer.weights} == {
+        "query_kernel": (QUERY, HEADS * KEY_DIM),
+        "query_bias": (HEADS * KEY_DIM,),
+        "key_kernel": (KEY, HEADS * KEY_DIM),
+        "value_kernel": (VALUE, HEADS * VALUE_DIM),
+        "value_bias": (HEADS * VALUE_DIM,),
+        "output_kernel": (HEADS * VALUE_DIM, FINAL),
+        "output_bias": (FINAL,),
+    }
+
+
+def test_kernels_of_one_initializer_differ():
+    layer = ka.SelfAttention(1, QUERY, kernel_initializer=keras.initializers.GlorotUniform())
+    layer(normal(B, T, QUERY))
+    kernels = [to_numpy(weight) for weight in layer.weights if "kernel" in weight.name]
+    assert len({kernel.tobytes() for kernel in kernels}) == 4
+
+
+def test_dropout_is_of_weights_and_in_training_only():
+    x = normal(1, 40, QUERY)
+    layer = ka.SelfAttention(2, QUERY, dropout=0.5, seed=3)
+    calm = numbers(layer(x, return_attention_scores=True))
+    np.testing.assert_array_equal(to_numpy(layer(x)), calm[0])
+    first, second = (numbers(layer(x, training=True, return_attention_scores=True)) for _ in "ab")
+    assert np.abs(first[0] - calm[0]).max() > 1e-3
+    assert np.abs(first[0] - second[0]).max() > 1e-3
+    np.testing.assert_array_equal(first[1], calm[1])  # the weights are those before dropout
+    drawn = [to_numpy(layer(x, training=True)) for _ in range(300)]
+    assert np.abs(np.mean(drawn, axis=0) - calm[0]).max() < 5 * np.std(drawn, axis=0).max() / 17
+
+
+def zeros(*shape):
+    return np.zeros(shape, "float32")
+
+
+def layer(**options):
+    return ka.SelfAttention(**{"num_heads": 2, "key_dim": 3, **options})
+
+
+# What is done, and the words that its message must contain, the argument in backticks first.
+ERRORS = {
+    "num_heads": (lambda: layer(num_heads=0), ["`num_heads`", "0", "at least 1"]),
+    "key_dim": (lambda: layer(key_dim=2.5), ["`key_dim`", "2.5", "integer"]),
+    "value_dim": (lambda: layer(value_dim=0), ["`value_dim`", "0", "at least 1"]),
+    "output_shape": (lambda: layer(output_shape=-1), ["`output_shape`", "-1", "at least 1"]),
+    "dropout": (lambda: layer(dropout=1.0), ["`dropout`", "1.0", "[0, 1)"]),
+    "window": (lambda: layer(window=-1), ["`window`", "-1", "at least 0"]),
+    "window_type": (lambda: layer(window=True), ["`window`", "True", "integer"]),
+    "window_across": (
+        lambda: layer(window=1)(zeros(2, 3, 5), zeros(2, 7, 5)),
+        ["`window`", "3", "7", "self-attention"],
+    ),
+    "query_rank": (lambda: layer()(zeros(2, 3)), ["`query`", "(2, 3)", "(batch, queries, width)"]),
+    "symbolic_rank": (
+        lambda: layer()(keras.Input((3,))),
+        ["`query`", "(None, 3)", "(batch, queries, width)"],
+    ),
+    "value_rank": (
+        lambda: layer()(zeros(2, 3, 5), zeros(2, 5)),
+        ["`value`", "(2, 5)", "(batch, memory, width)"],
+    ),
+    "query_width": (lambda: layer().build((2, 3, None)), ["`query`", "None", "last axis"]),
+    "value_width": (
+        lambda: layer().build((2, 3, 5), (2, 7, None)),
+        ["`value`", "None", "last axis"],
+    ),
+    "batches": (
+        lambda: layer()(zeros(2, 3, 5), zeros(3, 3, 5)),
+        ["`query`", "2", "`value`", "3", "batch size"],
+    ),
+    "key_length": (
+        lambda: layer()(zeros(2, 3, 5), zeros(2, 7, 5), zeros(2, 11, 5)),
+        ["`key`", "11", "`value`", "7", "length"],
+    ),
+    "mask": (
+        lambda: layer()(zeros(2, 3, 5), mask=np.ones((2, 4), bool)),
+        ["`mask`", "(2, 4)", "(2, 3)"],
+    ),
+    "value_mask": (
+        lambda: layer()(zeros(2, 3, 5), zeros(2, 7, 5), value_mask=np.ones((2, 3), bool)),
+        ["`value_mask`", "(2, 3)", "(2, 7)"],
+    ),
+    "attention_mask": (
+        lambda: layer()(zeros(2, 3, 5), attention_mask=np.ones((2, 4, 3), bool)),
+        ["`attention_mask`", "(2, 4, 3)", "(2, 3, 3)"],
+    ),
+    "mask_across": (
+        lambda: layer()(zeros(2, 3, 5), zeros(2, 7, 5), mask=np.ones((2, 3), bool)),
+        ["`mask`", "`value`", "`query_mask`"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors_name_the_argument_and_what_is_accepted(name):
+    act, words = ERRORS[name]
+    with pytest.raises(ValueError, match=r"accepted (is|are)") as caught:
+        act()
+    for word in words:
+        assert word in str(caught.value)
+
+
+# ---- Learning
+
+
+@pytest.mark.parametrize("attentive", [True, False])
+def test_it_learns_to_reverse(attentive):
+    """Each step says the letter at the mirrored step. Without attention a step knows its own."""
+    random = np.random.default_rng(7)
+    examples, steps, letters = 512, 8, 6
+    text = random.integers(0, letters, size=(examples, steps))
+    places = np.broadcast_to(np.eye(steps), (examples, steps, steps))
+    x = np.concatenate([np.eye(letters)[text], places], axis=-1).astype("float32")
+    sequence = keras.Input((steps, letters + steps))
+    looked = ka.SelfAttention(2, 16)(sequence) if attentive else sequence
+    looked = keras.layers.Dense(32, activation="relu")(looked)
+    model = keras.Model(sequence, keras.layers.Dense(letters)(looked))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.01), loss, metrics=["accuracy"])
+    split = 448
+    model.fit(x[:split], text[:split, ::-1], epochs=25, batch_size=32, verbose=0)
+    accuracy = model.evaluate(x[split:], text[split:, ::-1], verbose=0)[1]
+    if attentive:
+        assert accuracy > 0.97
+    else:
+        assert accuracy < 0.4
