@@ -14,6 +14,7 @@ from keras_attention.attention import BahdanauAttention as BahdanauAttention
 from keras_attention.attention import LuongAttention as LuongAttention
 from keras_attention.bahdanau_decoder import BahdanauDecoder as BahdanauDecoder
 from keras_attention.coverage_attention import CoverageAttention as CoverageAttention
+from keras_attention.deep_output import DeepOutput as DeepOutput
 from keras_attention.intra_attention import IntraAttention as IntraAttention
 from keras_attention.location_sensitive_attention import (
     LocationSensitiveAttention as LocationSensitiveAttention,

@@ -7,6 +7,8 @@ from keras import ops
 
 from keras_attention import recurrence
 from keras_attention.decoder import AttentionDecoder, Widths, call_cell, move_along
+from keras_attention.deep_output import DeepOutput
+from keras_attention.identifiers import revived
 
 
 @final
@@ -17,12 +19,15 @@ class BahdanauDecoder(AttentionDecoder):
         c_t = attention(s_{t-1}, memory)                                   (eq. 5-6)
         s_t = f([y_{t-1}; c_t], s_{t-1})                                   (section 3.1)
 
-    The output is that of the cell. The query s_{t-1} is the hidden state of the cell, the topmost
-    one of `keras.layers.StackedRNNCells`.
+    The output is s_t, what the cell gives, or with `readout` what that makes of [s_t; y_{t-1}; c_t]
+    (eq. 4): the softmax over the words is a layer after the decoder. The query s_{t-1} is the hidden
+    state of the cell, the topmost one of `keras.layers.StackedRNNCells`.
 
     Args:
         cell: Any Keras RNN cell, or `keras.layers.StackedRNNCells`.
         attention: An attention layer, such as `ka.BahdanauAttention(units)`.
+        readout: A layer of state, inputs and context, such as `ka.DeepOutput(units)`. It works
+            after the loop, on all steps at once.
         return_state: Whether the call returns the cell's last states too.
         return_attention_scores: Whether the call returns the weights too.
 
@@ -39,9 +44,21 @@ class BahdanauDecoder(AttentionDecoder):
     """
 
     def __init__(
-        self, cell, attention, return_state=False, return_attention_scores=False, **kwargs
+        self,
+        cell,
+        attention,
+        readout=None,
+        return_state=False,
+        return_attention_scores=False,
+        **kwargs,
     ):
         super().__init__(cell, attention, return_state, return_attention_scores, **kwargs)
+        self.readout = revived(readout)
+        if readout is not None and not isinstance(self.readout, DeepOutput):
+            raise ValueError(
+                f"`readout` is {readout!r}; accepted is None or a readout of this library, such as "
+                "ka.DeepOutput(256)."
+            )
 
     def move(self, inputs, state, noise):
         context, weights, attention_state = self.attention.step(
@@ -49,7 +66,14 @@ class BahdanauDecoder(AttentionDecoder):
         )
         cell_inputs = ops.concatenate([inputs, context], axis=-1)
         output, cell_state = call_cell(self.cell, cell_inputs, state["cell"])
-        return output, weights, {**state, "cell": cell_state, "attention": attention_state}
+        emitted = output if self.readout is None else ops.concatenate([output, context], axis=-1)
+        return emitted, weights, {**state, "cell": cell_state, "attention": attention_state}
+
+    def read(self, emitted, inputs):
+        if self.readout is None:
+            return emitted
+        width = recurrence.output_size(self.cell)
+        return self.readout(emitted[..., :width], inputs, emitted[..., width:])
 
     def move_all(self, inputs, state, noise, inputs_mask):
         return move_along(self, inputs, state, noise, inputs_mask)
@@ -59,14 +83,26 @@ class BahdanauDecoder(AttentionDecoder):
 
     def widths(self, memory_width):
         hidden = self._hidden(recurrence.zero_state(self.cell, 1))
+        cell_width = recurrence.output_size(self.cell)
+        plain = self.readout is None
         return Widths(
             joining=memory_width,
             query=hidden.shape[-1],
-            output=recurrence.output_size(self.cell),
+            emitted=cell_width if plain else cell_width + memory_width,
+            output=cell_width if plain else self.readout.units,
         )
 
-    def build_output(self, widths, memory_width):
-        pass  # The output is the cell's.
+    def build_output(self, inputs_width, memory_width, widths):
+        if self.readout is not None and not self.readout.built:
+            state_width = recurrence.output_size(self.cell)
+            shapes = ((None, None, width) for width in (state_width, inputs_width, memory_width))
+            self.readout.build(*shapes)
+
+    def get_config(self):
+        readout = self.readout
+        if readout is not None:
+            readout = keras.saving.serialize_keras_object(readout)
+        return {**super().get_config(), "readout": readout}
 
     def _hidden(self, cell_state):
         stacked = isinstance(self.cell, keras.layers.StackedRNNCells)

@@ -56,7 +56,7 @@ def positive_integer(argument, value):
 
 def not_negative(argument, value):
     """Returns `value` if it is a number of at least 0."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not value >= 0:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not float(value) >= 0:
         raise ValueError(f"`{argument}` is {value!r}; accepted is a number of at least 0.")
     return value
 

@@ -23,11 +23,13 @@ class Widths(NamedTuple):
     Attributes:
         joining: Of what joins the inputs of the cell.
         query: Of what the attention is asked with.
+        emitted: Of what a step emits.
         output: Of the outputs, O.
     """
 
     joining: int
     query: int
+    emitted: int
     output: int
 
 
@@ -71,11 +73,18 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
 
     @abc.abstractmethod
     def move(self, inputs, state, noise):
-        """As `step`, with this step's slice of the noise that the attention drew."""
+        """As `step`, with this step's slice of the noise that the attention drew.
+
+        What it emits, (B, emitted), `read` turns into the output.
+        """
+
+    @abc.abstractmethod
+    def read(self, emitted, inputs):
+        """Returns the outputs of one step or, after the loop, of all."""
 
     @abc.abstractmethod
     def move_all(self, inputs, state, noise, inputs_mask):
-        """Takes all steps from `state`; returns outputs, weights and the last state."""
+        """Takes all steps from `state`; returns what they emit, weights and the last state."""
 
     @abc.abstractmethod
     def initial_feedback(self, memory) -> dict:
@@ -86,7 +95,7 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         """Returns the widths that go with memories of width `memory_width`."""
 
     @abc.abstractmethod
-    def build_output(self, widths: Widths, memory_width: int):
+    def build_output(self, inputs_width: int, memory_width: int, widths: Widths):
         """Builds what follows the attention."""
 
     def build(self, inputs_shape, memory_shape, initial_state_shape=None):
@@ -98,7 +107,7 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
             self.cell.build((batch_size, inputs_shape[-1] + widths.joining))
         if not self.attention.built:
             self.attention.build((batch_size, None, widths.query), tuple(memory_shape))
-        self.build_output(widths, memory_width)
+        self.build_output(inputs_shape[-1], memory_width, widths)
 
     def begin(self, memory, memory_mask=None, initial_state=None):
         """Returns the state before the first step: a dict of nests of tensors, batch first."""
@@ -126,7 +135,8 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
             The output (B, O), the weights (B, S) and the next state.
         """
         try:
-            return self.move(inputs, state, noise={})
+            emitted, weights, state = self.move(inputs, state, noise={})
+            return self.read(emitted, inputs), weights, state
         finally:
             recurrence.forget_dropout(self.cell)
 
@@ -159,7 +169,8 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         state = self.begin(memory, memory_mask, initial_state)
         noise = self.attention.draw_noise(ops.shape(inputs)[1], state["memory"], training)
         with self._dropout_drawn(inputs, memory, training):
-            outputs, weights, state = self.move_all(inputs, state, noise, inputs_mask)
+            emitted, weights, state = self.move_all(inputs, state, noise, inputs_mask)
+        outputs = self.read(emitted, inputs)
         if inputs_mask is not None:
             written = ops.cast(ops.expand_dims(inputs_mask, 2), "bool")
             outputs = ops.where(written, outputs, 0)
@@ -233,16 +244,16 @@ def move_along(decoder, inputs, state, noise, inputs_mask):
     memory = state["memory"]
 
     def step(step_inputs, step_state):
-        output, weights, step_state = decoder.move(
+        emitted, weights, step_state = decoder.move(
             step_inputs["inputs"], {**step_state, "memory": memory}, step_inputs["noise"]
         )
         step_state = {name: step_state[name] for name in carried}
-        return ops.concatenate([output, weights], axis=-1), step_state
+        return ops.concatenate([emitted, weights], axis=-1), step_state
 
     inputs = {"inputs": inputs, "noise": noise}
     outputs, state = recurrence.walk(step, inputs, carried, inputs_mask, decoder.dtype_policy)
-    output_width = decoder.widths(memory["value"].shape[-1]).output
-    return outputs[:, :, :output_width], outputs[:, :, output_width:], state
+    width = decoder.widths(memory["value"].shape[-1]).emitted
+    return outputs[:, :, :width], outputs[:, :, width:], state
 
 
 def call_cell(cell, inputs, cell_state):

@@ -107,10 +107,14 @@ class LuongDecoder(AttentionDecoder):
         return Widths(
             joining=output_width if self.input_feeding else 0,
             query=recurrence.output_size(self.cell),
+            emitted=output_width,
             output=output_width,
         )
 
-    def build_output(self, widths, memory_width):
+    def read(self, emitted, inputs):
+        return emitted
+
+    def build_output(self, inputs_width, memory_width, widths):
         if self.attention_layer is not None and not self.attention_layer.built:
             self.attention_layer.build((None, memory_width + widths.query))
 

@@ -18,9 +18,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A module, or the package of that name, imports from itself and from lower floors only.
 FLOORS = [
-    {"checks", "identifiers", "masks", "search"},
-    {"scores", "alignments", "losses", "recurrence"},
-    {"intra_attention", "pointer", "pooling", "self_attention"},
+    {"checks", "identifiers", "masks", "recurrence", "search"},
+    {"losses", "scores"},
+    {"alignments"},
+    {"deep_output", "intra_attention", "pointer", "pooling", "self_attention"},
     {"self_attention_2d", "structured_self_attention"},
     {"mechanism"},
     {"sequence_attention", "spatial"},

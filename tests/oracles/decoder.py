@@ -79,17 +79,29 @@ def _top(states):
     return _top(states[-1]) if isinstance(states[-1], list) else states[0]
 
 
-def bahdanau(cell, look, inputs, states, inputs_mask):
+def deep_output(kernel, bias, units, pieces):
+    """Bahdanau 2015, A.2.2: the largest of each `pieces` sums of state, word and context."""
+
+    def emit(state, word, context):
+        joined = np.concatenate([state, word, context])
+        sums = [bias[u] + sum(joined * kernel[:, u]) for u in range(units * pieces)]
+        return np.array([max(sums[j * pieces : (j + 1) * pieces]) for j in range(units)])
+
+    return emit
+
+
+def bahdanau(cell, look, inputs, states, inputs_mask, emit=None):
     """Bahdanau 2015, A.2: c_t from s_{t-1}, then s_t = f([y_{t-1}; c_t], s_{t-1}).
 
     One sequence: `inputs` (T, Din). A masked step keeps the state and gives zeros. `look(query,
-    remembered)` gives context, weights and what to remember, which at first is None. Returns
-    outputs (T, H), weights (T, S), last states.
+    remembered)` gives context, weights and what to remember, which at first is None; `emit` makes
+    the output of state, word and context. Returns outputs (T, H), weights (T, S), last states.
     """
     outputs, all_weights, remembered = [], [], None
     for x, real in zip(inputs, inputs_mask, strict=True):
         context, weights, following_memory = look(_top(states), remembered)
         output, following = cell(np.concatenate([x, context]), states)
+        output = output if emit is None else emit(output, x, context)
         if real:
             states, remembered = following, following_memory
         outputs.append(output if real else np.zeros_like(output))

@@ -31,6 +31,11 @@ def _zero_states(cell):
     return [np.zeros(size) for size in keras.tree.flatten(cell.state_size)]
 
 
+def deep_output_oracle(layer):
+    kernel, bias = (to_numpy(weight) for weight in layer.projection.weights)
+    return decoder.deep_output(kernel, bias, layer.units, layer.pieces)
+
+
 def decode(layer, x, memory, inputs_mask=None, memory_mask=None, states=None):
     """The oracle of a decoder with its weights: outputs, weights, and the last states."""
     score, cell = score_oracle(layer.attention.score), cell_oracle(layer.cell)
@@ -50,7 +55,8 @@ def decode(layer, x, memory, inputs_mask=None, memory_mask=None, states=None):
 
         arguments = (cell, look, x[b], first, inputs_mask[b])
         if isinstance(layer, ka.BahdanauDecoder):
-            outputs, weights, last = decoder.bahdanau(*arguments)
+            emit = None if layer.readout is None else deep_output_oracle(layer.readout)
+            outputs, weights, last = decoder.bahdanau(*arguments, emit)
         else:
             sized = layer.attention_layer_size is not None
             kernel = to_numpy(layer.attention_layer.kernel) if sized else None
@@ -207,5 +213,17 @@ ROWS = [
         ),
         [CELL],
         normalized=False,
+    ),
+    _decoder_row(
+        "bahdanau_decoder_deep_output",
+        (ka.BahdanauDecoder, ka.DeepOutput),
+        lambda **k: ka.BahdanauDecoder(
+            keras.layers.GRUCell(CELL, dtype=k.get("dtype")),
+            ka.BahdanauAttention(UNITS, dtype=k.get("dtype")),
+            readout=ka.DeepOutput(FINAL, dtype=k.get("dtype")),
+            **k,
+        ),
+        [CELL],
+        output=FINAL,
     ),
 ]

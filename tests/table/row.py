@@ -32,8 +32,8 @@ class Row:
     is one. `zero` are the outputs that are exactly 0 at masked query steps, `empty` those that are
     where nothing may be attended. `ids`: the inputs are ids below it, with 0 for padding.
     `unlearned` are the weights that no gradient reaches. `draws`: training draws, so that no two
-    runs of it are equal where the backend's compiler draws differently. `limits` maps a format that cannot run the
-    layer to what its runtime then says.
+    runs of it are equal where the backend's compiler draws differently. `limits` maps a format that
+    cannot run the layer to what its runtime then says.
     """
 
     name: str
