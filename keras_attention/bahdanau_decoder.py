@@ -20,8 +20,8 @@ class BahdanauDecoder(AttentionDecoder):
         s_t = f([y_{t-1}; c_t], s_{t-1})                                   (section 3.1)
 
     The output is s_t, what the cell gives, or with `readout` what that makes of [s_t; y_{t-1}; c_t]
-    (eq. 4): the softmax over the words is a layer after the decoder. The query s_{t-1} is the hidden
-    state of the cell, the topmost one of `keras.layers.StackedRNNCells`.
+    (eq. 4): the softmax over the words is a layer after the decoder. The query s_{t-1} is the
+    hidden state of the cell, the topmost one of `keras.layers.StackedRNNCells`.
 
     Args:
         cell: Any Keras RNN cell, or `keras.layers.StackedRNNCells`.

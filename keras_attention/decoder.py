@@ -168,7 +168,7 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         checks.mask("inputs_mask", inputs_mask, inputs.shape[:2], "(batch, steps)")
         state = self.begin(memory, memory_mask, initial_state)
         noise = self.attention.draw_noise(ops.shape(inputs)[1], state["memory"], training)
-        with self._dropout_drawn(inputs, memory, training):
+        with self.dropout_drawn(inputs, memory, training):
             emitted, weights, state = self.move_all(inputs, state, noise, inputs_mask)
         outputs = self.read(emitted, inputs)
         if inputs_mask is not None:
@@ -230,7 +230,8 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         given = [ops.convert_to_tensor(leaf, dtype=self.compute_dtype) for leaf in given]
         return keras.tree.pack_sequence_as(cell_state, given)
 
-    def _dropout_drawn(self, inputs, memory, training):
+    def dropout_drawn(self, inputs, memory, training):
+        """Draws the dropout of the cell for one batch, around a loop over it."""
         if not training:
             return contextlib.nullcontext()
         width = inputs.shape[-1] + self.widths(memory.shape[-1]).joining

@@ -5,7 +5,7 @@ import itertools
 import keras
 from keras import ops
 
-from keras_attention import checks, masks
+from keras_attention import checks, masks, scheduled_sampling
 from keras_attention.decoder import AttentionDecoder
 from keras_attention.identifiers import revived
 
@@ -84,6 +84,10 @@ class EncoderDecoder(keras.Model):
             mask_zero=True)` where 0 is padding.
         decoder: A `ka.BahdanauDecoder` or `ka.LuongDecoder` which returns its outputs alone.
         head: A layer from the decoder's outputs to logits.
+        sampling_probability: None for teacher forcing; or the chance with which a step in training
+            reads a word drawn from the model's own prediction (Bengio et al. 2015). It is a
+            variable of the model: a callback raises it by `assign`.
+        seed: Seed of these draws.
 
     Call arguments:
         inputs: The pair (source, target_in), target_in (B, T) starting with the start id.
@@ -108,11 +112,33 @@ class EncoderDecoder(keras.Model):
     >>> tuple(result.tokens.shape)
     (1, 3, 7)
 
-    Reference: Bahdanau, Cho, Bengio 2015, arXiv:1409.0473.
+    References: Bahdanau, Cho, Bengio 2015, arXiv:1409.0473; Bengio, Vinyals, Jaitly, Shazeer 2015,
+    arXiv:1506.03099.
     """
 
-    def __init__(self, encoder, target_embedding, decoder, head, **kwargs):
+    def __init__(
+        self,
+        encoder,
+        target_embedding,
+        decoder,
+        head,
+        sampling_probability=None,
+        seed=None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
+        self.initial_sampling_probability = sampling_probability
+        self.seed = seed
+        if sampling_probability is not None:
+            self.sampling_probability = self.add_weight(
+                name="sampling_probability",
+                shape=(),
+                initializer=keras.initializers.Constant(
+                    checks.probability("sampling_probability", sampling_probability)
+                ),
+                trainable=False,
+            )
+            self.seed_generator = keras.random.SeedGenerator(seed)
         self.encoder = revived(encoder)
         self.target_embedding = revived(target_embedding)
         self.decoder = revived(decoder)
@@ -149,11 +175,35 @@ class EncoderDecoder(keras.Model):
     def call(self, inputs, training=None):
         # Keras tells `training` to models that take it alone; the layers below inherit it.
         source, target_in = inputs
-        memory = self.encoder(source)
-        outputs = self.decoder(
-            self.target_embedding(target_in), memory, initial_state=self.bridge(memory)
+        memory, embedded = self.encoder(source), self.target_embedding(target_in)
+        if training and self.initial_sampling_probability is not None:
+            return self._sampled(embedded, memory)
+        return self.head(self.decoder(embedded, memory, initial_state=self.bridge(memory)))
+
+    def _sampled(self, embedded, memory):
+        shape = (*ops.shape(embedded)[:2], 1)
+        chances, draws = (
+            keras.random.uniform(shape, dtype="float32", seed=self.seed_generator) for _ in "ab"
         )
-        return self.head(outputs)
+        later = ops.arange(shape[1], dtype="int32")[None, :, None] > 0  # the first has none before
+        own = ops.logical_and(chances < self.sampling_probability, later)
+        logits = scheduled_sampling.decode(
+            self.decoder,
+            self._embed,
+            self.head,
+            embedded,
+            memory,
+            ops.cast(own, embedded.dtype),
+            ops.cast(draws, embedded.dtype),
+            inputs_mask=masks.implicit_mask(embedded),
+            memory_mask=masks.implicit_mask(memory),
+            initial_state=self.bridge(memory),
+            training=True,
+        )
+        return _WithMaskOf()(embedded, logits)
+
+    def _embed(self, tokens):
+        return self.target_embedding(tokens[:, None])[:, 0]  # a slice carries no Keras mask
 
     def begin(self, source):
         """Returns the state before the first step, for `ka.search`."""
@@ -164,8 +214,7 @@ class EncoderDecoder(keras.Model):
 
     def step(self, tokens, state):
         """Returns logits (N, V), weights (N, S) and the next state after `tokens` (N,)."""
-        embedded = self.target_embedding(tokens[:, None])[:, 0]  # a slice carries no Keras mask
-        output, weights, state = self.decoder.step(embedded, state)
+        output, weights, state = self.decoder.step(self._embed(tokens), state)
         return self.head(output), weights, state
 
     def attention_scores(self, inputs):
@@ -184,4 +233,19 @@ class EncoderDecoder(keras.Model):
     def get_config(self):
         parts = ("encoder", "target_embedding", "decoder", "head")
         config = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in parts}
-        return {**super().get_config(), **config}
+        config["sampling_probability"] = self.initial_sampling_probability
+        return {**super().get_config(), **config, "seed": self.seed}
+
+
+class _WithMaskOf(keras.layers.Layer):
+    """Gives a tensor the Keras mask of another, as a layer between the two would."""
+
+    def __init__(self):
+        super().__init__(autocast=False)
+        self.supports_masking = True
+
+    def call(self, masked, tensor):
+        return tensor
+
+    def compute_mask(self, masked, previous_mask=None):
+        return previous_mask

@@ -56,6 +56,79 @@ def make(kind, dtype=None, scale=0.5):
     return model
 
 
+# ---- Scheduled sampling
+
+
+def sampling(kind, probability, sharpness=1.0, **options):
+    """A model of the same weights as `make(kind)`, which draws with this probability."""
+    plain = make(kind)
+    plain.head.kernel.assign(sharpness * plain.head.kernel)
+    config = {**plain.get_config(), "sampling_probability": probability, **options}
+    model = ka.models.EncoderDecoder.from_config(config)
+    model((SOURCE, TARGET_IN))
+    for variable, value in zip(model.trainable_variables, plain.trainable_variables, strict=True):
+        variable.assign(value)
+    return plain, model
+
+
+@EVERY_DECODER
+def test_scheduled_sampling_that_never_draws_is_teacher_forcing(kind):
+    plain, model = sampling(kind, 0.0)
+    written = (
+        TARGET_IN != 0
+    )  # padded steps give zeros before the head in one, after it in the other
+    logits = to_numpy(model((SOURCE, TARGET_IN), training=True))
+    np.testing.assert_allclose(
+        logits[written], to_numpy(plain((SOURCE, TARGET_IN)))[written], atol=1e-5
+    )
+    np.testing.assert_array_equal(
+        to_numpy(model((SOURCE, TARGET_IN))), to_numpy(plain((SOURCE, TARGET_IN)))
+    )
+
+
+@EVERY_DECODER
+def test_scheduled_sampling_that_always_draws_reads_its_own_words(kind):
+    """A sharp head leaves one word to draw, so that the logits are those of greedy search."""
+    plain, model = sampling(kind, 1.0, sharpness=1e4)
+    logits = to_numpy(model((SOURCE, TARGET_IN), training=True))
+    tokens, state = TARGET_IN[:, 0], plain.begin(SOURCE)
+    for t in range(TARGET_IN.shape[1]):
+        expected, _, state = plain.step(keras.ops.convert_to_tensor(tokens), state)
+        written = TARGET_IN[:, t] != 0
+        np.testing.assert_allclose(
+            logits[written, t], to_numpy(expected)[written], rtol=1e-4, atol=1e-2
+        )
+        tokens = to_numpy(expected).argmax(axis=-1).astype("int32")
+
+
+def test_scheduled_sampling_draws_in_proportion():
+    """Over many examples, the second step reads each word as often as the first one gave it."""
+    plain, model = sampling("bahdanau_gru", 1.0, seed=5)
+    source, target_in = np.tile(SOURCE[:1], (4000, 1)), np.tile(TARGET_IN[:1, :2], (4000, 1))
+    second = to_numpy(model((source, target_in), training=True))[:, 1]
+    first, _, state = plain.step(keras.ops.convert_to_tensor([START]), plain.begin(SOURCE[:1]))
+    chances = np.exp(oracle.log_softmax(to_numpy(first)[0]))
+    state = keras.tree.map_structure(lambda x: keras.ops.repeat(x, IDS, axis=0), state)
+    candidates = to_numpy(plain.step(keras.ops.arange(IDS, dtype="int32"), state)[0])
+    read = np.abs(second[:, None] - candidates[None]).max(axis=-1).argmin(axis=1)
+    shares = np.bincount(read, minlength=IDS) / len(read)
+    np.testing.assert_allclose(shares, chances, atol=4 * np.sqrt(0.25 / len(read)))
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_scheduled_sampling_trains_and_leaves_padding_out(jit_compile):
+    _, model = sampling("bahdanau_gru", 0.5, seed=3)
+    compiled(model, keras.optimizers.Adam(0.01), jit_compile=jit_compile)
+    history = model.fit((SOURCE, TARGET_IN), TARGET_OUT, epochs=20, verbose=0).history["loss"]
+    assert history[-1] < history[0]
+    model.sampling_probability.assign(0.0)
+    model.optimizer.learning_rate.assign(0.0)
+    loss = model.train_on_batch((SOURCE, TARGET_IN), TARGET_OUT)
+    model.reset_metrics()
+    padded = [np.pad(x, [(0, 0), (0, 3)]) for x in (TARGET_IN, TARGET_OUT)]
+    assert model.train_on_batch((SOURCE, padded[0]), padded[1]) == pytest.approx(loss, rel=1e-4)
+
+
 def compiled(model, optimizer="sgd", **options):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss, metrics=["accuracy"], **options)

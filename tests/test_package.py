@@ -19,7 +19,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A module, or the package of that name, imports from itself and from lower floors only.
 FLOORS = [
     {"checks", "identifiers", "masks", "recurrence", "search"},
-    {"losses", "scores"},
+    {"losses", "scheduled_sampling", "scores"},
     {"alignments"},
     {"deep_output", "intra_attention", "pointer", "pooling", "self_attention"},
     {"self_attention_2d", "structured_self_attention"},

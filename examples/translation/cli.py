@@ -207,8 +207,8 @@ def train(
         print(f"\nstopped: {kept}the same command goes on from the last whole epoch")
         raise typer.Exit(130) from None
     print(
-        f"best: BLEU {progress['best_bleu']} on the development pairs in epoch "
-        f"{progress['best_epoch']}; {progress['seconds']:.0f} s in all; {run.weights}"
+        f"kept: epoch {progress['best_epoch']}; best BLEU on the development pairs "
+        f"{progress['best_bleu']}; {progress['seconds']:.0f} s in all; {run.weights}"
     )
 
 

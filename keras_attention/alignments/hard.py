@@ -46,9 +46,10 @@ class Hard(Alignment):
         for drawn in noise:
             energies = energies + ops.cast(drawn, energies.dtype)
         energies = masks.hidden(energies, mask)
-        chosen = ops.expand_dims(ops.argmax(energies, axis=-1), -1)
-        positions = ops.arange(ops.shape(scores)[2], dtype="int32")
-        weights = ops.cast(ops.cast(chosen, "int32") == positions, scores.dtype)
+        # The first of the largest. Keras's argmax has no counterpart in ONNX and LiteRT.
+        largest = ops.cast(energies >= ops.max(energies, axis=-1, keepdims=True), "float32")
+        first = largest * ops.cast(ops.cumsum(largest, axis=-1) < 1.5, "float32")
+        weights = ops.cast(first, scores.dtype)
         if mask is not None:
             weights = ops.where(ops.cast(mask, "bool"), weights, 0)
         return ops.stop_gradient(weights), state

@@ -1,0 +1,83 @@
+"""Losses on attention weights: functions, to be added to the loss of a model.
+
+Shapes: B batch, T query steps, S memory steps.
+"""
+
+from keras import backend, ops
+
+from keras_attention import checks
+
+
+def coverage_loss(weights, query_mask=None):
+    """How often attention looks where it has looked before.
+
+        covloss_t = sum_i min(a^t_i, c^t_i),    c^t = sum_{t' < t} a^t'        (eq. 12, 10)
+
+    A step that looks at new positions only costs 0, one that repeats itself at most 1. The paper
+    adds `1.0 * covloss_t` to the loss of each step (eq. 13).
+
+    Args:
+        weights: (B, T, S), the attention scores that layers and decoders return.
+        query_mask: (B, T), the steps that count. Steps that attend to nothing never do.
+
+    Returns:
+        (B,): the mean of covloss_t over the steps that count, in at least float32.
+
+    Example:
+
+    >>> weights = np.array([[[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]])
+    >>> np.array(ka.losses.coverage_loss(weights)).round(3).tolist()
+    [0.333]
+
+    Reference: See, Liu, Manning 2017, "Get To The Point: Summarization with Pointer-Generator
+    Networks", arXiv:1704.04368, section 2.3.
+    """
+    weights = ops.convert_to_tensor(weights)
+    checks.rank("weights", weights.shape, "(batch, queries, memory)")
+    checks.mask("query_mask", query_mask, weights.shape[:2], "(batch, queries)")
+    dtype = backend.standardize_dtype(weights.dtype)
+    weights = ops.cast(weights, backend.result_type(dtype, "float32"))
+    if query_mask is not None:
+        weights = ops.where(ops.expand_dims(ops.cast(query_mask, "bool"), 2), weights, 0.0)
+    counted = ops.cast(ops.any(weights > 0, axis=2), weights.dtype)  # (B, T)
+    covered = ops.pad(ops.cumsum(weights, axis=1), [[0, 0], [1, 0], [0, 0]])[:, :-1]
+    repeated = ops.sum(ops.minimum(weights, covered), axis=2)  # (B, T)
+    return ops.sum(repeated, axis=1) / ops.maximum(ops.sum(counted, axis=1), 1.0)
+
+
+def guided_alignment(alignment, weights, query_mask=None):
+    """How far attention is from a given word alignment: their cross-entropy.
+
+        -1 / T sum_t sum_s A_ts log a_ts
+
+    Args:
+        alignment: (B, T, S), A, from an aligner such as fast_align or by hand. Each row sums to 1,
+            or is zero where the word is aligned to nothing: such a step does not count.
+        weights: (B, T, S), the attention scores that layers and decoders return.
+        query_mask: (B, T), the steps that count.
+
+    Returns:
+        (B,): the mean over the steps that count, in at least float32. A weight below 1e-7 costs as
+        one of 1e-7.
+
+    Example:
+
+    >>> alignment = np.array([[[1.0, 0.0], [0.0, 1.0]]])
+    >>> weights = np.array([[[1.0, 0.0], [0.5, 0.5]]])
+    >>> np.array(ka.losses.guided_alignment(alignment, weights)).round(3).tolist()
+    [0.347]
+
+    Reference: Chen, Matusov, Khadivi, Peter 2016, "Guided Alignment Training for Topic-Aware Neural
+    Machine Translation", arXiv:1607.01628, section 3.
+    """
+    weights = ops.convert_to_tensor(weights)
+    checks.rank("weights", weights.shape, "(batch, queries, memory)")
+    checks.mask("alignment", alignment, weights.shape, "(batch, queries, memory)")
+    checks.mask("query_mask", query_mask, weights.shape[:2], "(batch, queries)")
+    dtype = backend.result_type(backend.standardize_dtype(weights.dtype), "float32")
+    alignment = ops.convert_to_tensor(alignment, dtype=dtype)
+    if query_mask is not None:
+        alignment = ops.where(ops.expand_dims(ops.cast(query_mask, "bool"), 2), alignment, 0.0)
+    costs = -alignment * ops.log(ops.maximum(ops.cast(weights, dtype), 1e-7))
+    counted = ops.cast(ops.any(alignment > 0, axis=2), dtype)  # (B, T)
+    return ops.sum(costs, axis=(1, 2)) / ops.maximum(ops.sum(counted, axis=1), 1.0)

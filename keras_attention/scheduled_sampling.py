@@ -1,0 +1,62 @@
+"""Scheduled sampling: a decoder that reads, now and then, what it would have written itself."""
+
+import keras
+from keras import ops
+
+from keras_attention import recurrence
+
+
+def decode(decoder, embed, head, inputs, memory, own, draws, **options):
+    """Teacher forcing, but for the steps that `own` marks.
+
+        y_t-1 of the truth                      where own_t is 0
+        y_t-1 ~ softmax(logits_t-1)             where own_t is 1
+
+    The draw takes the first word whose cumulated probability passes `draws`. No gradient passes it.
+
+    Args:
+        decoder: An `AttentionDecoder`.
+        embed: Function of tokens (B,) to vectors (B, Din).
+        head: Layer of outputs to logits (B, V).
+        inputs: (B, T, Din), the embedded truth.
+        memory: (B, S, D).
+        own: (B, T, 1), 1 where the step reads what the one before it would have written.
+        draws: (B, T, 1), uniform in [0, 1).
+        **options: `inputs_mask`, `memory_mask`, `initial_state`, `training`, as decoders take them.
+
+    Returns:
+        Logits (B, T, V).
+
+    Reference: Bengio, Vinyals, Jaitly, Shazeer 2015, "Scheduled Sampling for Sequence Prediction
+    with Recurrent Neural Networks", arXiv:1506.03099, section 2.4.
+    """
+    training = options["training"]
+    state = decoder.begin(memory, options["memory_mask"], options["initial_state"])
+    memory_state = state.pop("memory")
+    noise = decoder.attention.draw_noise(ops.shape(inputs)[1], memory_state, training)
+    state["own"] = ops.zeros_like(inputs[:, 0])
+
+    def cast(tensor):
+        return ops.cast(tensor, decoder.compute_dtype)
+
+    def step(step_inputs, state):
+        x = ops.where(step_inputs["own"] > 0, state["own"], cast(step_inputs["inputs"]))
+        noise = keras.tree.map_structure(cast, step_inputs["noise"])
+        emitted, _, following = decoder.move(x, {**state, "memory": memory_state}, noise)
+        logits = head(decoder.read(emitted, x))
+        drawn = embed(_draw(logits, step_inputs["draws"]))
+        following = {name: following[name] for name in state if name != "own"}
+        return logits, {**following, "own": ops.cast(drawn, x.dtype)}
+
+    walked = {"inputs": inputs, "own": own, "draws": draws, "noise": noise}
+    with decoder.dropout_drawn(inputs, memory, training):
+        # The loop has the precision of the head, which may be above that of the decoder.
+        logits, _ = recurrence.walk(step, walked, state, options["inputs_mask"], head.dtype_policy)
+    return logits
+
+
+def _draw(logits, draws):
+    """(B,): the first word whose cumulated probability passes `draws` (B, 1)."""
+    passed = ops.cumsum(ops.softmax(ops.cast(logits, "float32")), axis=-1)
+    words = ops.sum(ops.cast(passed <= ops.cast(draws, "float32"), "int32"), axis=-1)
+    return ops.minimum(words, logits.shape[-1] - 1)
