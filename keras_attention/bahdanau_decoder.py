@@ -75,27 +75,27 @@ class BahdanauDecoder(AttentionDecoder):
         width = recurrence.output_size(self.cell)
         return self.readout(emitted[..., :width], inputs, emitted[..., width:])
 
-    def move_all(self, inputs, state, noise, inputs_mask):
-        return move_along(self, inputs, state, noise, inputs_mask)
+    def move_all(self, inputs, state, noise, inputs_mask, widths):
+        return move_along(self, inputs, state, noise, inputs_mask, widths)
 
-    def initial_feedback(self, memory):
+    def initial_feedback(self, batch_size, widths):
         return {}
 
-    def widths(self, memory_width):
+    def widths(self, context_width):
         hidden = self._hidden(recurrence.zero_state(self.cell, 1))
         cell_width = recurrence.output_size(self.cell)
         plain = self.readout is None
         return Widths(
-            joining=memory_width,
+            joining=context_width,
             query=hidden.shape[-1],
-            emitted=cell_width if plain else cell_width + memory_width,
+            emitted=cell_width if plain else cell_width + context_width,
             output=cell_width if plain else self.readout.units,
         )
 
-    def build_output(self, inputs_width, memory_width, widths):
+    def build_output(self, inputs_width, context_width, widths):
         if self.readout is not None and not self.readout.built:
             state_width = recurrence.output_size(self.cell)
-            shapes = ((None, None, width) for width in (state_width, inputs_width, memory_width))
+            shapes = ((None, None, width) for width in (state_width, inputs_width, context_width))
             self.readout.build(*shapes)
 
     def get_config(self):

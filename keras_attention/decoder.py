@@ -38,10 +38,10 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
 
     Call arguments:
         inputs: (B, T, Din), the target shifted by one: the embedding of y_{t-1} at step t.
-        memory: (B, S, D), what is attended to.
+        memory: (B, S, D), what is attended to; a list of such for `ka.MultiSourceAttention`.
         inputs_mask: (B, T). At a masked step the state is carried over, and output and weights
             are zero.
-        memory_mask: (B, S).
+        memory_mask: (B, S), or a list of such.
         initial_state: The cell's first state, in its structure. Defaults to zeros.
         training: Whether the dropouts are applied.
 
@@ -83,37 +83,40 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         """Returns the outputs of one step or, after the loop, of all."""
 
     @abc.abstractmethod
-    def move_all(self, inputs, state, noise, inputs_mask):
+    def move_all(self, inputs, state, noise, inputs_mask, widths: Widths):
         """Takes all steps from `state`; returns what they emit, weights and the last state."""
 
     @abc.abstractmethod
-    def initial_feedback(self, memory) -> dict:
+    def initial_feedback(self, batch_size, widths: Widths) -> dict:
         """Returns what, beside the states of cell and attention, a step hands to the next."""
 
     @abc.abstractmethod
-    def widths(self, memory_width: int) -> Widths:
-        """Returns the widths that go with memories of width `memory_width`."""
+    def widths(self, context_width: int) -> Widths:
+        """Returns the widths that go with contexts of this width."""
 
     @abc.abstractmethod
-    def build_output(self, inputs_width: int, memory_width: int, widths: Widths):
+    def build_output(self, inputs_width: int, context_width: int, widths: Widths):
         """Builds what follows the attention."""
 
     def build(self, inputs_shape, memory_shape, initial_state_shape=None):
         _check_shapes(inputs_shape, memory_shape)
-        batch_size, _, memory_width = memory_shape
-        widths = self.widths(memory_width)
+        batch_size, context_width = inputs_shape[0], self.attention.context_width(memory_shape)
+        widths = self.widths(context_width)
         # Loading a `.keras` file builds the sublayers first; building them again would fail.
         if not self.cell.built:
             self.cell.build((batch_size, inputs_shape[-1] + widths.joining))
         if not self.attention.built:
-            self.attention.build((batch_size, None, widths.query), tuple(memory_shape))
-        self.build_output(inputs_shape[-1], memory_width, widths)
+            self.attention.build((batch_size, None, widths.query), memory_shape)
+        self.build_output(inputs_shape[-1], context_width, widths)
 
     def begin(self, memory, memory_mask=None, initial_state=None):
         """Returns the state before the first step: a dict of nests of tensors, batch first."""
-        memory = ops.convert_to_tensor(memory, dtype=self.compute_dtype)
-        checks.mask("memory_mask", memory_mask, memory.shape[:2], "(batch, memory)")
-        cell_state = recurrence.zero_state(self.cell, ops.shape(memory)[0])
+        memory = keras.tree.map_structure(
+            lambda source: ops.convert_to_tensor(source, dtype=self.compute_dtype), memory
+        )
+        _check_masks(memory, memory_mask)
+        batch_size = ops.shape(keras.tree.flatten(memory)[0])[0]
+        cell_state = recurrence.zero_state(self.cell, batch_size)
         if initial_state is not None:
             cell_state = self._like(cell_state, initial_state)
         prepared = self.attention.prepare(memory, value_mask=memory_mask)
@@ -121,7 +124,7 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
             "cell": cell_state,
             "attention": self.attention.initial_state(prepared),
             "memory": prepared,
-            **self.initial_feedback(memory),
+            **self.initial_feedback(batch_size, self._widths(memory)),
         }
 
     def step(self, inputs, state):
@@ -164,12 +167,14 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         training=None,
     ):
         """As `call`, but always returns outputs, weights and the cell's last state."""
-        _check_shapes(inputs.shape, memory.shape)
+        _check_shapes(inputs.shape, _shapes(memory))
         checks.mask("inputs_mask", inputs_mask, inputs.shape[:2], "(batch, steps)")
         state = self.begin(memory, memory_mask, initial_state)
         noise = self.attention.draw_noise(ops.shape(inputs)[1], state["memory"], training)
         with self.dropout_drawn(inputs, memory, training):
-            emitted, weights, state = self.move_all(inputs, state, noise, inputs_mask)
+            emitted, weights, state = self.move_all(
+                inputs, state, noise, inputs_mask, self._widths(memory)
+            )
         outputs = self.read(emitted, inputs)
         if inputs_mask is not None:
             written = ops.cast(ops.expand_dims(inputs_mask, 2), "bool")
@@ -189,9 +194,8 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         initial_state=None,
         training=None,
     ):
-        _check_shapes(inputs.shape, memory.shape)
+        _check_shapes(inputs.shape, _shapes(memory))
         batch_size, steps = inputs.shape[:2]
-        output_width = self.widths(memory.shape[-1]).output
 
         def spec(*shape):
             return keras.KerasTensor(shape, dtype=self.compute_dtype)
@@ -199,8 +203,9 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         cell_state = keras.tree.map_structure(
             lambda leaf: spec(batch_size, leaf.shape[-1]), recurrence.zero_state(self.cell, 1)
         )
-        outputs = spec(batch_size, steps, output_width)
-        return self._selected(outputs, spec(batch_size, steps, memory.shape[1]), cell_state)
+        outputs = spec(batch_size, steps, self._widths(memory).output)
+        weights = spec(batch_size, steps, self.attention.weights_length(_shapes(memory)))
+        return self._selected(outputs, weights, cell_state)
 
     def get_config(self):
         return {
@@ -210,6 +215,9 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
             "return_state": self.return_state,
             "return_attention_scores": self.return_attention_scores,
         }
+
+    def _widths(self, memory):
+        return self.widths(self.attention.context_width(_shapes(memory)))
 
     def _selected(self, outputs, weights, cell_state):
         results = [outputs]
@@ -234,13 +242,13 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         """Draws the dropout of the cell for one batch, around a loop over it."""
         if not training:
             return contextlib.nullcontext()
-        width = inputs.shape[-1] + self.widths(memory.shape[-1]).joining
+        width = inputs.shape[-1] + self._widths(memory).joining
         like = ops.ones((ops.shape(inputs)[0], width), dtype=self.compute_dtype)
         return recurrence.dropout_drawn(self.cell, like)
 
 
-def move_along(decoder, inputs, state, noise, inputs_mask):
-    """Walks `decoder.move` over the inputs (B, T, Din); returns as `move_all` does."""
+def move_along(decoder, inputs, state, noise, inputs_mask, widths):
+    """Walks `decoder.move` over the inputs (B, T, Din); takes and returns what `move_all` does."""
     carried = {name: part for name, part in state.items() if name != "memory"}
     memory = state["memory"]
 
@@ -253,8 +261,8 @@ def move_along(decoder, inputs, state, noise, inputs_mask):
 
     inputs = {"inputs": inputs, "noise": noise}
     outputs, state = recurrence.walk(step, inputs, carried, inputs_mask, decoder.dtype_policy)
-    width = decoder.widths(memory["value"].shape[-1]).emitted
-    return outputs[:, :, :width], outputs[:, :, width:], state
+    emitted, weights = outputs[:, :, : widths.emitted], outputs[:, :, widths.emitted :]
+    return emitted, weights, state
 
 
 def call_cell(cell, inputs, cell_state):
@@ -270,7 +278,24 @@ def _fits(came, accepted):
     )
 
 
+def _shapes(memory):
+    """The shape of a memory, or a list of those of several."""
+    several = isinstance(memory, (list, tuple))
+    return [tuple(each.shape) for each in memory] if several else tuple(memory.shape)
+
+
 def _check_shapes(inputs_shape, memory_shape):
     checks.rank("inputs", inputs_shape, "(batch, steps, width)")
-    checks.rank("memory", memory_shape, "(batch, memory, width)")
-    checks.equal("inputs", inputs_shape[0], "memory", memory_shape[0], "batch size")
+    several = isinstance(memory_shape[0], (list, tuple))
+    for shape in memory_shape if several else [memory_shape]:
+        checks.rank("memory", shape, "(batch, memory, width)")
+        checks.equal("inputs", inputs_shape[0], "memory", shape[0], "batch size")
+
+
+def _check_masks(memory, memory_mask):
+    several = isinstance(memory, (list, tuple)) and memory_mask is not None
+    for each, mask in (
+        zip(memory, memory_mask, strict=False) if several else [(memory, memory_mask)]
+    ):
+        if mask is not None:
+            checks.mask("memory_mask", mask, each.shape[:2], "(batch, memory)")

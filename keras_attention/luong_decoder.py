@@ -84,9 +84,9 @@ class LuongDecoder(AttentionDecoder):
             next_state["attentional"] = attentional
         return attentional, weights, next_state
 
-    def move_all(self, inputs, state, noise, inputs_mask):
+    def move_all(self, inputs, state, noise, inputs_mask, widths):
         if self.input_feeding or self.attention.stepwise:
-            return move_along(self, inputs, state, noise, inputs_mask)
+            return move_along(self, inputs, state, noise, inputs_mask, widths)
         hidden, *cell_state = self.recurrent_layer(
             inputs, initial_state=state["cell"], mask=inputs_mask
         )  # (B, T, H)
@@ -95,15 +95,14 @@ class LuongDecoder(AttentionDecoder):
         )
         return self._attentional(context, hidden), weights, {**state, "cell": cell_state}
 
-    def initial_feedback(self, memory):
+    def initial_feedback(self, batch_size, widths):
         if not self.input_feeding:
             return {}
-        width = self.widths(memory.shape[-1]).output
-        zeros = ops.zeros((ops.shape(memory)[0], width), dtype=self.compute_dtype)
+        zeros = ops.zeros((batch_size, widths.output), dtype=self.compute_dtype)
         return {"attentional": zeros}
 
-    def widths(self, memory_width):
-        output_width = self.attention_layer_size or memory_width
+    def widths(self, context_width):
+        output_width = self.attention_layer_size or context_width
         return Widths(
             joining=output_width if self.input_feeding else 0,
             query=recurrence.output_size(self.cell),
@@ -114,9 +113,9 @@ class LuongDecoder(AttentionDecoder):
     def read(self, emitted, inputs):
         return emitted
 
-    def build_output(self, inputs_width, memory_width, widths):
+    def build_output(self, inputs_width, context_width, widths):
         if self.attention_layer is not None and not self.attention_layer.built:
-            self.attention_layer.build((None, memory_width + widths.query))
+            self.attention_layer.build((None, context_width + widths.query))
 
     def get_config(self):
         return {

@@ -13,17 +13,10 @@ from keras_attention import checks, recurrence
 
 
 class AttentionMechanism(keras.layers.Layer, abc.ABC):
-    """Abstract: context and weights of a query over a memory that was prepared once.
+    """Abstract: context and weights of a query over a memory that was prepared once."""
 
-    The memory is what `prepare` returns, a dict whose "value" (B, S, D) the context is made of.
-    """
-
-    def __init__(self, dropout, seed, **kwargs):
+    def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.dropout = checks.fraction("dropout", dropout)
-        self.seed = seed
-        if dropout:
-            self.seed_generator = keras.random.SeedGenerator(seed)
         self.supports_masking = True
 
     @property
@@ -40,8 +33,19 @@ class AttentionMechanism(keras.layers.Layer, abc.ABC):
         """Returns the state before the first step, a nest of tensors; `()` if there is none."""
 
     @abc.abstractmethod
-    def draw_alignment_noise(self, shape, training):
-        """Returns the noise for weights of `shape` (B, T, S): a tuple of tensors of that shape."""
+    def draw_noise(self, steps, memory, training=None):
+        """Returns the noise of `steps` steps, a nest of tensors (B, steps, S): empty at inference.
+
+        A decoder draws before its loop and passes each step its slice.
+        """
+
+    @abc.abstractmethod
+    def context_width(self, value_shape) -> int:
+        """Returns the width of the context over a value of this shape."""
+
+    @abc.abstractmethod
+    def weights_length(self, value_shape) -> int | None:
+        """Returns how many weights a query has over a value of this shape; None if unknown."""
 
     @abc.abstractmethod
     def attend(self, query, memory, state, noise, mask=None):
@@ -55,11 +59,37 @@ class AttentionMechanism(keras.layers.Layer, abc.ABC):
             The context (B, T, Dv), the weights (B, T, S), the next state.
         """
 
-    def draw_noise(self, steps, memory, training=None):
-        """Returns the noise of `steps` steps, a nest of tensors (B, steps, S): empty at inference.
+    def step(self, query, memory, state=(), noise=None):
+        """Attends with one query (B, Dq); returns context (B, Dv), weights (B, S), next state."""
+        noise = keras.tree.map_structure(lambda x: ops.expand_dims(x, 1), noise or {})
+        context, weights, state = self.attend(ops.expand_dims(query, 1), memory, state, noise)
+        return ops.squeeze(context, 1), ops.squeeze(weights, 1), state
 
-        A decoder draws before its loop and passes each step its slice.
-        """
+
+class MemoryAttention(AttentionMechanism, abc.ABC):
+    """Abstract: a mechanism over one memory, with dropout on its weights.
+
+    What `prepare` returns is a dict whose "value" (B, S, D) the context is made of.
+    """
+
+    def __init__(self, dropout, seed, **kwargs):
+        super().__init__(**kwargs)
+        self.dropout = checks.fraction("dropout", dropout)
+        self.seed = seed
+        if dropout:
+            self.seed_generator = keras.random.SeedGenerator(seed)
+
+    @abc.abstractmethod
+    def draw_alignment_noise(self, shape, training):
+        """Returns the noise for weights of `shape` (B, T, S): a tuple of tensors of that shape."""
+
+    def context_width(self, value_shape):
+        return value_shape[-1]
+
+    def weights_length(self, value_shape):
+        return value_shape[1]
+
+    def draw_noise(self, steps, memory, training=None):
         batch, length = ops.shape(memory["value"])[:2]
         shape = (batch, steps, length)
         noise = {"alignment": self.draw_alignment_noise(shape, training)}
@@ -67,12 +97,6 @@ class AttentionMechanism(keras.layers.Layer, abc.ABC):
             ones = ops.ones(shape, dtype=self.compute_dtype)
             noise["dropout"] = keras.random.dropout(ones, self.dropout, seed=self.seed_generator)
         return noise
-
-    def step(self, query, memory, state=(), noise=None):
-        """Attends with one query (B, Dq); returns context (B, Dv), weights (B, S), next state."""
-        noise = keras.tree.map_structure(lambda x: ops.expand_dims(x, 1), noise or {})
-        context, weights, state = self.attend(ops.expand_dims(query, 1), memory, state, noise)
-        return ops.squeeze(context, 1), ops.squeeze(weights, 1), state
 
     def attend_all(self, query, memory, state, noise, mask=None):
         """As `attend`, with any number of queries: one after the other if `stepwise`."""
@@ -100,7 +124,6 @@ class AttentionMechanism(keras.layers.Layer, abc.ABC):
         width = memory["value"].shape[-1]
         return outputs[:, :, :width], outputs[:, :, width:], state
 
-    @abc.abstractmethod
     def get_config(self):
         return {**super().get_config(), "dropout": self.dropout, "seed": self.seed}
 

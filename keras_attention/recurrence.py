@@ -41,6 +41,7 @@ def walk(step, inputs, state, mask=None, dtype=None):
         return_state=True,
         zero_output_for_mask=True,
         dtype=dtype,
+        autocast=False,  # States keep their dtypes.
         name="walk",
     )
     # All that a step reads of the loop's inputs travels in one tensor.
@@ -65,7 +66,7 @@ class _ClosureCell:
         self.step = step
         self.state = state
         self.state_size = [leaf.shape[-1] for leaf in keras.tree.flatten(state)]
-        self.compute_dtype = None  # States keep their dtypes.
+        self.compute_dtype = None  # Nor does the loop cast states for the cell.
 
     def __call__(self, inputs, states):
         output, state = self.step(inputs, keras.tree.pack_sequence_as(self.state, list(states)))

@@ -6,11 +6,11 @@ import keras
 from keras import ops
 
 from keras_attention import checks, masks
-from keras_attention.mechanism import AttentionMechanism
+from keras_attention.mechanism import MemoryAttention
 from keras_attention.mechanism import weighted_mean as weighted_mean
 
 
-class SequenceAttention(AttentionMechanism, abc.ABC):
+class SequenceAttention(MemoryAttention, abc.ABC):
     """Abstract: context and weights of queries (B, T, Dq) over a memory (B, S, D).
 
     Call arguments:

@@ -8,11 +8,11 @@ from keras import ops
 
 from keras_attention import checks, masks
 from keras_attention.alignments import Hard, Softmax
-from keras_attention.mechanism import AttentionMechanism, weighted_mean
+from keras_attention.mechanism import MemoryAttention, weighted_mean
 from keras_attention.scores import Additive
 
 
-class SpatialAttention(AttentionMechanism, abc.ABC):
+class SpatialAttention(MemoryAttention, abc.ABC):
     """Abstract: context and weights of queries over a map of features.
 
     Call arguments:

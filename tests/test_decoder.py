@@ -284,3 +284,47 @@ def test_attention_learns_to_reverse(kind):
 
 def test_the_mean_of_the_memory_is_not_enough_to_reverse():
     assert learned_reversal("bahdanau", attends=False) < 0.65
+
+
+# ---- Several attentions
+
+
+def test_one_memory_for_all_attentions_is_that_memory_for_each():
+    random = np.random.default_rng(3)
+    inputs, memory = (random.normal(size=shape) for shape in ((2, 3, 5), (2, 7, 11)))
+    attention = ka.MultiSourceAttention([ka.BahdanauAttention(13), ka.LuongAttention()])
+    decoder = ka.BahdanauDecoder(LAYERS.GRUCell(CELL), attention, return_attention_scores=True)
+    output, weights = numbers(decoder(inputs, memory))
+    assert weights.shape == (2, 3, 14)
+    np.testing.assert_allclose(weights.reshape(2, 3, 2, 7).sum(axis=-1), 1, atol=1e-6)
+    assert_close([output, weights], numbers(decoder(inputs, [memory, memory])), atol=1e-6)
+    symbols = decoder(keras.Input((None, 5)), keras.Input((7, 11)))
+    assert [symbol.shape for symbol in symbols] == [(None, None, CELL), (None, None, 14)]
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: ka.MultiSourceAttention([]), ["`attentions`", "[]", "list"]),
+        (lambda: ka.MultiSourceAttention([LAYERS.Dense(3)]), ["`attentions`", "Dense"]),
+        (lambda: _two_memories(3), ["`memory`", "3 parts", "2"]),
+        (lambda: _two_memories(2, masks=1), ["`memory_mask`", "1", "2"]),
+        (
+            lambda: ka.BahdanauDecoder(
+                LAYERS.GRUCell(3), ka.BahdanauAttention(3), readout=LAYERS.Dense(3)
+            ),
+            ["`readout`", "Dense", "DeepOutput"],
+        ),
+    ],
+)
+def test_wrong_parts_are_refused(make, words):
+    with pytest.raises(ValueError, match="accepted") as error:
+        make()
+    assert all(word in str(error.value) for word in words), error.value
+
+
+def _two_memories(count, masks=None):
+    attention = ka.MultiSourceAttention([ka.BahdanauAttention(3), ka.BahdanauAttention(3)])
+    decoder = ka.BahdanauDecoder(LAYERS.GRUCell(3), attention)
+    mask = None if masks is None else [np.ones((2, 5), bool)] * masks
+    return decoder(np.ones((2, 3, 5)), [np.ones((2, 5, 7))] * count, memory_mask=mask)

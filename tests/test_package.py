@@ -24,7 +24,7 @@ FLOORS = [
     {"deep_output", "intra_attention", "pointer", "pooling", "self_attention"},
     {"self_attention_2d", "structured_self_attention"},
     {"mechanism"},
-    {"sequence_attention", "spatial"},
+    {"multi_source_attention", "sequence_attention", "spatial"},
     {"attention", "coverage_attention", "location_sensitive_attention"},
     {"monotonic_attention"},
     {"decoder"},

@@ -8,12 +8,30 @@ import inspect
 import keras
 
 import keras_attention as ka
-from table import attention, decoders, history, models, pointer, self_attention
+from table import (
+    attention,
+    decoders,
+    history,
+    models,
+    multi_source,
+    pointer,
+    self_attention,
+    spatial,
+)
 from table.row import OTHER_SIZES, SIZES, SMALLEST_SIZES, shaped
 
 __all__ = ["OTHER_SIZES", "SIZES", "SMALLEST_SIZES", "TABLE", "public_layers", "shaped"]
 
-KINS = (attention, decoders, history, models, pointer, self_attention)
+KINS = (
+    attention,
+    decoders,
+    history,
+    models,
+    multi_source,
+    pointer,
+    self_attention,
+    spatial,
+)
 TABLE = [row for kin in KINS for row in kin.ROWS]
 
 

@@ -1,0 +1,87 @@
+"""Losses on attention weights."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_attention as ka
+from comparing import to_numpy
+from oracles import history
+
+
+def distributions(*shape, seed=3):
+    values = np.random.default_rng(seed).uniform(size=shape) ** 5
+    return values / values.sum(axis=-1, keepdims=True)
+
+
+# ---- Coverage
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_coverage_loss_equals_the_loops(masked):
+    weights = distributions(11, 5, 7)
+    weights[3, 2:] = 0  # steps that attend to nothing
+    weights[4] = 0
+    mask = np.random.default_rng(5).uniform(size=(11, 5)) < 0.6
+    mask[6] = False
+    losses = to_numpy(ka.losses.coverage_loss(weights, mask if masked else None))
+    counted = mask if masked else np.ones_like(mask)
+    wanted = [history.coverage_loss(w, c) for w, c in zip(weights, counted, strict=True)]
+    np.testing.assert_allclose(losses, wanted, atol=1e-6)
+    assert losses[4] == 0
+
+
+def test_coverage_loss_is_zero_for_new_positions_and_largest_for_one():
+    same = np.zeros((1, 4, 4))
+    same[..., 2] = 1
+    losses = to_numpy(ka.losses.coverage_loss(np.concatenate([np.eye(4)[None], same])))
+    np.testing.assert_allclose(losses, [0, 3 / 4])
+
+
+@pytest.mark.parametrize(
+    ("policy", "dtype"), [("float16", "float32"), ("bfloat16", "float32"), ("float64", "float64")]
+)
+def test_coverage_loss_sums_in_at_least_float32(policy, dtype):
+    weights = keras.ops.cast(np.full((1, 5000, 1), 1.0), policy)
+    loss = ka.losses.coverage_loss(weights)
+    assert keras.backend.standardize_dtype(loss.dtype) == dtype
+    np.testing.assert_allclose(to_numpy(loss), [4999 / 5000], rtol=1e-6)
+
+
+def test_padding_changes_no_coverage_loss():
+    weights = distributions(3, 5, 7)
+    padded = np.pad(weights, [(0, 0), (0, 4), (0, 2)])
+    wanted = to_numpy(ka.losses.coverage_loss(weights))
+    np.testing.assert_allclose(to_numpy(ka.losses.coverage_loss(padded)), wanted, atol=1e-6)
+    padded[:, 5:] = 1 / 9
+    mask = np.broadcast_to(np.arange(9) < 5, (3, 9))
+    losses = ka.losses.coverage_loss(padded, mask)
+    np.testing.assert_allclose(to_numpy(losses), wanted, atol=1e-6)
+
+
+class Penalized(keras.layers.Layer):
+    """Adds the coverage loss of the weights that pass it to that of the model."""
+
+    def call(self, weights):
+        self.add_loss(keras.ops.mean(ka.losses.coverage_loss(weights)))
+        return weights
+
+
+@pytest.mark.parametrize("jit_compile", [True, False])
+def test_coverage_loss_trains_attention_not_to_repeat_itself(jit_compile):
+    query, value = (keras.Input((None, 5)) for _ in range(2))
+    _, weights = ka.CoverageAttention(7)(query, value, return_attention_scores=True)
+    model = keras.Model([query, value], Penalized()(weights))
+    # The labels ask for nothing: what is learnt is the coverage loss.
+    model.compile(keras.optimizers.Adam(0.1), lambda _, y: 0 * y[..., 0], jit_compile=jit_compile)
+    random = np.random.default_rng(5)
+    inputs = [random.normal(size=(64, 4, 5)).astype("float32") for _ in range(2)]
+    history = model.fit(inputs, np.zeros((64, 4)), epochs=20, batch_size=64, verbose=0).history
+    assert history["loss"][-1] < 0.5 * history["loss"][0]
+
+
+def test_errors_name_what_came_and_what_is_accepted():
+    with pytest.raises(ValueError, match=r"`weights`.*\(2, 3\).*\(batch, queries, memory\)"):
+        ka.losses.coverage_loss(np.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"`query_mask`.*\(2, 5\).*\(2, 3\)"):
+        ka.losses.coverage_loss(np.ones((2, 3, 5)), np.ones((2, 5)))
