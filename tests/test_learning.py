@@ -1,0 +1,188 @@
+"""Scores, alignments and readouts learn what they are for, and the mean of the memory does not.
+
+The task of sequences: place t asks for the symbol that stands at place t of the memory. What a
+query and a memory position share is their place alone.
+"""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_attention as ka
+
+LAYERS = keras.layers
+SYMBOLS, PLACES, SEEN, UNSEEN = 7, 6, 2048, 256
+WIDTH = SYMBOLS + PLACES
+
+
+def one_hot(places, width=WIDTH):
+    return np.eye(width, dtype="float32")[places]
+
+
+def sequences():
+    """Queries, memories and answers; unseen ones at the end."""
+    random = np.random.default_rng(5)
+    symbols = random.integers(0, SYMBOLS, size=(SEEN + UNSEEN, PLACES))
+    places = np.broadcast_to(one_hot(SYMBOLS + np.arange(PLACES)), (*symbols.shape, WIDTH))
+    return places, one_hot(symbols) + places, symbols
+
+
+def accuracy(model, inputs, answers, epochs=4, rate=0.03, jit_compile=False):
+    """The share of right answers among the unseen, after training on the others."""
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"], jit_compile=jit_compile)
+    seen = [x[:-UNSEEN] for x in inputs]
+    model.fit(seen, answers[:-UNSEEN], batch_size=32, epochs=epochs, verbose=0)
+    unseen = [x[-UNSEEN:] for x in inputs]
+    return model.evaluate(unseen, answers[-UNSEEN:], verbose=0)[1]
+
+
+def reader(context_of):
+    query, memory = keras.Input((None, WIDTH)), keras.Input((None, WIDTH))
+    context = context_of(LAYERS.Dense(WIDTH)(query), memory)
+    return keras.Model([query, memory], LAYERS.Dense(SYMBOLS)(context))
+
+
+MEMBERS = {
+    "dot": lambda: ka.Attention("dot"),
+    "scaled_dot": lambda: ka.Attention("scaled_dot"),
+    "general": lambda: ka.Attention("general"),
+    "additive": lambda: ka.BahdanauAttention(16),
+    "location": lambda: ka.LuongAttention(ka.scores.Location(max_length=PLACES)),
+    "cosine": lambda: ka.Attention("cosine"),
+    "sparsemax": lambda: ka.Attention("general", "sparsemax"),
+    "entmax15": lambda: ka.Attention("general", "entmax15"),
+    "local_m": lambda: ka.LuongAttention("general", ka.alignments.LocalMonotonic(window=1)),
+    # The first positions are near the middle; what the window does not reach from there has no
+    # gradient.
+    "local_p": lambda: ka.LuongAttention("general", ka.alignments.LocalPredictive(16, window=4)),
+    "monotonic": lambda: ka.MonotonicAttention("general", noise=0.5, seed=3),
+}
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_it_learns_to_read_at_a_place(name):
+    layer = MEMBERS[name]()
+    queries, memories, symbols = sequences()
+    found = accuracy(
+        reader(lambda query, memory: layer(query, memory)), [queries, memories], symbols
+    )
+    assert found > 0.97
+
+
+def test_the_mean_of_the_memory_does_not():
+    def mean(query, memory):
+        context = LAYERS.GlobalAveragePooling1D(keepdims=True)(memory)
+        return LAYERS.Concatenate()([query, context + keras.ops.zeros_like(query)])
+
+    queries, memories, symbols = sequences()
+    assert accuracy(reader(mean), [queries, memories], symbols) < 0.6
+
+
+def test_what_was_learned_in_parallel_serves_as_hard_monotonic_attention():
+    """Raffel 2017, section 2.4: noise in training makes the probabilities near 0 or 1."""
+    queries, memories, symbols = sequences()
+    layer = ka.MonotonicAttention("general", noise=2.0, seed=3)
+    model = reader(lambda query, memory: layer(query, memory))
+    assert accuracy(model, [queries, memories], symbols, epochs=6) > 0.97
+    hard = ka.MonotonicAttention("general", mode="hard")
+    stream = reader(lambda query, memory: hard(query, memory))
+    stream.set_weights(model.get_weights())
+    found = stream.predict([queries[-UNSEEN:], memories[-UNSEEN:]], verbose=0).argmax(axis=-1)
+    assert (found == symbols[-UNSEEN:]).mean() > 0.97
+
+
+# ---- Pictures
+
+
+@pytest.mark.parametrize("attends", [True, False])
+def test_soft_spatial_attention_learns_to_look_where_the_query_says(attends):
+    random = np.random.default_rng(7)
+    symbols = random.integers(0, SYMBOLS, size=(SEEN + UNSEEN, 2, 3))
+    pictures = one_hot(symbols) + one_hot(SYMBOLS + np.arange(6)).reshape(2, 3, WIDTH)
+    asked = random.integers(0, 6, size=SEEN + UNSEEN)
+    answers = symbols.reshape(-1, 6)[np.arange(len(asked)), asked]
+    query, picture = keras.Input((6,)), keras.Input((2, 3, WIDTH))
+    context = (
+        ka.SoftSpatialAttention(16)(query, picture)
+        if attends
+        else LAYERS.Concatenate()([query, LAYERS.GlobalAveragePooling2D()(picture)])
+    )
+    model = keras.Model([query, picture], LAYERS.Dense(SYMBOLS)(context))
+    found = accuracy(model, [one_hot(asked, 6), pictures], answers, epochs=8)
+    assert found > 0.97 if attends else found < 0.6
+
+
+# ---- Decoders
+
+
+@pytest.mark.parametrize("reads_both", [True, False])
+def test_two_memories_are_read_side_by_side(reads_both):
+    """The answer at place t stands there in one of the two memories, in turns."""
+    random = np.random.default_rng(9)
+    first, second = random.integers(0, SYMBOLS, size=(2, SEEN + UNSEEN, PLACES))
+    places = sequences()[0]
+    memories = [one_hot(symbols) + places for symbols in (first, second)]
+    query = keras.Input((None, WIDTH))
+    sources = [keras.Input((None, WIDTH)) for _ in memories]
+    parts = [ka.BahdanauAttention(16), ka.BahdanauAttention(16)]
+    attention, memory = (
+        (ka.MultiSourceAttention(parts), sources) if reads_both else (parts[0], sources[0])
+    )
+    decoder = ka.LuongDecoder(
+        LAYERS.GRUCell(16), attention, attention_layer_size=64, input_feeding=False
+    )
+    outputs = LAYERS.Dense(SYMBOLS)(LAYERS.Dense(64, "relu")(decoder(query, memory)))
+    model = keras.Model([query, *sources], outputs)
+    answers = np.where(np.arange(PLACES) % 2, first, second)
+    found = accuracy(model, [places, *memories], answers, epochs=6, rate=0.01)
+    assert found > 0.97 if reads_both else found < 0.65
+
+
+@pytest.mark.parametrize("attends", [True, False])
+def test_deep_output_learns_with_its_decoder(attends):
+    queries, memories, symbols = sequences()
+    query, memory = keras.Input((None, WIDTH)), keras.Input((None, WIDTH))
+    seen = memory if attends else LAYERS.GlobalAveragePooling1D(keepdims=True)(memory)
+    decoder = ka.BahdanauDecoder(
+        LAYERS.GRUCell(16), ka.BahdanauAttention(16), readout=ka.DeepOutput(16)
+    )
+    # The state before the step knows the place before, from which the next one follows.
+    model = keras.Model([query, memory], LAYERS.Dense(SYMBOLS)(decoder(query, seen)))
+    found = accuracy(model, [queries, memories], symbols, epochs=6)
+    assert found > 0.97 if attends else found < 0.6
+
+
+@pytest.mark.parametrize("guided", [True, False])
+def test_guided_alignment_teaches_where_to_look(guided):
+    """The memory holds every symbol twice; the aligner says which of the two was meant."""
+    queries, memories, symbols = sequences()
+    doubled = np.concatenate([memories, memories], axis=1)
+    aligned = np.broadcast_to(
+        one_hot(PLACES + np.arange(PLACES), 2 * PLACES), (len(symbols), 6, 12)
+    )
+    query, memory = keras.Input((None, WIDTH)), keras.Input((2 * PLACES, WIDTH))
+    placed = LAYERS.Concatenate()([memory, PlaceOf()(memory)])
+    context, weights = ka.BahdanauAttention(16)(query, placed, return_attention_scores=True)
+    model = keras.Model([query, memory], [LAYERS.Dense(SYMBOLS)(context), weights])
+    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(
+        keras.optimizers.Adam(0.03),
+        [cross_entropy, ka.losses.guided_alignment],
+        loss_weights=[1.0, 0.5 if guided else 0.0],
+    )
+    model.fit([queries, doubled], [symbols, aligned], batch_size=32, epochs=3, verbose=0)
+    _, looked = model.predict([queries[-UNSEEN:], doubled[-UNSEEN:]], verbose=0)
+    share = (looked * aligned[-UNSEEN:]).sum(axis=-1).mean()
+    assert share > 0.9 if guided else share < 0.7
+
+
+class PlaceOf(keras.layers.Layer):
+    """One-hot numbers of the positions of a memory of 12."""
+
+    def call(self, memory):
+        places = keras.ops.eye(2 * PLACES)[None] + keras.ops.zeros_like(memory[:, :, :1])
+        return places
+
+    def compute_output_shape(self, memory_shape):
+        return (*memory_shape[:2], 2 * PLACES)
