@@ -53,9 +53,8 @@ MEMBERS = {
     "sparsemax": lambda: ka.Attention("general", "sparsemax"),
     "entmax15": lambda: ka.Attention("general", "entmax15"),
     "local_m": lambda: ka.LuongAttention("general", ka.alignments.LocalMonotonic(window=1)),
-    # The first positions are near the middle; what the window does not reach from there has no
-    # gradient.
-    "local_p": lambda: ka.LuongAttention("general", ka.alignments.LocalPredictive(16, window=4)),
+    # What a window does not reach from the first positions, in the middle, has no gradient.
+    "local_p": lambda: ka.LuongAttention("general", ka.alignments.LocalPredictive(16, window=6)),
     "monotonic": lambda: ka.MonotonicAttention("general", noise=0.5, seed=3),
 }
 
