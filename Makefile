@@ -7,7 +7,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 made_from = setup.cfg pyproject.toml constraints.txt
 install = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: test check docs translate reverse test-backends bench package clean
+.PHONY: test check docs translate reverse test-backends conformance bench package clean
 .DELETE_ON_ERROR:
 
 test: .venv/with-test
@@ -19,6 +19,7 @@ check: .venv/with-dev
 	.venv/bin/python -m mypy
 
 docs: .venv/with-dev
+	.venv/bin/python docs/pictures/draw.py
 	.venv/bin/python -m mkdocs build --strict
 
 # Trains, evaluates and exports once; then the export translates a line in a process of its own.
@@ -40,6 +41,18 @@ reverse: .venv/with-examples
 test-backends: .venv-jax/ready .venv-torch/ready
 	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest tests/backends
 	KERAS_BACKEND=torch .venv-torch/bin/python -m pytest tests/backends
+
+# A check that fails must not keep the page from being written: it is what the page says.
+layer_table = tests/test_conformance.py tests/test_conformance_masks.py tests/test_export.py
+
+conformance: .venv/with-test .venv-jax/ready .venv-torch/ready
+	-.venv/bin/python -m pytest -n 2 --dist loadfile $(layer_table) \
+		--outcomes out/conformance/tensorflow.json
+	-KERAS_BACKEND=jax .venv-jax/bin/python -m pytest tests/backends \
+		--outcomes out/conformance/jax.json
+	-KERAS_BACKEND=torch .venv-torch/bin/python -m pytest tests/backends \
+		--outcomes out/conformance/torch.json
+	.venv/bin/python docs/conformance.py out/conformance/*.json
 
 # Its contenders get environments of their own, in .bench.
 bench: .venv/with-examples

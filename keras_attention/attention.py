@@ -12,6 +12,7 @@ from keras_attention.sequence_attention import SequenceAttention, weighted_mean
 class ScoredAttention(SequenceAttention, abc.ABC):
     """Abstract: an attention whose weights are the alignment of a score."""
 
+    @abc.abstractmethod
     def __init__(self, score, alignment, dropout, seed, **kwargs):
         super().__init__(dropout, seed, **kwargs)
         score = scores.get(score, dtype=self.dtype_policy)

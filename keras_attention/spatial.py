@@ -33,6 +33,7 @@ class SpatialAttention(MemoryAttention, abc.ABC):
     As a mechanism, in a decoder, its memory is (B, L, C).
     """
 
+    @abc.abstractmethod
     def __init__(self, units, alignment, gate, kernel_initializer, dropout, seed, **kwargs):
         super().__init__(dropout, seed, **kwargs)
         self.units = checks.positive_integer("units", units)

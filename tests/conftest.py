@@ -1,6 +1,12 @@
-"""Every test starts from the same seed and leaves Keras's global settings as it found them."""
+"""Every test starts from the same seed and leaves Keras's global settings as it found them.
 
+`--outcomes FILE` writes how the tests of the layer table went, which `docs/conformance.py` reads.
+"""
+
+import importlib
+import json
 import os
+import pathlib
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -32,3 +38,47 @@ def seed():
     yield
     keras.config.set_dtype_policy(policy)
     keras.config.set_floatx(floatx)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--outcomes", metavar="FILE", help="write the outcomes of the layer table")
+
+
+def pytest_configure(config):
+    path = config.getoption("--outcomes")
+    if path and not hasattr(config, "workerinput"):  # of pytest-xdist, whose reports come here
+        config.pluginmanager.register(Outcomes(pathlib.Path(path)))
+
+
+def pytest_itemcollected(item):
+    """Every report of a test of a row says which row it is."""
+    params = getattr(item, "callspec", None) and item.callspec.params
+    if params and "row" in params:
+        case = {
+            "test": item.originalname,
+            "row": str(params["row"]),
+            "policy": params.get("policy"),
+        }
+        item.user_properties.append(("case", case))
+
+
+class Outcomes:
+    """Collects what came of each case; one of which a part failed has failed."""
+
+    def __init__(self, path):
+        self.path, self.found = path, {}
+
+    def pytest_runtest_logreport(self, report):
+        case = dict(report.user_properties).get("case")
+        if case and (report.when == "call" or not report.passed):
+            before = self.found.get(report.nodeid, case)
+            failed = report.failed or before.get("outcome") == "failed"
+            self.found[report.nodeid] = {**case, "outcome": "failed" if failed else report.outcome}
+
+    def pytest_sessionfinish(self):
+        backend = keras.backend.backend()
+        names = ("keras", backend)
+        versions = {name: importlib.import_module(name).__version__ for name in names}
+        outcomes = {"backend": backend, "versions": versions, "cases": list(self.found.values())}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(outcomes, indent=1))

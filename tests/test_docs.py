@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 import keras_attention as ka
-from table import public_layers
+from table import TABLE, public_layers
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -121,3 +121,25 @@ def test_every_public_layer_has_an_example():
 def test_every_python_block_of_the_pages_is_found():
     for page in PAGES:
         assert len(BLOCK.findall(page.read_text())) == page.read_text().count("```python"), page
+
+
+def test_every_public_layer_is_explained():
+    page = (ROOT / "docs" / "mechanisms.md").read_text()
+    named = set(re.findall(r"\w+", page))
+    assert {layer.__name__ for layer in public_layers()} - named == set()
+
+
+def test_every_picture_is_drawn_by_code_and_shown():
+    folder = ROOT / "docs" / "pictures"
+    drawn = re.findall(r"^    \w+\.(\w+),$", (folder / "draw.py").read_text(), re.MULTILINE)
+    shown = re.findall(r"\(pictures/(\w+)\.svg\)", (ROOT / "docs" / "mechanisms.md").read_text())
+    assert drawn == shown
+    assert {path.stem for path in folder.glob("*.svg")} == set(drawn)
+
+
+def test_the_table_of_conformance_is_whole_and_holds():
+    """`make conformance` writes it anew."""
+    page = (ROOT / "docs" / "conformance.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [row.name for row in TABLE]
+    assert "not run" not in page
+    assert "fails" not in page

@@ -169,7 +169,58 @@ CASES = {
         lambda: decoder()(zeros(2, 3, 5), zeros(2, 7, 5), initial_state=[zeros(2, 5)] * 2),
         ["`initial_state`", "(2, 5)", "1"],
     ),
+    # scores and alignments
+    "max_length": (lambda: ka.scores.Location(0), ["`max_length`", "0", "at least 1"]),
+    "longer_memory": (
+        lambda: ka.LuongAttention(ka.scores.Location(3))(zeros(2, 3, 5), zeros(2, 7, 5)),
+        ["memory", "7", "`max_length`", "3"],
+    ),
+    "cosine_widths": (
+        lambda: ka.Attention("cosine")(zeros(2, 3, 5), zeros(2, 7, 11)),
+        ["`query`", "5", "11", "Cosine"],
+    ),
+    "window_negative": (
+        lambda: ka.alignments.LocalMonotonic(-1),
+        ["`window`", "-1", "at least 0"],
+    ),
+    "window_text": (lambda: ka.alignments.LocalMonotonic("3"), ["`window`", "'3'", "number"]),
+    "window_zero": (lambda: ka.alignments.LocalPredictive(3, 0), ["`window`", "0", "above 0"]),
+    "position_units": (lambda: ka.alignments.LocalPredictive(0, 3), ["`units`", "0"]),
+    "no_query": (
+        lambda: ka.alignments.LocalPredictive(3, 2)(zeros(2, 3, 5)),
+        ["`query`", "missing"],
+    ),
+    "mode": (
+        lambda: ka.MonotonicAttention(mode="soft"),
+        ["`mode`", "'soft'", "'parallel'", "'recursive'", "'hard'"],
+    ),
+    "noise": (lambda: ka.alignments.Monotonic(noise=-1.0), ["`noise`", "-1.0", "at least 0"]),
+    "many_steps": (
+        lambda: ka.alignments.Monotonic()(zeros(2, 3, 5), state=(zeros(2, 5),)),
+        ["`scores`", "(2, 3, 5)", "(batch, 1, memory)"],
+    ),
+    "no_state": (lambda: ka.alignments.Monotonic()(zeros(2, 1, 5)), ["`state`", "0 parts"]),
+    # pictures
+    "picture_rank": (
+        lambda: ka.SoftSpatialAttention(3)(zeros(2, 3, 5), zeros(2, 7)),
+        ["`value`", "(2, 7)", "(batch, height, width, channels)"],
+    ),
+    "picture_query_rank": (
+        lambda: ka.HardSpatialAttention(3)(zeros(2, 3, 5, 7), zeros(2, 7, 5, 3)),
+        ["`query`", "(2, 3, 5, 7)", "(batch, queries, width)"],
+    ),
+    "picture_mask": (
+        lambda: ka.SoftSpatialAttention(3)(
+            zeros(2, 3, 5), zeros(2, 7, 5, 3), value_mask=np.ones((2, 7), bool)
+        ),
+        ["`value_mask`", "(2, 7)", "(2, 7, 5)"],
+    ),
     # models
+    "sampling_probability": (
+        lambda: model(decoder=decoder(), sampling_probability=1.5),
+        ["`sampling_probability`", "1.5", "[0, 1]"],
+    ),
+    "pieces": (lambda: ka.DeepOutput(3, pieces=0), ["`pieces`", "0", "at least 1"]),
     "model_decoder": (
         lambda: model(decoder=LAYERS.GRU(5)),
         ["`decoder`", "GRU", "ka.BahdanauDecoder"],
@@ -202,7 +253,9 @@ def test_errors(case):
         ka.alignments.Alignment,
         ka.mechanism.AttentionMechanism,
         ka.sequence_attention.SequenceAttention,
+        ka.mechanism.MemoryAttention,
         ka.attention.ScoredAttention,
+        ka.spatial.SpatialAttention,
         ka.decoder.AttentionDecoder,
     ],
 )

@@ -102,7 +102,10 @@ class LocalPredictive(Alignment):
 
     def add_alignment_weights(self, query_width):
         if query_width is None:
-            raise ValueError("`query` is missing; LocalPredictive predicts its position from it.")
+            raise ValueError(
+                "`query` is missing; accepted is (batch, queries, width), which LocalPredictive "
+                "predicts its positions from."
+            )
         for name, shape in (
             ("position_kernel", (query_width, self.units)),
             ("position_vector", (self.units,)),
