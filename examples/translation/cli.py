@@ -170,7 +170,9 @@ def train(
         data.read_corpus(dev_pairs, dev_source, dev_target, "dev"),
         data.read_corpus(test_pairs, test_source, test_target, "test"),
     )
-    name = f"emoji names, en-{language or 'fr'}" if corpus is None else str(pairs or source)
+    # A file name need not be UTF-8, the config is.
+    path = os.fsencode(pairs or source or "").decode(errors="backslashreplace")
+    name = path or f"emoji names, en-{language or 'fr'}"
     if bleu_tokenize is BleuTokenize.auto:
         by_language = {"zh": BleuTokenize.zh, "ja": BleuTokenize.char}
         bleu_tokenize = by_language.get(language or "", BleuTokenize.v13a)

@@ -144,13 +144,19 @@ class Run:
             raise UserError(f"{self.weights}: no such file: train for an epoch first")
         try:
             model.load_weights(self.weights)
-        except (OSError, ValueError, KeyError) as error:
+        except ValueError as error:
+            reason = f"it does not fit the run's config and vocabularies: {_first_line(error)}"
+            raise UserError(_damaged(self.weights, reason)) from None
+        except (OSError, KeyError) as error:
             raise UserError(_damaged(self.weights, error)) from None
 
 
 def _damaged(path: Path, reason) -> str:
-    reason = (str(reason).strip() or type(reason).__name__).splitlines()[0]
     return (
-        f"{path}: damaged, cannot be read ({reason}): put a copy in its place, "
+        f"{path}: damaged, cannot be read ({_first_line(reason)}): put a copy in its place, "
         "or train into another folder"
     )
+
+
+def _first_line(reason) -> str:
+    return (str(reason).strip() or type(reason).__name__).splitlines()[0]
