@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import keras_attention as ka
 from comparing import to_numpy
 from oracles import attention as oracle
+from table import TABLE
 from table.attention import score_oracle
 
 B, T, S, QUERY, VALUE, KEY, UNITS = 2, 3, 5, 7, 11, 13, 17
@@ -110,21 +111,22 @@ LAYERS = {
 EVERY_LAYER = pytest.mark.parametrize("name", LAYERS)
 
 
-@EVERY_LAYER
-@pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_steps_equal_one_call(name, dropout):
-    """Dropout, off at inference, changes nothing."""
-    key = QUERY if name == "luong_dot" else KEY
-    query, value, key = normal(B, T, QUERY), normal(B, S, VALUE), normal(B, S, key)
-    mask = np.array([[1, 1, 1, 0, 0], [0, 0, 0, 0, 0]], bool)
-    layer = LAYERS[name](dropout=dropout)
-    context, weights = layer(query, value, key, value_mask=mask, return_attention_scores=True)
-    memory = layer.prepare(value, key, value_mask=mask)
+MECHANISM_ROWS = [row for row in TABLE if issubclass(row.holds[0], ka.mechanism.AttentionMechanism)]
+
+
+@pytest.mark.parametrize("row", MECHANISM_ROWS, ids=str)
+def test_steps_equal_one_call(row):
+    layer = row.new()
+    inputs, _ = row.arrays()
+    if len(row.inputs["value"]) > 2:  # as a mechanism, a spatial attention takes places
+        inputs["value"] = inputs["value"].reshape(B, -1, VALUE)
+    mask = np.arange(inputs["value"].shape[1]) < np.array([[3], [0]])
+    context, weights = layer(**inputs, value_mask=mask, return_attention_scores=True)
+    memory = layer.prepare(inputs["value"], inputs.get("key"), value_mask=mask)
     state = layer.initial_state(memory)
     for t in range(T):
-        one_context, one_weights, state = layer.step(
-            keras.ops.convert_to_tensor(query[:, t]), memory, state
-        )
+        query = keras.ops.convert_to_tensor(inputs["query"][:, t])
+        one_context, one_weights, state = layer.step(query, memory, state)
         np.testing.assert_allclose(to_numpy(one_context), to_numpy(context)[:, t], atol=1e-6)
         np.testing.assert_allclose(to_numpy(one_weights), to_numpy(weights)[:, t], atol=1e-6)
 
