@@ -7,7 +7,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 made_from = setup.cfg pyproject.toml constraints.txt
 install = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: test check docs translate reverse test-backends conformance bench package clean
+.PHONY: test check docs translate reverse sort test-backends conformance bench package clean
 .DELETE_ON_ERROR:
 
 test: .venv/with-test
@@ -35,8 +35,8 @@ out/translation/alignment.png: .venv/with-examples $(wildcard examples/translati
 	$(translator) train --out out/translation
 	$(translator) evaluate --out out/translation
 
-reverse: .venv/with-examples
-	.venv/bin/python -m examples.reverse
+reverse sort: .venv/with-examples
+	.venv/bin/python -m examples.$@
 
 test-backends: .venv-jax/ready .venv-torch/ready
 	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest tests/backends

@@ -29,7 +29,7 @@ class LocalMonotonic(Alignment):
     Example:
 
     >>> weights, _ = ka.alignments.LocalMonotonic(window=1)(np.zeros((1, 3, 4)))
-    >>> np.array(weights)[0].round(2).tolist()
+    >>> np.array(weights, float)[0].round(2).tolist()
     [[0.5, 0.5, 0.0, 0.0], [0.33, 0.33, 0.33, 0.0], [0.0, 0.33, 0.33, 0.33]]
 
     Reference: Luong, Pham, Manning 2015, "Effective Approaches to Attention-based Neural Machine

@@ -47,7 +47,7 @@ class Sparsemax(Alignment):
 class Entmax15(Alignment):
     """Entmax with alpha = 1.5, half way from softmax (1) to sparsemax (2).
 
-        a = max(e / 2 - tau, 0)^2                                       (eq. 10 for alpha = 1.5)
+        a = max(e / 2 - tau, 0)^2
 
     with tau such that the weights sum to 1.
 
@@ -56,7 +56,7 @@ class Entmax15(Alignment):
     Example:
 
     >>> weights, _ = ka.alignments.Entmax15()(np.array([[[2.0, 1.0, -2.0]]]))
-    >>> np.array(weights)[0, 0].round(4).tolist()
+    >>> np.array(weights, float)[0, 0].round(4).tolist()
     [0.8307, 0.1693, 0.0]
 
     Reference: Peters, Niculae, Martins 2019, "Sparse Sequence-to-Sequence Models",
@@ -95,7 +95,7 @@ def _sparsemax(scores):
     support = _support(scores, ordered, fits)
     size = ops.sum(support, axis=-1, keepdims=True)
     tau = (ops.sum(support * scores, axis=-1, keepdims=True) - 1) / size
-    return support * (scores - tau)
+    return ops.where(support > 0, scores - tau, 0.0)
 
 
 def _entmax15(scores):

@@ -28,7 +28,8 @@ class Cosine(Score):
     >>> score = ka.scores.Cosine()
     >>> score.build((1, 1, 2), (1, 2, 2))
     >>> keys = score.prepare(np.array([[[3.0, 0.0], [0.0, 5.0]]]))
-    >>> np.array(score(np.array([[[1.0, 0.0]]]), keys))[0, 0].round(4).tolist()  # log 2 at first
+    >>> scores = score(np.array([[[1.0, 0.0]]]), keys)
+    >>> np.array(scores, float)[0, 0].round(4).tolist()  # the strength is log 2 at first
     [0.6931, 0.0]
 
     Reference: Graves, Wayne, Danihelka 2014, "Neural Turing Machines", arXiv:1410.5401,
