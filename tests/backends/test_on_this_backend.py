@@ -51,7 +51,7 @@ def test_saved_models_load(row, tmp_path):
     assert_close(numbers(loaded(feed)), numbers(model(feed)), atol=1e-6)
 
 
-@EVERY_ROW
+@pytest.mark.parametrize("row", [r for r in TABLE if not r.draws], ids=str)
 def test_a_step_of_training_descends_as_its_gradient_says(row):
     """The loss falls by the squared length of the gradient, times the learning rate."""
     inputs, masks = row.arrays()
@@ -60,7 +60,7 @@ def test_a_step_of_training_descends_as_its_gradient_says(row):
     model = keras.Model(model.inputs, model.outputs[0])
     axes = next(iter(row.outputs.values()))
     target = np.random.default_rng(31).normal(size=shaped(axes, SIZES)).astype("float32")
-    rate = 3e-4
+    rate = 1e-4
     model.compile(keras.optimizers.SGD(rate), "mse")
     before = [to_numpy(variable) for variable in model.trainable_variables]
     losses = [model.train_on_batch(feed, target)]

@@ -75,7 +75,6 @@ def _spatial_row(name, layer_class, **more):
         call=lambda layer, tensors, masks: layer(**tensors, **masks, return_attention_scores=True),
         unweighted=lambda layer, tensors, masks: [layer(**tensors, **masks)],
         zero=("context", "weights"),
-        empty=("context", "weights"),
         **more,
     )
 
@@ -90,6 +89,7 @@ PLACES = {
     "inputs": {"query": ("T", QUERY), "value": ("S", VALUE)},
     "outputs": {"context": ("T", VALUE), "weights": ("T", "S")},
     "masks": {"query_mask": ("T",), "value_mask": ("S",)},
+    "empty": ("context", "weights"),
 }
 # A hard choice passes no gradient to what chose.
 HARD = {"unlearned": ("query_kernel", "key_kernel", "score_vector"), "draws": True}
