@@ -32,3 +32,12 @@ def revived(part):
     # A copy, since some of Keras's layers take their config apart.
     is_config = isinstance(part, dict)
     return keras.saving.deserialize_keras_object(copy.deepcopy(part)) if is_config else part
+
+
+def fresh(initializer):
+    """Returns an initializer for one more weight.
+
+    One instance without a seed draws once: two weights made by it would be equal.
+    """
+    is_instance = isinstance(initializer, keras.initializers.Initializer)
+    return initializer.clone() if is_instance else initializer

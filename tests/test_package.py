@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A module, or the package of that name, imports from itself and from lower floors only.
 FLOORS = [
-    {"checks", "identifiers", "masks", "recurrence", "search"},
+    {"checks", "identifiers", "linear", "masks", "recurrence", "search"},
     {"losses", "scheduled_sampling", "scores"},
     {"alignments"},
     {"deep_output", "intra_attention", "pointer", "pooling", "self_attention"},

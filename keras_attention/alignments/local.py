@@ -5,9 +5,9 @@ from typing import final
 import keras
 from keras import ops
 
-from keras_attention import checks, masks
+from keras_attention import checks, identifiers, masks
 from keras_attention.alignments.alignment import Alignment
-from keras_attention.scores.score import project_rows
+from keras_attention.linear import project_rows
 
 
 @final
@@ -110,7 +110,7 @@ class LocalPredictive(Alignment):
             ("position_kernel", (query_width, self.units)),
             ("position_vector", (self.units,)),
         ):
-            initializer = self.kernel_initializer.clone()
+            initializer = identifiers.fresh(self.kernel_initializer)
             setattr(self, name, self.add_weight(name=name, shape=shape, initializer=initializer))
 
     def call(self, scores, mask=None, query=None, state=(), noise=()):

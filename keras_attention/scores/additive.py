@@ -5,8 +5,9 @@ from typing import final
 import keras
 from keras import ops
 
-from keras_attention import checks
-from keras_attention.scores.score import Score, project_rows
+from keras_attention import checks, identifiers
+from keras_attention.linear import project_rows
+from keras_attention.scores.score import Score
 
 
 @final
@@ -50,9 +51,7 @@ class Additive(Score):
         units = self.units or query_width
 
         def add(name, shape):
-            initializer = self.kernel_initializer
-            if isinstance(initializer, keras.initializers.Initializer):
-                initializer = initializer.clone()  # One instance without a seed draws once.
+            initializer = identifiers.fresh(self.kernel_initializer)
             return self.add_weight(name=name, shape=shape, initializer=initializer)
 
         self.query_kernel = add("query_kernel", (query_width, units))
@@ -65,7 +64,7 @@ class Additive(Score):
             self.bias = self.add_weight(name="bias", shape=(units,), initializer="zeros")
 
     def project(self, memory):
-        keys = ops.matmul(memory, self._cast(self.key_kernel))  # (B, S, U)
+        keys = project_rows(memory, self._cast(self.key_kernel))  # (B, S, U)
         return keys + self._cast(self.bias) if self.normalize else keys
 
     def call(self, query, keys):

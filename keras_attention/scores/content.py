@@ -5,6 +5,7 @@ from typing import final
 import keras
 from keras import ops
 
+from keras_attention.linear import project_rows
 from keras_attention.scores.score import Score
 
 
@@ -120,7 +121,7 @@ class General(Score):
         )
 
     def project(self, memory):
-        keys = ops.matmul(memory, self._cast(self.kernel))  # (B, S, Dq)
+        keys = project_rows(memory, self._cast(self.kernel))  # (B, S, Dq)
         return keys if self.scale is None else keys * self._cast(self.scale)
 
     def call(self, query, keys):

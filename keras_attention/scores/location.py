@@ -6,7 +6,8 @@ import keras
 from keras import ops
 
 from keras_attention import checks
-from keras_attention.scores.score import Score, project_rows
+from keras_attention.linear import project_rows
+from keras_attention.scores.score import Score
 
 
 @final

@@ -64,13 +64,3 @@ class Score(keras.layers.Layer, abc.ABC):
 
     def _cast(self, weight):
         return ops.cast(weight, self.compute_dtype)
-
-
-def _inner_product(query, keys):
-    return ops.einsum("btd,bsd->bts", query, keys)
-
-
-def project_rows(sequence, kernel):
-    # As one product of two matrices: twice as fast, backward too, as the products of a batch.
-    rows = ops.matmul(ops.reshape(sequence, (-1, kernel.shape[0])), kernel)
-    return ops.reshape(rows, (-1, ops.shape(sequence)[1], kernel.shape[1]))
