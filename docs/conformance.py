@@ -122,12 +122,12 @@ def cell(row, head, shown_by, runs):
         for case in runs.get(backend, {"cases": []})["cases"]
         if case["row"] == row.name and case["test"] in tests and policy in (None, case["policy"])
     }
+    if head == "masks" and not row.masks and not row.ids:
+        return NO_MASK
     if not outcomes:
         return MISSING
     if outcomes != {"passed"}:
         return FAILED
-    if head == "masks" and not row.masks and not row.ids:
-        return NO_MASK
     return row.limits.get(FORMATS.get(head), HELD)
 
 

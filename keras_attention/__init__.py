@@ -23,7 +23,7 @@ from keras_attention.luong_decoder import LuongDecoder as LuongDecoder
 from keras_attention.monotonic_attention import MonotonicAttention as MonotonicAttention
 from keras_attention.multi_source_attention import MultiSourceAttention as MultiSourceAttention
 from keras_attention.pointer import PointerAttention as PointerAttention
-from keras_attention.pointer import PointerGenerator as PointerGenerator
+from keras_attention.pointer_generator import PointerGenerator as PointerGenerator
 from keras_attention.pooling import AttentionPooling as AttentionPooling
 from keras_attention.self_attention import SelfAttention as SelfAttention
 from keras_attention.self_attention_2d import SelfAttention2D as SelfAttention2D

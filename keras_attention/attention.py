@@ -5,8 +5,10 @@ from typing import final
 
 import keras
 
-from keras_attention import alignments, checks, masks, scores
-from keras_attention.sequence_attention import SequenceAttention, weighted_mean
+from keras_attention import alignments, checks, scores
+from keras_attention.identifiers import claimed
+from keras_attention.mechanism import allowed, weighted_mean
+from keras_attention.sequence_attention import SequenceAttention
 
 
 class ScoredAttention(SequenceAttention, abc.ABC):
@@ -17,8 +19,8 @@ class ScoredAttention(SequenceAttention, abc.ABC):
         super().__init__(dropout, seed, **kwargs)
         score = scores.get(score, dtype=self.dtype_policy)
         alignment = alignments.get(alignment, dtype=self.dtype_policy)
-        self.score = _claim(score, "score", self)
-        self.alignment = _claim(alignment, "alignment", self)
+        self.score = claimed("score", score, self)
+        self.alignment = claimed("alignment", alignment, self)
 
     @property
     def stepwise(self):
@@ -42,11 +44,9 @@ class ScoredAttention(SequenceAttention, abc.ABC):
         return self.alignment.draw_noise(shape, training)
 
     def attend(self, query, memory, state, noise, mask=None):
-        if mask is None:
-            mask = masks.combine(value_mask=memory.get("mask"))
         weights, state = self.alignment(
             self.score(query, memory["keys"]),
-            mask=mask,
+            mask=allowed(memory, mask),
             query=query,
             state=state,
             noise=noise.get("alignment", ()),
@@ -146,12 +146,16 @@ class BahdanauAttention(ScoredAttention):
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class LuongAttention(ScoredAttention):
-    """Luong's attention: a choice of content score, and a global alignment.
+    """Luong's attention: a choice of score, and a global or local alignment.
 
-        score = h_t . m_s                      "dot"
+        score = h_t . m_s                      "dot"                                 (section 3.1)
                 h_t^T W_a m_s                  "general"
-                v^T tanh(W_a [h_t; m_s])       "concat"                              (section 3.1)
-        a_t = softmax(score_t),  c_t = sum_s a_ts m_s                                (eq. 7)
+                v^T tanh(W_a [h_t; m_s])       "concat"
+                (W_a h_t)_s                    `ka.scores.Location`                  (eq. 8)
+        a_t = softmax(score_t)                 "softmax", global                     (eq. 7)
+              the same in a window             `ka.alignments.LocalMonotonic`        (section 3.2)
+              and with a predicted place       `ka.alignments.LocalPredictive`       (eq. 9-10)
+        c_t = sum_s a_ts m_s
 
     The decoder that goes with it, with its attentional vector and input feeding, is
     `ka.LuongDecoder`.
@@ -166,12 +170,12 @@ class LuongAttention(ScoredAttention):
 
     Example:
 
-    >>> attention = ka.LuongAttention("general")
+    >>> attention = ka.LuongAttention("general", ka.alignments.LocalPredictive(13, window=2))
     >>> tuple(attention(np.ones((2, 3, 7)), np.ones((2, 5, 11))).shape)
     (2, 3, 11)
 
     Reference: Luong, Pham, Manning 2015, "Effective Approaches to Attention-based Neural Machine
-    Translation", arXiv:1508.04025, section 3.1.
+    Translation", arXiv:1508.04025, sections 3.1 and 3.2.
     """
 
     def __init__(self, score="general", alignment="softmax", dropout=0.0, seed=None, **kwargs):
@@ -179,17 +183,6 @@ class LuongAttention(ScoredAttention):
 
     def get_config(self):
         return {**super().get_config(), **_serialized(self)}
-
-
-def _claim(part, argument, owner):
-    # A part shared by two layers would be saved twice and loaded into one of them only.
-    if getattr(part, "_owner", None) is not None:
-        raise ValueError(
-            f"`{argument}` is a {type(part).__name__} that '{part._owner}' already owns; "
-            f"accepted is a new one for '{owner.name}'."
-        )
-    part._owner = owner.name
-    return part
 
 
 def _serialized(layer):

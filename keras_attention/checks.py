@@ -63,13 +63,13 @@ def not_negative(argument, value):
 
 def probability(argument, value):
     """Returns `value` if it lies in [0, 1]."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) <= 1:
         raise ValueError(f"`{argument}` is {value!r}; accepted is a number in [0, 1].")
     return value
 
 
 def fraction(argument, value):
     """Returns `value` if it lies in [0, 1), as a dropout rate does."""
-    if not isinstance(value, (int, float)) or not 0 <= value < 1:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) < 1:
         raise ValueError(f"`{argument}` is {value!r}; accepted is a number in [0, 1).")
     return value

@@ -6,7 +6,10 @@ import keras
 from keras import backend, ops
 
 from keras_attention import checks, masks
-from keras_attention.sequence_attention import SequenceAttention, weighted_mean
+from keras_attention.identifiers import fresh
+from keras_attention.linear import project_rows
+from keras_attention.mechanism import allowed, require_one_step, weighted_mean
+from keras_attention.sequence_attention import SequenceAttention
 
 
 @final
@@ -14,12 +17,12 @@ from keras_attention.sequence_attention import SequenceAttention, weighted_mean
 class CoverageAttention(SequenceAttention):
     """Additive attention that reads the sum of its past weights, so as not to repeat itself.
 
-        c^t = sum_{t' < t} a^t'                                            (eq. 10)
-        e^t_i = v^T tanh(W_h h_i + W_s s_t + w_c c^t_i + b)                (eq. 11)
-        a^t = softmax(e^t),  h*_t = sum_i a^t_i h_i                        (eq. 2-3)
+        c^t = sum_{t' < t} a^t'
+        e^t_i = v^T tanh(W_h h_i + W_s s_t + w_c c^t_i + b)           (section 2.3)
+        a^t = softmax(e^t),  h*_t = sum_i a^t_i h_i                   (section 2.1)
 
     c^0 is zero. Each step needs the one before it: a call walks its queries one by one. The loss
-    that goes with it, eq. 12-13, is `ka.losses.coverage_loss`.
+    that goes with it is `ka.losses.coverage_loss`.
 
     Weights: `query_kernel` (Dq, units) is W_s, `key_kernel` (Dk, units) is W_h, `coverage_vector`,
     `bias` and `score_vector` (units,) are w_c, b and v.
@@ -43,7 +46,7 @@ class CoverageAttention(SequenceAttention):
     ((2, 3, 11), (2, 3, 5))
 
     References: See, Liu, Manning 2017, "Get To The Point: Summarization with Pointer-Generator
-    Networks", arXiv:1704.04368, section 2.3. Coverage is of Tu et al. 2016, "Modeling Coverage for
+    Networks", arXiv:1704.04368, section 2. Coverage is of Tu et al. 2016, "Modeling Coverage for
     Neural Machine Translation", arXiv:1601.04811.
     """
 
@@ -58,9 +61,7 @@ class CoverageAttention(SequenceAttention):
 
     def build_weights(self, query_shape, value_shape, key_shape):
         def add(name, shape):
-            initializer = self.kernel_initializer
-            if isinstance(initializer, keras.initializers.Initializer):
-                initializer = initializer.clone()  # One instance without a seed draws once.
+            initializer = fresh(self.kernel_initializer)
             return self.add_weight(name=name, shape=shape, initializer=initializer)
 
         self.query_kernel = add("query_kernel", (query_shape[-1], self.units))
@@ -70,7 +71,7 @@ class CoverageAttention(SequenceAttention):
         self.score_vector = add("score_vector", (self.units,))
 
     def project(self, key):
-        return ops.matmul(key, self._cast(self.key_kernel)) + self._cast(self.bias)  # (B, S, U)
+        return project_rows(key, self._cast(self.key_kernel)) + self._cast(self.bias)  # (B, S, U)
 
     def initial_state(self, memory):
         # Sums of many small weights: bfloat16 would stop counting at 1.
@@ -81,9 +82,9 @@ class CoverageAttention(SequenceAttention):
         return ()
 
     def attend(self, query, memory, state, noise, mask=None):
-        if mask is None:
-            mask = masks.combine(value_mask=memory.get("mask"))
-        query = ops.matmul(query, self._cast(self.query_kernel))  # (B, 1, U)
+        require_one_step(self, query)
+        mask = allowed(memory, mask)
+        query = project_rows(query, self._cast(self.query_kernel))  # (B, 1, U)
         covered = ops.expand_dims(self._cast(state), 2) * self._cast(
             self.coverage_vector
         )  # (B, S, U)

@@ -41,3 +41,17 @@ def fresh(initializer):
     """
     is_instance = isinstance(initializer, keras.initializers.Initializer)
     return initializer.clone() if is_instance else initializer
+
+
+def claimed(argument, part, owner):
+    """Returns `part`, which belongs to the layer `owner` from now on.
+
+    A part shared by two layers would be saved twice and loaded into one of them only.
+    """
+    if getattr(part, "_owner", None) is not None:
+        raise ValueError(
+            f"`{argument}` is a {type(part).__name__} that '{part._owner}' already owns; "
+            f"accepted is a new one for '{owner.name}'."
+        )
+    part._owner = owner.name
+    return part

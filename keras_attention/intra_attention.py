@@ -6,6 +6,8 @@ import keras
 from keras import ops
 
 from keras_attention import checks, masks, recurrence
+from keras_attention.identifiers import fresh
+from keras_attention.linear import project_rows
 
 
 @final
@@ -13,20 +15,21 @@ from keras_attention import checks, masks, recurrence
 class IntraAttention(keras.layers.Layer):
     """The long short-term memory-network (LSTMN): an LSTM with tapes in place of its last state.
 
-        a_i^t = v^T tanh(W_h h_i + W_x x_t + W_h~ h~_{t-1})                         (eq. 4)
-        s^t = softmax(a^t)                              over i = 1 .. t-1           (eq. 5)
-        [h~_t; c~_t] = sum_i s_i^t [h_i; c_i]                                       (eq. 6)
-        [i_t; f_t; o_t; c^_t] = [sigm; sigm; sigm; tanh](W [h~_t; x_t] + b)         (eq. 7)
-        c_t = f_t * c~_t + i_t * c^_t                                               (eq. 8)
-        h_t = o_t * tanh(c_t)                                                       (eq. 9)
+        a_i^t = v^T tanh(W_h h_i + W_x x_t + W_h~ h~_{t-1})
+        s^t = softmax(a^t)                              over i = 1 .. t-1
+        [h~_t; c~_t] = sum_i s_i^t [h_i; c_i]
+        [i_t; f_t; o_t; c^_t] = [sigm; sigm; sigm; tanh](W [h~_t; x_t] + b)
+        c_t = f_t * c~_t + i_t * c^_t
+        h_t = o_t * tanh(c_t)                                                    (section 3)
 
     The tapes hold the hidden and the memory state of every step. Before the first step they are
     empty: h~_1 and c~_1 are zero. The weights are `hidden_kernel`, `input_kernel`,
-    `summary_kernel` and `score_vector` of eq. 4, `kernel` (units + D, 4 units) and `bias`, which
-    the paper leaves out; that of f starts at 1, all else of it at 0.
+    `summary_kernel` and `score_vector` of the score a, `kernel` (units + D, 4 units) and `bias`,
+    which the paper leaves out; that of f starts at 1, all else of it at 0.
 
-    It costs what additive attention over the sequence does, O(B T^2 units) in training, one step
-    after the other.
+    Step follows step, and each rewrites its tapes, (B, T, 3 units) with W_h h. For its backward
+    pass it keeps of them h and c, and the hidden layer of its scores: over all steps, about
+    3 B T^2 units numbers. Without gradients there is one tape at a time.
 
     Args:
         units: Width of h, c and the hidden layer of the score.
@@ -66,9 +69,7 @@ class IntraAttention(keras.layers.Layer):
         width, units = inputs_shape[-1], self.units
 
         def add(name, shape):
-            initializer = self.kernel_initializer
-            if isinstance(initializer, keras.initializers.Initializer):
-                initializer = initializer.clone()  # One instance without a seed draws once.
+            initializer = fresh(self.kernel_initializer)
             return self.add_weight(name=name, shape=shape, initializer=initializer)
 
         self.hidden_kernel = add("hidden_kernel", (units, units))
@@ -86,8 +87,9 @@ class IntraAttention(keras.layers.Layer):
         cast = {weight.name: ops.cast(weight, self.compute_dtype) for weight in self.weights}
         # What the steps need of their inputs, for all steps at once.
         of_inputs = ops.concatenate([cast["input_kernel"], cast["kernel"][self.units :]], axis=1)
+        of_summary = cast["kernel"][: self.units]  # Cut in the loop, each step would keep a copy.
         bias = ops.pad(cast["bias"], [[self.units, 0]])
-        rows = ops.matmul(inputs, of_inputs) + bias  # (B, T, 5 U)
+        rows = project_rows(inputs, of_inputs) + bias  # (B, T, 5 U)
         flags = ops.expand_dims(ops.cast(read, rows.dtype), 2)
 
         def step(row, state):
@@ -95,7 +97,7 @@ class IntraAttention(keras.layers.Layer):
             row, flag = row[:, :-1], row[:, -1:] > 0
             context, weights = _look_back(row[:, :units], summary, tape, passed, read, cast)
             summary_now, memory = context[:, :units], context[:, units:]
-            gates = row[:, units:] + ops.matmul(summary_now, cast["kernel"][:units])
+            gates = row[:, units:] + ops.matmul(summary_now, of_summary)
             enter, forget, leave = ops.split(ops.sigmoid(gates[:, : 3 * units]), 3, axis=-1)
             memory = forget * memory + enter * ops.tanh(gates[:, 3 * units :])  # (B, U)
             hidden = leave * ops.tanh(memory)
@@ -142,7 +144,7 @@ class IntraAttention(keras.layers.Layer):
 
 
 def _look_back(row, summary, tape, passed, read, cast):
-    """Eq. 4-6: [h~; c~] (B, 2 U) and the weights (B, T), from a tape of [h; c; W_h h]."""
+    """[h~; c~] (B, 2 U) and the weights (B, T), from a tape of [h; c; W_h h]."""
     units = row.shape[-1]
     now = ops.expand_dims(row + ops.matmul(summary, cast["summary_kernel"]), 1)
     scores = ops.einsum("btu,u->bt", ops.tanh(tape[:, :, 2 * units :] + now), cast["score_vector"])

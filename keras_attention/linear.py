@@ -8,5 +8,11 @@ def project_rows(sequence, kernel):
 
     As one product of two matrices: twice as fast, backward too, as the products of a batch.
     """
+    width = sequence.shape[-1]
+    if width is not None and width != kernel.shape[0]:
+        raise ValueError(
+            f"An input has width {width}; accepted is {kernel.shape[0]}, for which the layer was "
+            "built."
+        )
     rows = ops.matmul(ops.reshape(sequence, (-1, kernel.shape[0])), kernel)
-    return ops.reshape(rows, (-1, ops.shape(sequence)[1], kernel.shape[1]))
+    return ops.reshape(rows, (*ops.shape(sequence)[:2], kernel.shape[1]))

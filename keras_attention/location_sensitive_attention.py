@@ -6,7 +6,10 @@ import keras
 from keras import backend, ops
 
 from keras_attention import checks, masks
-from keras_attention.sequence_attention import SequenceAttention, weighted_mean
+from keras_attention.identifiers import fresh
+from keras_attention.linear import project_rows
+from keras_attention.mechanism import allowed, require_one_step, weighted_mean
+from keras_attention.sequence_attention import SequenceAttention
 
 
 @final
@@ -14,8 +17,8 @@ from keras_attention.sequence_attention import SequenceAttention, weighted_mean
 class LocationSensitiveAttention(SequenceAttention):
     """Additive attention that reads a convolution over its previous weights.
 
-        f_i = F * a_{i-1}                                                  (eq. 8)
-        e_ij = w^T tanh(W s_{i-1} + V h_j + U f_ij + b)                    (eq. 9)
+        f_i = F * a_{i-1}
+        e_ij = w^T tanh(W s_{i-1} + V h_j + U f_ij + b)                  (section 2)
         a_i = softmax(e_i),  g_i = sum_j a_ij h_j
 
     With `cumulative`, the convolution reads the sum of all previous weights, as in Tacotron 2. What
@@ -49,7 +52,7 @@ class LocationSensitiveAttention(SequenceAttention):
     ((2, 3, 11), (2, 3, 5))
 
     References: Chorowski et al. 2015, "Attention-Based Models for Speech Recognition",
-    arXiv:1506.07503, section 2.1; Shen et al. 2017, "Natural TTS Synthesis by Conditioning WaveNet
+    arXiv:1506.07503, section 2; Shen et al. 2017, "Natural TTS Synthesis by Conditioning WaveNet
     on Mel Spectrogram Predictions", arXiv:1712.05884, section 2.2.
     """
 
@@ -75,9 +78,7 @@ class LocationSensitiveAttention(SequenceAttention):
 
     def build_weights(self, query_shape, value_shape, key_shape):
         def add(name, shape):
-            initializer = self.kernel_initializer
-            if isinstance(initializer, keras.initializers.Initializer):
-                initializer = initializer.clone()  # One instance without a seed draws once.
+            initializer = fresh(self.kernel_initializer)
             return self.add_weight(name=name, shape=shape, initializer=initializer)
 
         self.query_kernel = add("query_kernel", (query_shape[-1], self.units))
@@ -88,7 +89,7 @@ class LocationSensitiveAttention(SequenceAttention):
         self.score_vector = add("score_vector", (self.units,))
 
     def project(self, key):
-        return ops.matmul(key, self._cast(self.key_kernel)) + self._cast(self.bias)  # (B, S, U)
+        return project_rows(key, self._cast(self.key_kernel)) + self._cast(self.bias)  # (B, S, U)
 
     def initial_state(self, memory):
         # Sums of many small weights: bfloat16 would stop counting at 1.
@@ -99,16 +100,16 @@ class LocationSensitiveAttention(SequenceAttention):
         return ()
 
     def attend(self, query, memory, state, noise, mask=None):
-        if mask is None:
-            mask = masks.combine(value_mask=memory.get("mask"))
-        query = ops.matmul(query, self._cast(self.query_kernel))  # (B, 1, U)
+        require_one_step(self, query)
+        mask = allowed(memory, mask)
+        query = project_rows(query, self._cast(self.query_kernel))  # (B, 1, U)
         features = ops.conv(
             ops.expand_dims(self._cast(state), 2),
             self._cast(self.location_filters),
             padding="same",
             data_format="channels_last",
         )  # (B, S, F)
-        location = ops.matmul(features, self._cast(self.location_kernel))  # (B, S, U)
+        location = project_rows(features, self._cast(self.location_kernel))  # (B, S, U)
         hidden = ops.tanh(memory["keys"] + query + location)
         scores = ops.einsum("bsu,u->bs", hidden, self._cast(self.score_vector))
         weights = masks.masked_softmax(ops.expand_dims(scores, 1), mask)  # (B, 1, S)

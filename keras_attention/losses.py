@@ -57,8 +57,8 @@ def guided_alignment(alignment, weights, query_mask=None):
         query_mask: (B, T), the steps that count.
 
     Returns:
-        (B,): the mean over the steps that count, in at least float32. A weight below 1e-7 costs as
-        one of 1e-7.
+        (B,): the mean over the steps that count, in at least float32. 1e-7 is added to the weights,
+        so that one of zero costs 16, and still learns.
 
     Example:
 
@@ -77,7 +77,9 @@ def guided_alignment(alignment, weights, query_mask=None):
     dtype = backend.result_type(backend.standardize_dtype(weights.dtype), "float32")
     alignment = ops.convert_to_tensor(alignment, dtype=dtype)
     if query_mask is not None:
-        alignment = ops.where(ops.expand_dims(ops.cast(query_mask, "bool"), 2), alignment, 0.0)
-    costs = -alignment * ops.log(ops.maximum(ops.cast(weights, dtype), 1e-7))
+        counted = ops.expand_dims(ops.cast(query_mask, "bool"), 2)
+        alignment = ops.where(counted, alignment, 0.0)
+        weights = ops.where(counted, weights, 1.0)
+    costs = -alignment * ops.log(ops.cast(weights, dtype) + 1e-7)
     counted = ops.cast(ops.any(alignment > 0, axis=2), dtype)  # (B, T)
     return ops.sum(costs, axis=(1, 2)) / ops.maximum(ops.sum(counted, axis=1), 1.0)

@@ -5,7 +5,7 @@ from typing import final
 import keras
 from keras import ops
 
-from keras_attention import checks, recurrence
+from keras_attention import checks, masks, recurrence
 from keras_attention.decoder import AttentionDecoder, Widths, call_cell, move_along
 
 
@@ -91,7 +91,7 @@ class LuongDecoder(AttentionDecoder):
             inputs, initial_state=state["cell"], mask=inputs_mask
         )  # (B, T, H)
         context, weights, _ = self.attention.attend(
-            hidden, state["memory"], state["attention"], noise
+            hidden, state["memory"], state["attention"], noise, masks.combine(inputs_mask)
         )
         return self._attentional(context, hidden), weights, {**state, "cell": cell_state}
 

@@ -9,7 +9,7 @@ import abc
 import keras
 from keras import ops
 
-from keras_attention import checks, recurrence
+from keras_attention import checks, masks, recurrence
 
 
 class AttentionMechanism(keras.layers.Layer, abc.ABC):
@@ -53,7 +53,7 @@ class AttentionMechanism(keras.layers.Layer, abc.ABC):
 
         Args:
             query, memory, state, noise: As in `step`, with an axis for T.
-            mask: Broadcastable to (B, T, S). Defaults to that of the memory.
+            mask: Broadcastable to (B, T, S), beside that of the memory.
 
         Returns:
             The context (B, T, Dv), the weights (B, T, S), the next state.
@@ -77,7 +77,7 @@ class MemoryAttention(AttentionMechanism, abc.ABC):
         self.dropout = checks.fraction("dropout", dropout)
         self.seed = seed
         if dropout:
-            self.seed_generator = keras.random.SeedGenerator(seed)
+            self.seed_generator = keras.random.SeedGenerator(_another(seed))
 
     @abc.abstractmethod
     def draw_alignment_noise(self, shape, training):
@@ -126,6 +126,25 @@ class MemoryAttention(AttentionMechanism, abc.ABC):
 
     def get_config(self):
         return {**super().get_config(), "dropout": self.dropout, "seed": self.seed}
+
+
+def allowed(memory, mask):
+    """Returns where both `mask` and the mask of a prepared memory allow attention, or None."""
+    return masks.combine(value_mask=memory.get("mask"), attention_mask=mask)
+
+
+def require_one_step(layer, query):
+    """Refuses several queries (B, T, Dq) where each needs the answer to the one before it."""
+    if query.shape[1] not in (1, None):
+        raise ValueError(
+            f"`query` has shape {tuple(query.shape)}; {type(layer).__name__}.attend accepts one "
+            "step, (batch, 1, width). The layer's call and decoders walk the steps."
+        )
+
+
+def _another(seed):
+    # Equal seeds draw equal numbers, and an alignment may have been given this one.
+    return None if seed is None else (seed + 0x9E3779B9) % 2**32
 
 
 def weighted_mean(weights, memory, noise):

@@ -1,6 +1,7 @@
 """Models: an encoder, a decoder that attends to what it made, and a head over the vocabulary."""
 
 import itertools
+from typing import final
 
 import keras
 from keras import ops
@@ -10,6 +11,7 @@ from keras_attention.decoder import AttentionDecoder
 from keras_attention.identifiers import revived
 
 
+@final
 @keras.saving.register_keras_serializable("keras_attention")
 class Bridge(keras.layers.Layer):
     """The decoder's first state, from the mean of the memory.
@@ -66,6 +68,7 @@ class Bridge(keras.layers.Layer):
         return {**super().get_config(), "widths": list(self.widths)}
 
 
+@final
 @keras.saving.register_keras_serializable("keras_attention")
 class EncoderDecoder(keras.Model):
     """A sequence-to-sequence model with attention.
@@ -161,7 +164,8 @@ class EncoderDecoder(keras.Model):
         source_shape, target_shape = map(tuple, input_shape)
         memory_shape = tuple(self.encoder.compute_output_shape(source_shape))
         inputs_shape = tuple(self.target_embedding.compute_output_shape(target_shape))
-        output_width = self.decoder.widths(memory_shape[-1]).output
+        context_width = self.decoder.attention.context_width(memory_shape)
+        output_width = self.decoder.widths(context_width).output
         for layer, shapes in (
             (self.encoder, [source_shape]),
             (self.target_embedding, [target_shape]),
@@ -186,7 +190,7 @@ class EncoderDecoder(keras.Model):
             keras.random.uniform(shape, dtype="float32", seed=self.seed_generator) for _ in "ab"
         )
         later = ops.arange(shape[1], dtype="int32")[None, :, None] > 0  # the first has none before
-        own = ops.logical_and(chances < self.sampling_probability, later)
+        own = ops.logical_and(chances < ops.cast(self.sampling_probability, "float32"), later)
         logits = scheduled_sampling.decode(
             self.decoder,
             self._embed,
@@ -194,7 +198,7 @@ class EncoderDecoder(keras.Model):
             embedded,
             memory,
             ops.cast(own, embedded.dtype),
-            ops.cast(draws, embedded.dtype),
+            draws,
             inputs_mask=masks.implicit_mask(embedded),
             memory_mask=masks.implicit_mask(memory),
             initial_state=self.bridge(memory),
@@ -237,6 +241,7 @@ class EncoderDecoder(keras.Model):
         return {**super().get_config(), **config, "seed": self.seed}
 
 
+@final
 class _WithMaskOf(keras.layers.Layer):
     """Gives a tensor the Keras mask of another, as a layer between the two would."""
 

@@ -13,18 +13,17 @@ from keras_attention.attention import ScoredAttention
 class MonotonicAttention(ScoredAttention):
     """An attention whose steps stop one after the other along the memory.
 
-        p_ij = sigmoid(score(s_i-1, m_j) + r + noise)                   (eq. 7, 12; section 2.4)
-        a_ij = p_ij ((1 - p_i,j-1) a_i,j-1 / p_i,j-1 + a_i-1,j)         (eq. 8-10)
-        c_i = sum_j a_ij m_j                                            (eq. 11)
+        p_ij = sigmoid(score(s_i-1, m_j) + r + noise)                   (eq. 11-12)
+        a_ij = p_ij ((1 - p_i,j-1) a_i,j-1 / p_i,j-1 + a_i-1,j)         (eq. 10)
+        c_i = sum_j a_ij m_j                                            (eq. 3)
 
-    A call with many queries walks them in order; masked queries are no steps. Train with some noise
-    and mode "parallel" or "recursive"; for inference give the weights to a layer with mode "hard",
-    which reads the memory as a stream.
+    A call with many queries walks them in order; masked queries are no steps. Train with noise; for
+    inference give the weights to a layer with mode "hard", which reads the memory as a stream.
 
     Args:
         score: A `ka.scores.Score` or its name. The paper's is `ka.scores.Additive(units,
             normalize=True)`; "general" is TensorFlow Addons' `LuongMonotonicAttention`.
-        mode: "parallel", "recursive" or "hard"; see `ka.alignments.Monotonic`.
+        mode: "recursive", "parallel" or "hard"; see `ka.alignments.Monotonic`.
         noise: Standard deviation of the noise before the sigmoid in training.
         bias_initializer: Initializer of r.
         dropout: Share of the weights dropped in training.
@@ -45,7 +44,7 @@ class MonotonicAttention(ScoredAttention):
     def __init__(
         self,
         score="additive",
-        mode="parallel",
+        mode="recursive",
         noise=0.0,
         bias_initializer="zeros",
         dropout=0.0,

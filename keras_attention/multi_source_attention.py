@@ -5,7 +5,7 @@ from typing import final
 import keras
 from keras import ops
 
-from keras_attention.identifiers import revived
+from keras_attention.identifiers import claimed, revived
 from keras_attention.mechanism import AttentionMechanism
 
 
@@ -46,7 +46,8 @@ class MultiSourceAttention(AttentionMechanism):
 
     def __init__(self, attentions, **kwargs):
         super().__init__(**kwargs)
-        self.attentions = [revived(attention) for attention in attentions]
+        several = isinstance(attentions, (list, tuple))
+        self.attentions = [revived(attention) for attention in attentions] if several else []
         if not self.attentions or not all(
             isinstance(attention, AttentionMechanism) for attention in self.attentions
         ):
@@ -54,6 +55,8 @@ class MultiSourceAttention(AttentionMechanism):
                 f"`attentions` is {attentions!r}; accepted is a list of attention layers of this "
                 "library."
             )
+        for attention in self.attentions:
+            claimed("attentions", attention, self)
 
     @property
     def stepwise(self):
@@ -98,7 +101,7 @@ class MultiSourceAttention(AttentionMechanism):
         noise = noise or [{}] * len(self.attentions)
         contexts, weights, states = zip(
             *(
-                attention.attend(query, *parts)
+                attention.attend(query, *parts, mask)
                 for attention, *parts in zip(self.attentions, memory, state, noise, strict=True)
             ),
             strict=True,

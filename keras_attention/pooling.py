@@ -6,6 +6,8 @@ import keras
 from keras import ops
 
 from keras_attention import checks, masks
+from keras_attention.identifiers import fresh
+from keras_attention.linear import project_rows
 
 
 @final
@@ -13,9 +15,9 @@ from keras_attention import checks, masks
 class AttentionPooling(keras.layers.Layer):
     """The mean of a sequence, weighted by how much each step matters.
 
-        u_s = tanh(W h_s + b)                                                       (eq. 5)
-        a = softmax(u . u_w)                                                        (eq. 6)
-        c = sum_s a_s h_s                                                           (eq. 7)
+        u_s = tanh(W h_s + b)
+        a = softmax(u . u_w)
+        c = sum_s a_s h_s                                                   (word attention)
 
     u_w, the `context_vector`, is learned: a fixed query that asks "what is informative here?" The
     other weights are `kernel` (D, units) and `bias`.
@@ -42,7 +44,7 @@ class AttentionPooling(keras.layers.Layer):
     (2, 7)
 
     Reference: Yang et al. 2016, "Hierarchical Attention Networks for Document Classification",
-    NAACL, eq. 5-7.
+    NAACL, "word attention".
     """
 
     def __init__(self, units, kernel_initializer="glorot_uniform", **kwargs):
@@ -55,9 +57,7 @@ class AttentionPooling(keras.layers.Layer):
         checks.rank("inputs", inputs_shape, "(batch, steps, width)")
 
         def add(name, shape):
-            initializer = self.kernel_initializer
-            if isinstance(initializer, keras.initializers.Initializer):
-                initializer = initializer.clone()  # One instance without a seed draws once.
+            initializer = fresh(self.kernel_initializer)
             return self.add_weight(name=name, shape=shape, initializer=initializer)
 
         self.kernel = add("kernel", (inputs_shape[-1], self.units))
@@ -71,7 +71,7 @@ class AttentionPooling(keras.layers.Layer):
             ops.cast(weight, self.compute_dtype)
             for weight in (self.kernel, self.bias, self.context_vector)
         )
-        hidden = ops.tanh(ops.matmul(inputs, kernel) + bias)  # (B, S, U)
+        hidden = ops.tanh(project_rows(inputs, kernel) + bias)  # (B, S, U)
         scores = ops.einsum("bsu,u->bs", hidden, context_vector)
         weights = masks.masked_softmax(scores, mask)
         context = ops.einsum("bs,bsd->bd", weights, inputs)

@@ -6,7 +6,6 @@ scope around it instead of carrying it as state.
 """
 
 import contextlib
-import itertools
 
 import keras
 from keras import ops
@@ -17,8 +16,8 @@ def walk(step, inputs, state, mask=None, dtype=None):
 
     Args:
         step: Function of inputs (B, F) and a state to an output (B, O) and the next state.
-        inputs: (B, T, F), or a nest of such, of which those with an unknown F have one F.
-        state: A nest of float tensors with the batch first.
+        inputs: (B, T, F), or a nest of such.
+        state: A nest of tensors with the batch first. They keep their dtypes.
         mask: (B, T). A masked step leaves the state as it was, and its output is zero.
         dtype: Dtype policy of the loop.
 
@@ -31,7 +30,7 @@ def walk(step, inputs, state, mask=None, dtype=None):
     leaves = [leaves[i] for i in order]
 
     def step_of_row(row, state):
-        parts = _split(row, [leaf.shape[-1] for leaf in leaves])
+        parts = _split(row, leaves)
         parts = [parts[order.index(i)] for i in range(len(parts))]
         return step(keras.tree.pack_sequence_as(inputs, parts), state)
 
@@ -50,13 +49,14 @@ def walk(step, inputs, state, mask=None, dtype=None):
     return outputs, keras.tree.pack_sequence_as(state, final)
 
 
-def _split(row, widths):
-    known = [width for width in widths if width is not None]
-    ends = list(itertools.accumulate(known))
-    parts = [row[:, end - width : end] for end, width in zip(ends, known, strict=True)]
-    unknown = len(widths) - len(known)
-    rest = row[:, sum(known) :]
-    return parts + (ops.split(rest, unknown, axis=-1) if unknown else [])
+def _split(row, leaves):
+    """The parts of `row` (B, F), one for each leaf, as wide as that."""
+    parts, start = [], 0
+    for leaf in leaves:
+        width = ops.shape(leaf)[-1]  # an integer where it is known
+        parts.append(row[:, start : start + width])
+        start = start + width
+    return parts
 
 
 class _ClosureCell:

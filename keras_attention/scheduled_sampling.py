@@ -6,7 +6,19 @@ from keras import ops
 from keras_attention import recurrence
 
 
-def decode(decoder, embed, head, inputs, memory, own, draws, **options):
+def decode(
+    decoder,
+    embed,
+    head,
+    inputs,
+    memory,
+    own,
+    draws,
+    inputs_mask=None,
+    memory_mask=None,
+    initial_state=None,
+    training=None,
+):
     """Teacher forcing, but for the steps that `own` marks.
 
         y_t-1 of the truth                      where own_t is 0
@@ -21,8 +33,8 @@ def decode(decoder, embed, head, inputs, memory, own, draws, **options):
         inputs: (B, T, Din), the embedded truth.
         memory: (B, S, D).
         own: (B, T, 1), 1 where the step reads what the one before it would have written.
-        draws: (B, T, 1), uniform in [0, 1).
-        **options: `inputs_mask`, `memory_mask`, `initial_state`, `training`, as decoders take them.
+        draws: (B, T, 1), uniform in [0, 1), in float32.
+        inputs_mask, memory_mask, initial_state, training: As decoders take them.
 
     Returns:
         Logits (B, T, V).
@@ -30,8 +42,7 @@ def decode(decoder, embed, head, inputs, memory, own, draws, **options):
     Reference: Bengio, Vinyals, Jaitly, Shazeer 2015, "Scheduled Sampling for Sequence Prediction
     with Recurrent Neural Networks", arXiv:1506.03099, section 2.4.
     """
-    training = options["training"]
-    state = decoder.begin(memory, options["memory_mask"], options["initial_state"])
+    state = decoder.begin(memory, memory_mask, initial_state)
     memory_state = state.pop("memory")
     noise = decoder.attention.draw_noise(ops.shape(inputs)[1], memory_state, training)
     state["own"] = ops.zeros_like(inputs[:, 0])
@@ -51,7 +62,7 @@ def decode(decoder, embed, head, inputs, memory, own, draws, **options):
     walked = {"inputs": inputs, "own": own, "draws": draws, "noise": noise}
     with decoder.dropout_drawn(inputs, memory, training):
         # The loop has the precision of the head, which may be above that of the decoder.
-        logits, _ = recurrence.walk(step, walked, state, options["inputs_mask"], head.dtype_policy)
+        logits, _ = recurrence.walk(step, walked, state, inputs_mask, head.dtype_policy)
     return logits
 
 

@@ -7,6 +7,8 @@ import keras
 from keras import ops
 
 from keras_attention import checks, masks
+from keras_attention.identifiers import fresh
+from keras_attention.linear import project_rows
 
 
 def local_mask(query_length, memory_length, window):
@@ -17,7 +19,7 @@ def local_mask(query_length, memory_length, window):
 
 
 def attend(query, key, value, mask=None, kept=None):
-    """Scaled dot-product attention (eq. 1): softmax(Q K^T / sqrt(K)) V, head by head.
+    """Scaled dot-product attention: softmax(Q K^T / sqrt(K)) V, head by head.
 
     Args:
         query: (B, N, T, K) for N heads.
@@ -41,7 +43,7 @@ def attend(query, key, value, mask=None, kept=None):
 class SelfAttention(keras.layers.Layer):
     """Multi-head scaled dot-product attention: of a sequence to itself, or to another one.
 
-        head_i = softmax(Q W_i^Q (K W_i^K)^T / sqrt(d_k)) V W_i^V          (eq. 1, section 3.2.2)
+        head_i = softmax(Q W_i^Q (K W_i^K)^T / sqrt(d_k)) V W_i^V                  (section 3.2.2)
         output = [head_1; ...; head_h] W^O
 
     The weights are matrices with the heads side by side, as in the paper's W^O: `query_kernel`
@@ -245,9 +247,7 @@ class SelfAttention(keras.layers.Layer):
         }
 
     def _add(self, name, width, units, use_bias=None):
-        initializer = self.kernel_initializer
-        if isinstance(initializer, keras.initializers.Initializer):
-            initializer = initializer.clone()  # One instance without a seed draws once.
+        initializer = fresh(self.kernel_initializer)
         kernel = self.add_weight(
             name=f"{name}_kernel", shape=(width, units), initializer=initializer
         )
@@ -256,11 +256,8 @@ class SelfAttention(keras.layers.Layer):
         return kernel, self.add_weight(name=f"{name}_bias", shape=(units,), initializer="zeros")
 
     def _project(self, sequence, kernel, bias=None):
-        # As one product of two matrices: twice as fast, backward too, as the products of a batch.
-        rows = ops.reshape(sequence, (-1, kernel.shape[0]))
-        rows = ops.matmul(rows, ops.cast(kernel, self.compute_dtype))
-        rows = rows if bias is None else rows + ops.cast(bias, self.compute_dtype)
-        return ops.reshape(rows, (-1, ops.shape(sequence)[1], kernel.shape[1]))
+        rows = project_rows(sequence, ops.cast(kernel, self.compute_dtype))
+        return rows if bias is None else rows + ops.cast(bias, self.compute_dtype)
 
     def _split(self, sequence):
         width = sequence.shape[-1] // self.num_heads

@@ -6,6 +6,8 @@ import keras
 from keras import ops
 
 from keras_attention import checks, masks
+from keras_attention.identifiers import fresh
+from keras_attention.linear import project_rows
 
 
 @final
@@ -13,9 +15,9 @@ from keras_attention import checks, masks
 class SelfAttention2D(keras.layers.Layer):
     """SAGAN's self-attention: what a convolution cannot reach, added to a map.
 
-        beta_ji = softmax_i(f(x_i) . g(x_j))                                        (eq. 1)
-        o_j = v(sum_i beta_ji h(x_i))                                               (eq. 2)
-        y_j = gamma o_j + x_j                                                       (eq. 3)
+        beta_ji = softmax_i(f(x_i) . g(x_j))
+        o_j = v(sum_i beta_ji h(x_i))
+        y_j = gamma o_j + x_j                                                    (section 3)
 
     i and j run over the places of the map; f, g, h and v are 1x1 convolutions without biases, with
     the weights `f_kernel`, `g_kernel`, `h_kernel` (C, C') and `v_kernel` (C', C). The logits are
@@ -59,9 +61,7 @@ class SelfAttention2D(keras.layers.Layer):
         narrow = max(1, channels // self.reduction)
 
         def add(name, shape):
-            initializer = self.kernel_initializer
-            if isinstance(initializer, keras.initializers.Initializer):
-                initializer = initializer.clone()  # One instance without a seed draws once.
+            initializer = fresh(self.kernel_initializer)
             return self.add_weight(name=name, shape=shape, initializer=initializer)
 
         self.f_kernel = add("f_kernel", (channels, narrow))
@@ -78,10 +78,12 @@ class SelfAttention2D(keras.layers.Layer):
             for weight in (self.f_kernel, self.g_kernel, self.h_kernel, self.v_kernel, self.gamma)
         )
         places = ops.reshape(inputs, (batch, height * width, channels))  # (B, HW, C)
-        keys, queries = ops.matmul(places, f_kernel), ops.matmul(places, g_kernel)  # (B, HW, C')
+        keys = project_rows(places, f_kernel)  # (B, HW, C')
+        queries = project_rows(places, g_kernel)  # (B, HW, C')
         scores = ops.einsum("bjc,bic->bji", queries, keys)  # (B, HW, HW)
         weights = masks.masked_softmax(scores)
-        mixed = ops.matmul(ops.matmul(weights, ops.matmul(places, h_kernel)), v_kernel)
+        mixed = ops.matmul(weights, project_rows(places, h_kernel))  # (B, HW, C')
+        mixed = project_rows(mixed, v_kernel)  # (B, HW, C)
         outputs = gamma * ops.reshape(mixed, (batch, height, width, channels)) + inputs
         if not return_attention_scores:
             return outputs

@@ -7,7 +7,6 @@ from keras import ops
 
 from keras_attention import checks, masks
 from keras_attention.mechanism import MemoryAttention
-from keras_attention.mechanism import weighted_mean as weighted_mean
 
 
 class SequenceAttention(MemoryAttention, abc.ABC):

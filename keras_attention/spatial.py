@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_attention import checks, masks
 from keras_attention.alignments import Hard, Softmax
-from keras_attention.mechanism import MemoryAttention, weighted_mean
+from keras_attention.mechanism import MemoryAttention, allowed, weighted_mean
 from keras_attention.scores import Additive
 
 
@@ -60,7 +60,7 @@ class SpatialAttention(MemoryAttention, abc.ABC):
         if not self.alignment.built:
             self.alignment.build((*query_shape[:-1], None), query_shape)
         if self.gate is not None and not self.gate.built:
-            self.gate.build(query_shape)
+            self.gate.build((None, query_shape[-1]))
 
     def call(
         self,
@@ -77,6 +77,7 @@ class SpatialAttention(MemoryAttention, abc.ABC):
         one_step = len(query.shape) == 2
         if one_step:
             query = ops.expand_dims(query, 1)
+            query_mask = None if query_mask is None else ops.expand_dims(query_mask, 1)
         if value_mask is not None:
             value_mask = ops.reshape(value_mask, (ops.shape(value)[0], -1))
         memory = self.prepare(_flat(value))
@@ -104,12 +105,16 @@ class SpatialAttention(MemoryAttention, abc.ABC):
         return self.alignment.draw_noise(shape, training)
 
     def attend(self, query, memory, state, noise, mask=None):
-        if mask is None:
-            mask = masks.combine(value_mask=memory.get("mask"))
         scores = self.score(query, memory["keys"])
-        weights, _ = self.alignment(scores, mask=mask, noise=noise.get("alignment", ()))
+        weights, _ = self.alignment(
+            scores, mask=allowed(memory, mask), noise=noise.get("alignment", ())
+        )
         context = weighted_mean(weights, memory, noise)
-        return context if self.gate is None else self.gate(query) * context, weights, state
+        if self.gate is not None:
+            # In rows, as the gradient of a product of rank 3 does not compile in a loop.
+            rows = self.gate(ops.reshape(query, (-1, query.shape[-1])))
+            context = ops.reshape(rows, (-1, ops.shape(query)[1], 1)) * context
+        return context, weights, state
 
     def compute_mask(self, query, previous_mask=None):
         return previous_mask

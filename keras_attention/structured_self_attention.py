@@ -6,10 +6,12 @@ import keras
 from keras import backend, ops
 
 from keras_attention import checks, masks
+from keras_attention.identifiers import fresh
+from keras_attention.linear import project_rows
 
 
 def redundancy(weights):
-    """||A A^T - I||_F^2 (eq. 8) of `weights` A (B, hops, S): (B,), at least in float32.
+    """||A A^T - I||_F^2 of `weights` A (B, hops, S): (B,), at least in float32.
 
     It is zero if every hop looks at one step, and no two at the same. An example that looks nowhere
     has nothing to spread: it counts as zero too.
@@ -26,9 +28,9 @@ def redundancy(weights):
 class StructuredSelfAttention(keras.layers.Layer):
     """Several weighted means of a sequence, each with weights of its own.
 
-        A = softmax(W_s2 tanh(W_s1 H^T))                                            (eq. 6)
-        M = A H                                                                     (eq. 7)
-        P = ||A A^T - I||_F^2                                                       (eq. 8)
+        A = softmax(W_s2 tanh(W_s1 H^T))
+        M = A H
+        P = ||A A^T - I||_F^2                                                    (section 2)
 
     The penalty P, which keeps the hops from looking at the same steps, joins the loss of the model:
     its mean over the batch, times `penalty`. W_s1^T is the weight `kernel` (D, units), W_s2^T is
@@ -75,9 +77,7 @@ class StructuredSelfAttention(keras.layers.Layer):
         checks.rank("inputs", inputs_shape, "(batch, steps, width)")
 
         def add(name, shape):
-            initializer = self.kernel_initializer
-            if isinstance(initializer, keras.initializers.Initializer):
-                initializer = initializer.clone()  # One instance without a seed draws once.
+            initializer = fresh(self.kernel_initializer)
             return self.add_weight(name=name, shape=shape, initializer=initializer)
 
         self.kernel = add("kernel", (inputs_shape[-1], self.units))
@@ -86,8 +86,8 @@ class StructuredSelfAttention(keras.layers.Layer):
     def call(self, inputs, mask=None, return_attention_scores=False):
         checks.rank("inputs", inputs.shape, "(batch, steps, width)")
         checks.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
-        hidden = ops.tanh(ops.matmul(inputs, ops.cast(self.kernel, self.compute_dtype)))
-        scores = ops.matmul(hidden, ops.cast(self.hop_kernel, self.compute_dtype))  # (B, S, hops)
+        hidden = ops.tanh(project_rows(inputs, ops.cast(self.kernel, self.compute_dtype)))
+        scores = project_rows(hidden, ops.cast(self.hop_kernel, self.compute_dtype))  # (B, S, hops)
         scores = ops.transpose(scores, (0, 2, 1))
         mask = None if mask is None else ops.expand_dims(mask, 1)
         weights = masks.masked_softmax(scores, mask)  # (B, hops, S)

@@ -33,6 +33,17 @@ def shared_alignment():
     ka.LuongAttention("dot", alignment)
 
 
+def many_steps(layer):
+    layer(zeros(2, 3, 5), zeros(2, 7, 5))
+    memory = layer.prepare(zeros(2, 7, 5))
+    layer.attend(keras.ops.zeros((2, 3, 5)), memory, layer.initial_state(memory), {})
+
+
+def changed_width(layer):
+    layer(zeros(2, 3, 5), zeros(2, 7, 5))
+    layer(zeros(2, 3, 7), zeros(2, 7, 5))
+
+
 def model(**options):
     return ka.models.EncoderDecoder(
         LAYERS.Embedding(7, 5), LAYERS.Embedding(7, 5), head=LAYERS.Dense(7), **options
@@ -198,6 +209,14 @@ CASES = {
     "many_steps": (
         lambda: ka.alignments.Monotonic()(zeros(2, 3, 5), state=(zeros(2, 5),)),
         ["`scores`", "(2, 3, 5)", "(batch, 1, memory)"],
+    ),
+    "many_steps_of_coverage": (
+        lambda: many_steps(ka.CoverageAttention(3)),
+        ["`query`", "(2, 3, 5)", "(batch, 1, width)"],
+    ),
+    "changed_width": (
+        lambda: changed_width(ka.BahdanauAttention(3)),
+        ["width 7", "5", "built"],
     ),
     "no_state": (lambda: ka.alignments.Monotonic()(zeros(2, 1, 5)), ["`state`", "0 parts"]),
     # pictures

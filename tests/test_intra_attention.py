@@ -70,7 +70,14 @@ def test_masked_steps_have_no_gradient_and_nothing_is_nan(policy, scale):
         loss = tf.add_n([tf.reduce_sum(tf.cast(result, "float32")) for result in results])
     gradients = tape.gradient(loss, [x, *(weight.value for weight in layer.trainable_weights)])
     gradients = numbers([tf.convert_to_tensor(gradient) for gradient in gradients])
-    assert all(np.isfinite(values).all() for values in [*numbers(results), *gradients])
+    hidden, weights = numbers(results)
+    assert all(np.isfinite(values).all() for values in [hidden, weights, *gradients])
+    assert (hidden[~mask] == 0).all()
+    # The first step that is read has nothing to look back at.
+    may = np.tri(T, k=-1, dtype=bool) & mask[:, None] & mask[:, :, None]
+    assert (weights[~may] == 0).all()
+    sums = weights.sum(axis=2)[may.any(axis=2)]
+    np.testing.assert_allclose(sums, 1, atol=1e-5 if policy == "float32" else 2e-2)
     assert (gradients[0][~mask] == 0).all()
     assert (gradients[0][mask] != 0).any()
 

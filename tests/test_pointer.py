@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import keras_attention as ka
 from comparing import to_numpy
-from keras_attention.pointer import word_weights
+from keras_attention.pointer_generator import word_weights
 from oracles import pointer as oracle
 
 B, T, S, QUERY, VALUE, UNITS = 2, 3, 5, 7, 11, 13
@@ -115,6 +115,45 @@ def test_mixtures_are_distributions_and_equal_the_oracle(extra_ids):
     np.testing.assert_allclose(results.sum(axis=-1), 1, atol=1e-6)
 
 
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_nothing_is_copied_from_padding(policy, scale):
+    """Of random masks: nor is there a gradient, and an empty source leaves p_gen P_vocab."""
+    random, examples, words = np.random.default_rng(29), 101, 5
+    layer = ka.PointerGenerator(S, dtype=policy)
+    mask = random.uniform(size=(examples, S)) < random.uniform(0.3, 1, size=(examples, 1))
+    mask[::5] = False
+    # Every other position holds a word of the vocabulary, the others one of their own.
+    ids = np.where(np.arange(S) % 2, np.arange(S), words + np.arange(S))
+    ids = np.broadcast_to(ids, mask.shape)
+    dtype = layer.compute_dtype
+    vocabulary = keras.ops.softmax(keras.ops.cast(normal(examples, T, words), dtype))
+    scores, features = (
+        [tf.cast(scale * normal(examples, T, width), dtype) for width in widths]
+        for widths in ([S], [VALUE, QUERY, UNITS])
+    )
+    with tf.GradientTape() as tape:
+        tape.watch([scores, features])
+        weights = ka.masks.masked_softmax(scores[0], mask[:, None])
+        result = layer(vocabulary, weights, ids, *features)
+        # A float16 gradient of this scale overflows without a small loss.
+        loss = tf.reduce_sum(tf.cast(result, "float32") * normal(*result.shape)) * 1e-2 / scale
+    kernels = [weight.value for weight in layer.trainable_weights]
+    gradients = tape.gradient(loss, [*scores, *features, *kernels])
+    result, *gradients = (to_numpy(x) for x in (result, *gradients))
+    assert all(np.isfinite(x).all() for x in (result, *gradients))
+    atol = {"float32": 1e-5, "mixed_float16": 3e-3, "mixed_bfloat16": 2e-2}[policy]
+    np.testing.assert_allclose(result[mask.any(axis=1)].sum(axis=-1), 1, atol=atol)
+    own = np.moveaxis(result[:, :, words:], 2, 1)  # (B, S, T)
+    assert (own[~mask] == 0).all()
+    assert (own[mask][:, 0] > 0).any()
+    empty = result[~mask.any(axis=1)]
+    share = empty[:, :, :words] / to_numpy(vocabulary)[~mask.any(axis=1)]  # p_gen
+    np.testing.assert_allclose(share, share[:, :, :1].repeat(words, axis=2), rtol=2e-2, atol=1e-6)
+    assert (np.moveaxis(gradients[0], 2, 1)[~mask] == 0).all()
+    assert (np.moveaxis(gradients[0], 2, 1)[mask] != 0).any()
+
+
 def test_nothing_is_as_large_as_the_source_times_the_vocabulary():
     source, words = 211, 1009
 
@@ -166,6 +205,14 @@ def test_a_mixture_learns_to_copy_words_that_the_vocabulary_lacks():
 # ---- Errors
 
 
+def generator(argument, shape):
+    """A mixture with one tensor of another shape, symbolic ones at that."""
+    shapes = dict.fromkeys(("context", "state", "inputs"), (2, 3, 7)) | {argument: shape}
+    tensors = [keras.Input(batch_shape=shape) for shape in ((2, 3, 5), (2, 3, 4), (2, 4))]
+    features = [keras.Input(batch_shape=shape) for shape in shapes.values()]
+    return ka.PointerGenerator()(*tensors, *features)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -203,6 +250,15 @@ def test_a_mixture_learns_to_copy_words_that_the_vocabulary_lacks():
                 normal(2, 4, 5), normal(2, 3, 4), np.zeros((2, 4), "int32"), *features()
             ),
             ["`probabilities`", "length 4", "`weights`", "length 3"],
+        ),
+        *(
+            (lambda argument=argument, shape=shape: generator(argument, shape), [*words])
+            for argument in ("context", "state", "inputs")
+            for shape, words in (
+                ((2, 7), [f"`{argument}`", "(2, 7)", "(batch, steps, width)"]),
+                ((3, 3, 7), [f"`{argument}`", "batch size 3", "`weights`", "batch size 2"]),
+                ((2, 1, 7), [f"`{argument}`", "length 1", "`weights`", "length 3"]),
+            )
         ),
     ],
 )

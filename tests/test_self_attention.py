@@ -4,6 +4,7 @@ import hypothesis
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import strategies as st
 
 import keras_attention as ka
@@ -114,6 +115,44 @@ def test_asking_for_the_weights_of_one_sequence_never_changes_the_answer(policy)
     np.testing.assert_array_equal(to_numpy(layer(x, mask=mask)), output)
     assert np.isfinite(output).all()
     assert (weights[~np.broadcast_to(mask[:, None, None], weights.shape)] == 0).all()
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+@pytest.mark.parametrize("causal", [True, False])
+def test_random_masks_of_one_sequence(policy, scale, causal):
+    """What is masked has weight and gradient exactly 0, empty rows give the bias, never a NaN."""
+    random, examples = np.random.default_rng(29), 101
+    layer = ka.SelfAttention(3, 5, window=2 if causal else None, dtype=policy)
+    layer(normal(1, S, QUERY))
+    layer.output_bias.assign(normal(QUERY))
+    mask, pairs = (
+        random.uniform(size=(examples, *shape)) < random.uniform(0.3, 1, size=(examples, *ones))
+        for shape, ones in (((S,), (1,)), ((S, S), (1, 1)))
+    )
+    mask[::5] = False
+    x = tf.constant(scale * normal(examples, S, QUERY))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        options = {"use_causal_mask": causal, "return_attention_scores": True}
+        results = layer(x, mask=mask, attention_mask=pairs, **options)
+        # A float16 gradient of this scale overflows without a small loss.
+        loss = tf.add_n([tf.reduce_sum(tf.cast(y, "float32")) for y in results]) * 1e-4 / scale
+    gradients = tape.gradient(loss, [x, *(weight.value for weight in layer.trainable_weights)])
+    output, weights, gradient, *others = numbers([*results, *gradients])
+    assert all(np.isfinite(y).all() for y in (output, weights, gradient, *others))
+    may = pairs & mask[:, None] & mask[:, :, None]
+    if causal:
+        may &= np.tri(S, dtype=bool) & ~np.tri(S, k=-3, dtype=bool)
+    empty = ~may.any(axis=2)
+    assert min(empty.sum(), (~empty).sum()) > 60
+    assert (np.moveaxis(weights, 1, -1)[~may] == 0).all()
+    sums = np.moveaxis(weights.sum(axis=3), 1, -1)[~empty]
+    np.testing.assert_allclose(sums, 1, atol=1e-5 if policy == "float32" else 2e-2)
+    bias = to_numpy(keras.ops.cast(layer.output_bias, layer.compute_dtype))
+    np.testing.assert_array_equal(output[empty], np.broadcast_to(bias, output[empty].shape))
+    assert (gradient[~mask] == 0).all()
+    assert (gradient[~empty] != 0).any()
 
 
 def test_every_way_to_mask_one_sequence_is_the_same():

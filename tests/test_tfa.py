@@ -38,8 +38,8 @@ def general(use_scale=False):
     return ka.LuongAttention(ka.scores.General(use_scale=use_scale))
 
 
-def monotonic(mode):
-    return ka.MonotonicAttention(ka.scores.Additive(19, normalize=True), mode)
+def monotonic(mode, score=None):
+    return ka.MonotonicAttention(score or ka.scores.Additive(19, normalize=True), mode)
 
 
 def luong_gru(use_scale=False, **options):
@@ -62,7 +62,7 @@ def bahdanau(cell, **options):
         ("monotonic_parallel", lambda: monotonic("parallel")),
         ("monotonic_recursive", lambda: monotonic("recursive")),
         ("monotonic_hard", lambda: monotonic("hard")),
-        ("monotonic_luong", lambda: ka.MonotonicAttention(ka.scores.General(use_scale=True))),
+        ("monotonic_luong", lambda: monotonic("parallel", ka.scores.General(use_scale=True))),
     ],
 )
 def test_attention_gives_tfas_alignments_and_contexts(name, attention):

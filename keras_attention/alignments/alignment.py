@@ -9,10 +9,11 @@ class Alignment(keras.layers.Layer, abc.ABC):
     """Abstract: weights (B, T, S) from scores (B, T, S) and a mask that broadcasts to them."""
 
     # Whether the weights of a step depend on those of the step before, so that T has to be 1.
-    stepwise = False
+    stepwise: bool
 
     def __init__(self, **kwargs):
-        super().__init__(**kwargs)
+        # What comes is in the compute dtype already, but for states, which keep their own.
+        super().__init__(autocast=False, **kwargs)
         self.supports_masking = True
 
     def build(self, scores_shape, query_shape=None):

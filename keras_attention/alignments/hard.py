@@ -33,6 +33,8 @@ class Hard(Alignment):
     Reference: Xu et al. 2015, "Show, Attend and Tell", arXiv:1502.03044, section 4.1.
     """
 
+    stepwise = False
+
     def __init__(self, seed=None, **kwargs):
         super().__init__(**kwargs)
         self.seed = seed

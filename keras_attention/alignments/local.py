@@ -19,7 +19,7 @@ class LocalMonotonic(Alignment):
         a_t = softmax over s in [p_t - D, p_t + D]
 
     Positions and steps count from 0. A window that lies past the memory's end holds nothing: its
-    weights are zero. In a decoder, t counts the steps that are not masked.
+    weights are zero. A step that is masked, or that may look nowhere, is not counted.
 
     Args:
         window: D, 0 or more.
@@ -36,6 +36,8 @@ class LocalMonotonic(Alignment):
     Translation", arXiv:1508.04025, section 3.2.
     """
 
+    stepwise = False
+
     def __init__(self, window, **kwargs):
         super().__init__(**kwargs)
         self.window = checks.not_negative("window", window)
@@ -44,13 +46,16 @@ class LocalMonotonic(Alignment):
         pass
 
     def call(self, scores, mask=None, query=None, state=(), noise=()):
-        first = state[0] if len(state) else ops.zeros((1, 1), "int32")
-        steps = ops.shape(scores)[1]
-        positions = ops.expand_dims(first, 1) + ops.arange(steps, dtype="int32")[None, :, None]
-        positions = ops.cast(positions, "float32")  # (B, T, 1)
+        first = state[0] if len(state) else ops.zeros((1, 1), "int32")  # (B, 1)
+        allowed = ops.ones_like(scores, "bool")
+        if mask is not None:
+            allowed = ops.logical_and(allowed, ops.cast(mask, "bool"))
+        steps = ops.cast(ops.any(allowed, axis=-1), "int32")  # (B, T), 1 where there is a step
+        counted = ops.cumsum(steps, axis=1)
+        positions = ops.expand_dims(ops.cast(first + counted - 1, "float32"), -1)  # (B, T, 1)
         near = _near(positions, ops.shape(scores)[2], self.window)
         weights = masks.masked_softmax(scores, _both(mask, near))
-        return weights, tuple(part + steps for part in state)
+        return weights, tuple(part + counted[:, -1:] for part in state)
 
     def initial_state(self, value):
         # Integers, as Keras casts floats to the compute dtype, and bfloat16 counts to 256 only.
@@ -91,6 +96,8 @@ class LocalPredictive(Alignment):
 
     Reference: Luong, Pham, Manning 2015, arXiv:1508.04025, section 3.2.
     """
+
+    stepwise = False
 
     def __init__(self, units, window, kernel_initializer="glorot_uniform", **kwargs):
         super().__init__(**kwargs)
@@ -139,9 +146,10 @@ class LocalPredictive(Alignment):
     def _positions(self, query, length):
         kernel = ops.cast(self.position_kernel, self.compute_dtype)
         hidden = ops.tanh(project_rows(query, kernel))  # (B, T, U)
-        vector = ops.cast(self.position_vector, self.compute_dtype)
+        # At least float32 from here: bfloat16 knows 107 positions of 1,000.
+        hidden = ops.cast(hidden, keras.backend.result_type(hidden.dtype, "float32"))
+        vector = ops.cast(self.position_vector, hidden.dtype)
         share = ops.sigmoid(ops.sum(hidden * vector, axis=-1, keepdims=True))  # (B, T, 1)
-        share = ops.cast(share, keras.backend.result_type(share.dtype, "float32"))
         return share * ops.cast(length, share.dtype)
 
 

@@ -16,17 +16,19 @@ _MODES = ("parallel", "recursive", "hard")
 class Monotonic(Alignment):
     """From where it stopped last, it moves on until a position is chosen.
 
-        p_ij = sigmoid(e_ij + r + noise)                                (eq. 7, 12; section 2.4)
-        q_ij = (1 - p_i,j-1) q_i,j-1 + a_i-1,j,   a_ij = p_ij q_ij      (eq. 9-10)
+        p_ij = sigmoid(e_ij + r + noise)                                (eq. 12)
+        q_ij = (1 - p_i,j-1) q_i,j-1 + a_i-1,j,   a_ij = p_ij q_ij      (eq. 13-14)
 
     The weights are the probabilities that step i stops at j, and a_0 is all at position 0. They may
     sum to less than 1: the walk can fall off the end. A step needs the weights of the step before.
 
     Args:
-        mode: "recursive" computes the recurrence as it stands; "parallel" at once, by cumulative
-            products and sums, clipped at 1e-10 as in TensorFlow Addons, hence to float32 only;
-            "hard" stops at the first position from the last one on with e_ij + r above 0, so that
-            the weights are 0 or 1: for inference. It passes no gradient.
+        mode: "recursive" computes the recurrence as it stands, one position after the other;
+            "parallel" all at once, as TensorFlow Addons does: faster, but it divides by the
+            cumulative product of 1 - p, clipped at 1e-10, and is wrong where that has vanished
+            before the last weights' place, as on long memories or by a p near 1; "hard" stops at
+            the first position from the last one on with e_ij + r above 0, so that the weights are 0
+            or 1: for inference. It passes no gradient.
         noise: Standard deviation of the noise before the sigmoid in training, which drives the
             probabilities towards 0 or 1.
         bias_initializer: Initializer of the weight `bias`, r: a negative one walks farther.
@@ -52,7 +54,7 @@ class Monotonic(Alignment):
 
     stepwise = True
 
-    def __init__(self, mode="parallel", noise=0.0, bias_initializer="zeros", seed=None, **kwargs):
+    def __init__(self, mode="recursive", noise=0.0, bias_initializer="zeros", seed=None, **kwargs):
         super().__init__(**kwargs)
         if mode not in _MODES:
             raise ValueError(
@@ -82,14 +84,15 @@ class Monotonic(Alignment):
         allowed = None if mask is None else ops.cast(mask[:, 0], "bool")
         energies = masks.hidden(energies, allowed)
         stop = _STOP[self.mode](energies, ops.cast(last, energies.dtype))
-        weights = ops.cast(stop, last.dtype)
-        state = weights
+        weights = ops.expand_dims(ops.cast(stop, scores.dtype), 1)
         if allowed is not None:
-            state = ops.where(ops.any(allowed, axis=-1, keepdims=True), weights, last)
-        return ops.expand_dims(weights, 1), (state,)
+            stop = ops.where(ops.any(allowed, axis=-1, keepdims=True), stop, last)
+        return weights, (ops.cast(stop, last.dtype),)
 
     def initial_state(self, value):
-        first = ops.cast(ops.arange(ops.shape(value)[1], dtype="int32") == 0, self.compute_dtype)
+        # At least float32, as it is multiplied step after step.
+        dtype = keras.backend.result_type(self.compute_dtype, "float32")
+        first = ops.cast(ops.arange(ops.shape(value)[1], dtype="int32") == 0, dtype)
         return (ops.tile(first[None], (ops.shape(value)[0], 1)),)
 
     def draw_noise(self, shape, training):
@@ -118,7 +121,7 @@ def _parallel(energies, last):
 
 def _recursive(energies, last):
     chosen = ops.sigmoid(energies)
-    passed = ops.pad(1 - chosen, [[0, 0], [1, 0]])[:, :-1]  # 1 - p_j-1
+    passed = ops.pad(ops.sigmoid(-energies), [[0, 0], [1, 0]])[:, :-1]  # 1 - p_j-1
 
     def step(inputs, arrived):
         arrived = inputs[:, :1] * arrived + inputs[:, 1:]

@@ -26,6 +26,8 @@ class Softmax(Alignment):
     Reference: Bahdanau, Cho, Bengio 2015, arXiv:1409.0473.
     """
 
+    stepwise = False
+
     def add_alignment_weights(self, query_width):
         pass
 

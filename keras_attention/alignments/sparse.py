@@ -29,6 +29,8 @@ class Sparsemax(Alignment):
     Reference: Martins, Astudillo 2016, "From Softmax to Sparsemax", arXiv:1602.02068.
     """
 
+    stepwise = False
+
     def add_alignment_weights(self, query_width):
         pass
 
@@ -63,6 +65,8 @@ class Entmax15(Alignment):
     arXiv:1905.05702, section 3 and algorithm 2.
     """
 
+    stepwise = False
+
     def add_alignment_weights(self, query_width):
         pass
 
@@ -76,10 +80,14 @@ class Entmax15(Alignment):
         return ()
 
 
+# No score so far below the highest has weight. Sums of many such stay small.
+_FLOOR = -4.0
+
+
 def _masked(transform, scores, mask):
     hidden = masks.hidden(scores, mask)
     hidden = hidden - ops.stop_gradient(ops.max(hidden, axis=-1, keepdims=True))
-    weights = transform(ops.maximum(hidden, -1e4))  # far below any support, and small to square
+    weights = transform(ops.maximum(hidden, _FLOOR))
     if mask is not None:
         weights = ops.where(ops.cast(mask, "bool"), weights, 0.0)
     return ops.cast(weights, scores.dtype)
@@ -119,5 +127,6 @@ def _descending(scores):
 
 def _support(scores, ordered, fits):
     """1 where a score is among the first that fit, 0 elsewhere."""
+    fits = ops.logical_and(fits, ordered > _FLOOR / 2)  # what long sums round is not in question
     lowest = ops.min(ops.where(fits, ordered, 0.0), axis=-1, keepdims=True)
     return ops.stop_gradient(ops.cast(scores >= lowest, scores.dtype))

@@ -10,7 +10,7 @@ import numpy as np
 
 
 def dot(query, memory, position=None):
-    """Luong 2015, eq. 8: h . m."""
+    """Luong 2015, section 3.1: h . m."""
     return sum(float(q) * float(m) for q, m in zip(query, memory, strict=True))
 
 
@@ -40,7 +40,7 @@ def cosine(strength_kernel, strength_bias):
 
 
 def general(kernel, scale=1.0):
-    """Luong 2015, eq. 8: h^T W m, where `kernel` (Dk, Dq) is W transposed."""
+    """Luong 2015, section 3.1: h^T W m, where `kernel` (Dk, Dq) is W transposed."""
 
     def score(query, memory, position=None):
         total = 0.0
@@ -131,7 +131,7 @@ def softmax_alignment(row, allowed, query, t, last):
 def look(score, alignment, query, memory, key, allowed, remembered):
     """One step: context, weights, and what to remember: the number of steps, the last weights.
 
-    A step with nothing to attend to leaves the last weights as they were.
+    What has nothing to attend to is no step.
     """
     step, last = remembered or (0, [1.0] + [0.0] * (len(memory) - 1))
     row = [score(query, key[s], s) for s in range(len(memory))]
@@ -139,7 +139,7 @@ def look(score, alignment, query, memory, key, allowed, remembered):
     context = np.zeros(memory.shape[1])
     for s, weight in enumerate(weights):
         context += weight * memory[s]
-    return context, np.asarray(weights), (step + 1, weights if any(allowed) else last)
+    return context, np.asarray(weights), (step + 1, weights) if any(allowed) else (step, last)
 
 
 def attend(score, query, value, key=None, mask=None, alignment=softmax_alignment):

@@ -8,11 +8,11 @@ from oracles.attention import softmax_row
 
 
 def coverage(query_kernel, key_kernel, coverage_vector, bias, score_vector):
-    """See 2017, eq. 11: v . tanh(W_h h_i + W_s s_t + w_c c_i + b)."""
+    """See 2017, section 2.3: v . tanh(W_h h_i + W_s s_t + w_c c_i + b)."""
 
     def scores(query, keys, past):
         covered = np.zeros(len(keys))
-        for weights in past:  # eq. 10
+        for weights in past:
             for i in range(len(keys)):
                 covered[i] += weights[i]
         row = np.zeros(len(keys))
@@ -29,7 +29,7 @@ def coverage(query_kernel, key_kernel, coverage_vector, bias, score_vector):
 def location(
     query_kernel, key_kernel, location_filters, location_kernel, bias, score_vector, cumulative
 ):
-    """Chorowski 2015, eq. 8-9; `cumulative` convolves with all past weights, not the last."""
+    """Chorowski 2015, section 2; `cumulative` convolves with all past weights, not the last."""
     size, _, filters = location_filters.shape
 
     def scores(query, keys, past):
@@ -96,7 +96,7 @@ def bahdanau(cell, scores, inputs, memory, states, inputs_mask, memory_mask):
 
 
 def coverage_loss(weights, counted):
-    """See 2017, eq. 12, for one sequence (T, S): the mean over the steps that are `counted`."""
+    """See 2017, section 2.3, for one sequence (T, S): mean over the steps that are `counted`."""
     total, count = 0.0, 0
     covered = [0.0] * weights.shape[1]
     for t in range(len(weights)):

@@ -8,7 +8,7 @@ from oracles.attention import softmax_row
 
 
 def point(score, query, value, allowed):
-    """Vinyals 2015, eq. 3: a softmax over memory positions, (B, T, S)."""
+    """Vinyals 2015, section 2.3: a softmax over memory positions, (B, T, S)."""
     probabilities = np.zeros(allowed.shape)
     for b, t in np.ndindex(allowed.shape[:2]):
         row = [score(query[b, t].astype(float), element.astype(float)) for element in value[b]]
@@ -20,7 +20,7 @@ def mixture(
     vocabulary, weights, source_ids, context, state, inputs,
     extra_ids, context_kernel, state_kernel, input_kernel, bias,
 ):  # fmt: skip
-    """See 2017, eq. 8-9, for one step: (V,), (S,), (S,), (D,), (H,), (X,) to (V + extra_ids,)."""
+    """See 2017, section 2.2: a step's (V,), (S,), (S,), (D,), (H,), (X,) to (V + extra_ids,)."""
     total = float(bias[0])
     total += sum(float(x) * w[0] for x, w in zip(context, context_kernel, strict=True))
     total += sum(float(x) * w[0] for x, w in zip(state, state_kernel, strict=True))

@@ -46,7 +46,7 @@ def multi_head(
 
 
 def pooling(sequence, mask, kernel, bias, context_vector):
-    """Yang 2016, eq. 5-7: s (D,) and weights (S,)."""
+    """Yang 2016, word attention: s (D,) and weights (S,)."""
     hidden = project(sequence, kernel, bias)
     scores = [
         sum(math.tanh(hidden[s, u]) * context_vector[u] for u in range(len(context_vector)))
@@ -60,7 +60,7 @@ def pooling(sequence, mask, kernel, bias, context_vector):
 
 
 def structured(sequence, mask, kernel, hop_kernel):
-    """Lin 2017, eq. 6-7: M (hops, D) and A (hops, S)."""
+    """Lin 2017, section 2: M (hops, D) and A (hops, S)."""
     hidden = project(sequence, kernel)
     units, hops = hop_kernel.shape
     weights, result = np.zeros((hops, len(sequence))), np.zeros((hops, sequence.shape[1]))
@@ -76,7 +76,7 @@ def structured(sequence, mask, kernel, hop_kernel):
 
 
 def penalty(weights):
-    """Lin 2017, eq. 8: the squared Frobenius norm of A A^T - I, for A (hops, S)."""
+    """Lin 2017, section 2: the squared Frobenius norm of A A^T - I, for A (hops, S)."""
     total = 0.0
     for i, j in np.ndindex(len(weights), len(weights)):
         product = sum(weights[i, s] * weights[j, s] for s in range(weights.shape[1]))
@@ -85,7 +85,7 @@ def penalty(weights):
 
 
 def sagan(x, f_kernel, g_kernel, h_kernel, v_kernel, gamma):
-    """Zhang 2018, eq. 1-3: y (H, W, C) and beta (H, W, H, W), the query's place first."""
+    """Zhang 2018, section 3: y (H, W, C) and beta (H, W, H, W), the query's place first."""
     places = list(np.ndindex(x.shape[:2]))
     flat = np.array([x[place] for place in places])  # (HW, C)
     f, g, h = project(flat, f_kernel), project(flat, g_kernel), project(flat, h_kernel)
@@ -108,7 +108,7 @@ def _sigmoid(x):
 def lstmn(
     x, mask, hidden_kernel, input_kernel, summary_kernel, score_vector, kernel, bias
 ):  # fmt: skip
-    """Cheng 2016, eq. 4-9: hidden states (T, U) and weights (T, T), step by step over the tapes."""
+    """Cheng 2016, section 3: hidden states (T, U), weights (T, T), step by step over the tapes."""
     steps, units = len(x), len(score_vector)
     outputs, weights = np.zeros((steps, units)), np.zeros((steps, steps))
     tape = []  # (step, h, c)

@@ -130,8 +130,9 @@ ROWS = [
     _attention_row(
         "sparsemax",
         (ka.Attention, ka.alignments.Sparsemax),
-        lambda **k: ka.Attention("general", "sparsemax", **k),
-        key=KEY,
+        # Of larger scores the weights are all 0 or 1, and do not move.
+        lambda **k: ka.Attention("scaled_dot", "sparsemax", **k),
+        key=QUERY,
     ),
     _attention_row(
         "entmax15",

@@ -66,10 +66,10 @@ def decoder_oracle(layer, inputs, masks):
     return [np.stack(parts) for parts in zip(*results, strict=True)]
 
 
-def _spatial_row(name, layer_class, **more):
+def _spatial_row(name, layer_class, *parts, **more):
     return Row(
         name=name,
-        holds=(layer_class,),
+        holds=(layer_class, *parts),
         make=lambda **k: layer_class(UNITS, **k),
         oracle=spatial_oracle,
         call=lambda layer, tensors, masks: layer(**tensors, **masks, return_attention_scores=True),
@@ -98,8 +98,10 @@ HARD = {"unlearned": ("query_kernel", "key_kernel", "score_vector"), "draws": Tr
 ROWS = [
     _spatial_row("soft_spatial_maps", ka.SoftSpatialAttention, **MAPS),
     _spatial_row("soft_spatial_places", ka.SoftSpatialAttention, **PLACES),
-    _spatial_row("hard_spatial_maps", ka.HardSpatialAttention, **HARD, **MAPS),
-    _spatial_row("hard_spatial_places", ka.HardSpatialAttention, **HARD, **PLACES),
+    _spatial_row("hard_spatial_maps", ka.HardSpatialAttention, ka.alignments.Hard, **HARD, **MAPS),
+    _spatial_row(
+        "hard_spatial_places", ka.HardSpatialAttention, ka.alignments.Hard, **HARD, **PLACES
+    ),
     Row(
         name="bahdanau_decoder_soft_spatial",
         holds=(ka.BahdanauDecoder, ka.SoftSpatialAttention),

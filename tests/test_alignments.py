@@ -1,0 +1,100 @@
+"""Alignments alone: long memories, draws, seeds. Inside attention layers they are in the table."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_attention as ka
+from comparing import numbers, to_numpy
+
+
+def stopping(energies, start):
+    """Raffel 2017, eq. 9: the chance to stop at j, as a sum over where the walk may have begun."""
+    chosen = 1 / (1 + np.exp(-energies))
+    weights = np.zeros(len(energies))
+    for j in range(len(energies)):
+        for k in range(j + 1):
+            weights[j] += start[k] * np.prod(1 - chosen[k:j]) * chosen[j]
+    return weights
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 30.0])
+def test_monotonic_is_right_on_long_memories_and_for_sure_choices(scale):
+    """Where the product of 1 - p vanishes, which is where a division by it fails."""
+    random = np.random.default_rng(3)
+    energies = scale * random.normal(size=97)
+    start = random.dirichlet(np.ones(97))
+    alignment = ka.alignments.Monotonic()
+    weights, (state,) = alignment(
+        energies[None, None].astype("float32"), state=(start[None].astype("float32"),)
+    )
+    wanted = stopping(energies.astype("float32").astype(float), start)
+    np.testing.assert_allclose(to_numpy(weights)[0, 0], wanted, atol=1e-6)
+    np.testing.assert_allclose(to_numpy(state)[0], wanted, atol=1e-6)
+
+
+def test_hard_draws_in_proportion_and_never_what_is_masked():
+    scores = np.log(np.array([0.5, 0.3, 0.15, 0.05], "float32"))
+    shape = (8000, 1, 4)
+    alignment = ka.alignments.Hard(seed=3)
+    noise = alignment.draw_noise(shape, training=True)
+    drawn, _ = alignment(np.broadcast_to(scores, shape), noise=noise)
+    np.testing.assert_array_equal(to_numpy(drawn).sum(axis=-1), 1)
+    shares = to_numpy(drawn).mean(axis=(0, 1))
+    np.testing.assert_allclose(shares, [0.5, 0.3, 0.15, 0.05], atol=4 * 0.5 / np.sqrt(8000))
+    mask = np.array([False, True, True, False])
+    drawn, _ = alignment(np.broadcast_to(scores, shape), mask=mask, noise=noise)
+    shares = to_numpy(drawn).mean(axis=(0, 1))
+    np.testing.assert_allclose(shares, [0, 2 / 3, 1 / 3, 0], atol=4 * 0.5 / np.sqrt(8000))
+
+
+@pytest.mark.parametrize("seed", [None, 3, 7])
+def test_places_are_dropped_at_the_rate_whatever_was_drawn(seed):
+    """One seed serves two generators, which must not draw the same numbers."""
+    layer = ka.HardSpatialAttention(5, gate=False, dropout=0.5, seed=seed)
+    query = np.ones((4000, 3), "float32")
+    value = np.ones((4000, 6, 2), "float32")
+    context = to_numpy(layer(query, value, training=True))
+    assert set(np.unique(context)) == {0.0, 2.0}
+    assert (context[:, 0] == 0).mean() == pytest.approx(0.5, abs=0.04)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("layer_class", [ka.SoftSpatialAttention, ka.HardSpatialAttention])
+def test_maps_with_nothing_to_look_at(policy, layer_class):
+    random = np.random.default_rng(5)
+    layer = layer_class(7, dtype=policy)
+    query, value = random.normal(size=(3, 2, 5)), random.normal(size=(3, 4, 3, 11))
+    value_mask = random.uniform(size=(3, 4, 3)) < 0.5
+    value_mask[0] = False
+    query_mask = np.array([[True, True], [True, False], [True, True]])
+    context, maps = numbers(
+        layer(query, value, query_mask, value_mask, return_attention_scores=True)
+    )
+    assert np.isfinite(context).all()
+    assert (maps[~np.broadcast_to(value_mask[:, None], maps.shape)] == 0).all()
+    np.testing.assert_allclose(maps.sum(axis=(2, 3)), [[0, 0], [1, 0], [1, 1]], atol=2e-2)
+    assert (context[0] == 0).all()
+    assert (context[1, 1] == 0).all()
+    one = layer(query[:, 1], value, query_mask[:, 1], value_mask)
+    np.testing.assert_allclose(to_numpy(one), context[:, 1], atol=1e-2)
+
+
+def test_positions_are_counted_by_steps_that_look_somewhere():
+    """In a call, in steps, and in decoders with and without input feeding."""
+    alignment = ka.alignments.LocalMonotonic(window=0)
+    mask = np.array([[[True] * 4, [False] * 4, [True] * 4]])
+    weights, (count,) = alignment(
+        np.zeros((1, 3, 4)), mask=mask, state=(np.zeros((1, 1), "int32"),)
+    )
+    assert to_numpy(weights)[0].argmax(axis=-1).tolist() == [0, 0, 1]
+    assert to_numpy(weights)[0, 1].sum() == 0
+    assert int(count[0, 0]) == 2
+
+
+def test_a_callable_initializes():
+    attention = ka.LuongAttention(
+        "dot", ka.alignments.LocalPredictive(3, 2, kernel_initializer=keras.ops.ones)
+    )
+    attention(np.ones((1, 2, 5)), np.ones((1, 3, 5)))
+    np.testing.assert_array_equal(to_numpy(attention.alignment.position_vector), np.ones(3))
