@@ -26,7 +26,7 @@ docs: .venv/with-dev
 translator = .venv/bin/python -m examples.translation
 
 translate: out/translation/saved_model/saved_model.pb
-	$(translator) translate --model out/translation/saved_model 'a red heart'
+	$(translator) translate --model out/translation/saved_model 'red heart'
 
 out/translation/saved_model/saved_model.pb: out/translation/alignment.png
 	$(translator) export --out out/translation
