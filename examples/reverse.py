@@ -97,7 +97,7 @@ def draw_alignment(model, path, length=15):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, default="out/reverse", help="folder to write")
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=150, help="batches of an epoch")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--units", type=int, default=128)
