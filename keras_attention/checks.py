@@ -18,16 +18,20 @@ def equal(argument, size, other, other_size, axis):
         )
 
 
+def fits(came, accepted):
+    """Whether two shapes agree; an unknown size (None) agrees with any."""
+    return len(came) == len(accepted) and all(
+        size is None or wanted is None or size == wanted
+        for size, wanted in zip(came, accepted, strict=True)
+    )
+
+
 def mask(argument, mask, shape, axes):
     """Checks that `mask`, if there is one, has `shape`, in which None is an unknown size."""
     if mask is None:
         return
     came = tuple(mask.shape)
-    fits = len(came) == len(shape) and all(
-        size is None or wanted is None or size == wanted
-        for size, wanted in zip(came, shape, strict=True)
-    )
-    if not fits:
+    if not fits(came, shape):
         raise ValueError(f"`{argument}` has shape {came}; accepted is {tuple(shape)}, {axes}.")
 
 

@@ -231,7 +231,7 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         accepted = [tuple(leaf.shape) for leaf in keras.tree.flatten(cell_state)]
         given = keras.tree.flatten(given)
         came = [tuple(leaf.shape) for leaf in given]
-        if len(came) != len(accepted) or not all(map(_fits, came, accepted)):
+        if len(came) != len(accepted) or not all(map(checks.fits, came, accepted)):
             raise ValueError(
                 f"`initial_state` has shapes {came}; accepted are {accepted}, the states of `cell`."
             )
@@ -269,13 +269,6 @@ def call_cell(cell, inputs, cell_state):
     """Returns output and next state of any Keras cell, the state in the structure it had."""
     output, next_state = cell(inputs, cell_state)
     return output, keras.tree.pack_sequence_as(cell_state, keras.tree.flatten(next_state))
-
-
-def _fits(came, accepted):
-    return len(came) == len(accepted) and all(
-        size is None or wanted is None or size == wanted
-        for size, wanted in zip(came, accepted, strict=True)
-    )
 
 
 def _shapes(memory):

@@ -18,6 +18,13 @@ def causal_mask(query_length, memory_length):
     return ops.expand_dims(queries[:, None] >= memory[None, :], 0)
 
 
+def local_mask(query_length, memory_length, window):
+    """Returns a (1, T, S) mask with which query `t` sees memory `s` where |t - s| <= `window`."""
+    queries = ops.arange(query_length, dtype="int32")
+    memory = ops.arange(memory_length, dtype="int32")
+    return ops.expand_dims(ops.abs(queries[:, None] - memory[None, :]) <= window, 0)
+
+
 def combine(query_mask=None, value_mask=None, key_mask=None, attention_mask=None, causal_mask=None):
     """Returns where all the given masks allow attention, or None if none is given.
 

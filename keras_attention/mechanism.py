@@ -83,6 +83,19 @@ class MemoryAttention(AttentionMechanism, abc.ABC):
     def draw_alignment_noise(self, shape, training):
         """Returns the noise for weights of `shape` (B, T, S): a tuple of tensors of that shape."""
 
+    @abc.abstractmethod
+    def project(self, key):
+        """Returns what queries are scored against, of `key` (B, S, Dk) in the compute dtype."""
+
+    def prepare(self, value, key=None, value_mask=None):
+        value = ops.convert_to_tensor(value, dtype=self.compute_dtype)
+        key = value if key is None else ops.convert_to_tensor(key, dtype=self.compute_dtype)
+        memory = {"keys": self.project(key), "value": value}
+        if value_mask is not None:
+            checks.mask("value_mask", value_mask, value.shape[:2], "(batch, memory)")
+            memory["mask"] = ops.cast(value_mask, "bool")
+        return memory
+
     def context_width(self, value_shape):
         return value_shape[-1]
 

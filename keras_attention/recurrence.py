@@ -25,7 +25,7 @@ def walk(step, inputs, state, mask=None, dtype=None):
         The outputs (B, T, O), and the state after the last step.
     """
     leaves = keras.tree.flatten(inputs)
-    # Unknown widths last: a slice that starts at an unknown place does not compile.
+    # Unknown widths last, so that all others start at a known place.
     order = sorted(range(len(leaves)), key=lambda i: leaves[i].shape[-1] is None)
     leaves = [leaves[i] for i in order]
 

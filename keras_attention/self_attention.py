@@ -11,13 +11,6 @@ from keras_attention.identifiers import fresh
 from keras_attention.linear import project_rows
 
 
-def local_mask(query_length, memory_length, window):
-    """Returns a (1, T, S) mask with which query `t` sees memory `s` where |t - s| <= `window`."""
-    queries = ops.arange(query_length, dtype="int32")
-    memory = ops.arange(memory_length, dtype="int32")
-    return ops.expand_dims(ops.abs(queries[:, None] - memory[None, :]) <= window, 0)
-
-
 def attend(query, key, value, mask=None, kept=None):
     """Scaled dot-product attention: softmax(Q K^T / sqrt(K)) V, head by head.
 
@@ -187,7 +180,7 @@ class SelfAttention(keras.layers.Layer):
             masks.causal_mask(query_length, memory_length) if use_causal_mask else None,
         )
         if self.window is not None:
-            near = local_mask(query_length, memory_length, self.window)
+            near = masks.local_mask(query_length, memory_length, self.window)
             allowed = near if allowed is None else ops.logical_and(allowed, near)
         query = self._split(self._project(query, self.query_kernel, self.query_bias))
         key = self._split(self._project(key, self.key_kernel))

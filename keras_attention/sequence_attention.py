@@ -35,10 +35,6 @@ class SequenceAttention(MemoryAttention, abc.ABC):
     def build_weights(self, query_shape, value_shape, key_shape):
         """Builds the parts and adds the weights that go with memories of these shapes."""
 
-    @abc.abstractmethod
-    def project(self, key):
-        """Returns what queries are scored against, of `key` (B, S, Dk) in the compute dtype."""
-
     def build(self, query_shape, value_shape, key_shape=None):
         _check_shapes(query_shape, value_shape, key_shape)
         self.build_weights(query_shape, value_shape, key_shape or value_shape)
@@ -76,16 +72,6 @@ class SequenceAttention(MemoryAttention, abc.ABC):
             query, memory, self.initial_state(memory), noise, mask
         )
         return (context, weights) if return_attention_scores else context
-
-    def prepare(self, value, key=None, value_mask=None):
-        """Returns the memory that `step` attends to: work done once, however many the steps."""
-        value = ops.convert_to_tensor(value, dtype=self.compute_dtype)
-        key = value if key is None else ops.convert_to_tensor(key, dtype=self.compute_dtype)
-        memory = {"keys": self.project(key), "value": value}
-        if value_mask is not None:
-            checks.mask("value_mask", value_mask, value.shape[:2], "(batch, memory)")
-            memory["mask"] = ops.cast(value_mask, "bool")
-        return memory
 
     def compute_mask(self, query, previous_mask=None):
         return previous_mask

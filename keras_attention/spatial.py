@@ -90,13 +90,8 @@ class SpatialAttention(MemoryAttention, abc.ABC):
             context, weights = ops.squeeze(context, 1), ops.squeeze(weights, 1)
         return (context, weights) if return_attention_scores else context
 
-    def prepare(self, value, key=None, value_mask=None):
-        value = ops.convert_to_tensor(value, dtype=self.compute_dtype)
-        memory = {"keys": self.score.prepare(value if key is None else key), "value": value}
-        if value_mask is not None:
-            checks.mask("value_mask", value_mask, value.shape[:2], "(batch, memory)")
-            memory["mask"] = ops.cast(value_mask, "bool")
-        return memory
+    def project(self, key):
+        return self.score.prepare(key)
 
     def initial_state(self, memory):
         return ()
