@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 from examples.translation import data
 from examples.translation.cli import app
 from examples.translation.config import Config
-from examples.translation.errors import UserError
+from examples.common.errors import UserError
 from examples.translation.run import Run
 
 PAIRS = "".join(f"a {n}\tun {n}\n" for n in range(100))
@@ -101,8 +101,8 @@ def test_a_corpus_that_leaves_a_split_empty():
     ("existing", "told"),
     [
         ({"config.json": Config("other", "0123").to_json()}, "holds another run's model"),
-        ({"config.json": '{"what": 1}'}, "config.json: not a translation run's config"),
-        ({"config.json": "{"}, "config.json: not a translation run's config"),
+        ({"config.json": '{"what": 1}'}, "config.json: not the config of such a run"),
+        ({"config.json": "{"}, "config.json: not the config of such a run"),
         ({"checkpoint.npz": "precious"}, "holds checkpoint.npz, which is not of this run"),
         ({"test.tsv": "precious"}, "holds test.tsv, which is not of this run"),
     ],

@@ -8,25 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
-from examples.translation.errors import UserError
-
-# TensorFlow tells about its build at every start otherwise.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from examples.common.commands import OneLineErrors, quiet_import
+from examples.common.errors import UserError
 
 OUT = Path("out/translation")
-
-
-class OneLineErrors(TyperGroup):
-    """Tells a UserError in one line on stderr, and leaves with exit code 2."""
-
-    def invoke(self, ctx):
-        try:
-            return super().invoke(ctx)
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            raise typer.Exit(2) from None
 
 
 app = typer.Typer(
@@ -199,7 +185,7 @@ def train(
     )
     run = Run(out)
     run.check(config)
-    with _quiet_import():
+    with quiet_import():
         from examples.translation import train as training
 
     try:
@@ -231,7 +217,7 @@ def evaluate(
 
     run = Run(out)
     run.config()
-    with _quiet_import():
+    with quiet_import():
         from examples.translation.evaluate import evaluate
 
     result = evaluate(run, beam_width, length_penalty, pictures)
@@ -270,7 +256,7 @@ def export(
 
     run = Run(out)
     run.config()
-    with _quiet_import():
+    with quiet_import():
         from examples.translation.export import export
 
     path = to or run.folder / "saved_model"
@@ -299,7 +285,7 @@ def translate(
     """
     if not model.exists():
         raise UserError(f"{model}: no such folder")
-    with _quiet_import():
+    with quiet_import():
         from examples.translation import translate as translating
 
     translator = translating.open_translator(model, beam_width, length_penalty)
@@ -311,17 +297,3 @@ def translate(
 def _lines(text: str) -> list[str]:
     """Only a newline ends a line, so that there is one result for each."""
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
-
-
-class _quiet_import:
-    """Holds back what TensorFlow's libraries print to stderr while they load."""
-
-    def __enter__(self):
-        sys.stderr.flush()
-        self.stderr, self.null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-        os.dup2(self.null, 2)
-
-    def __exit__(self, *_):
-        os.dup2(self.stderr, 2)
-        os.close(self.stderr)
-        os.close(self.null)

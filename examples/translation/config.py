@@ -1,18 +1,17 @@
 """Everything that decides how a run turns out."""
 
 import dataclasses
-import json
+from typing import final
 
-from examples.translation.errors import UserError
+from examples.common import config
 
 
+@final
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(config.Config):
     """The choices of `train`, kept in the run folder as config.json.
 
     Attributes:
-        data: What the corpus is called; for people, it is not compared.
-        fingerprint: A digest of all pairs and their splits.
         bleu_tokenize: sacrebleu's tokenizer for the target language.
         max_length: The longest sentence, in tokens, on either side.
         fold_case: "source": the source is lower-cased; "both": the target too; or "none".
@@ -23,8 +22,6 @@ class Config:
         mixed_precision: "none", or the type to compute in: "float16" or "bfloat16".
     """
 
-    data: str
-    fingerprint: str
     bleu_tokenize: str = "13a"
     vocabulary_size: int = 8000
     max_length: int = 40
@@ -45,36 +42,14 @@ class Config:
 
     def __post_init__(self):
         for name in ("max_length", "units", "embedding", "epochs", "batch_size"):
-            self._require(name, getattr(self, name) >= 1, "a number above 0")
+            self.require(name, getattr(self, name) >= 1, "a number above 0")
         even = self.encoder_units > 0 and self.encoder_units % 2 == 0
-        self._require("encoder_units", even, "an even number above 0")
-        self._require("dropout", 0 <= self.dropout < 1, "a number from 0 up to 1")
+        self.require("encoder_units", even, "an even number above 0")
+        self.require("dropout", 0 <= self.dropout < 1, "a number from 0 up to 1")
         smoothing = 0 <= self.label_smoothing < 1
-        self._require("label_smoothing", smoothing, "a number from 0 up to 1")
-        self._require("learning_rate", self.learning_rate > 0, "a number above 0")
-
-    def _require(self, name: str, fine: bool, accepted: str):
-        if not fine:
-            option = "--" + name.replace("_", "-")
-            raise UserError(f"{option} {getattr(self, name)}: accepted is {accepted}")
-
-    def differences(self, other: "Config") -> list[str]:
-        """The fields in which two runs differ, told as `name: mine, not other's`."""
-        mine, others = dataclasses.asdict(self), dataclasses.asdict(other)
-        return [
-            f"{name}: {mine[name]}, not {others[name]}"
-            for name in mine
-            if name != "data" and mine[name] != others[name]
-        ]
+        self.require("label_smoothing", smoothing, "a number from 0 up to 1")
+        self.require("learning_rate", self.learning_rate > 0, "a number above 0")
 
     def folds(self, side: str) -> bool:
         """Whether "source" or "target" is lower-cased."""
         return self.fold_case in (side, "both")
-
-    def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> "Config":
-        """Raises ValueError or TypeError where `text` is no config of this program."""
-        return cls(**json.loads(text))

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from examples.translation.errors import UserError
+from examples.common.errors import UserError
+from examples.common.splits import hash_share
 
 
 class Pair(NamedTuple):
@@ -132,11 +133,6 @@ def read_corpus(pairs: Path | None, source: Path | None, target: Path | None, wh
 
 
 # ---------------------------------------------------------------- splits
-
-
-def hash_share(key: str) -> float:
-    """A number in [0, 1) that depends on `key` alone, evenly spread."""
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2.0**64
 
 
 def load(

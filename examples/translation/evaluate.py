@@ -10,8 +10,9 @@ import matplotlib.pyplot as plt
 import tensorflow as tf
 
 import keras_attention as ka
+from examples.common.files import write, write_with
 from examples.translation import data, inference, scoring
-from examples.translation.run import Run, write, write_with
+from examples.translation.run import Run
 from examples.translation.tokenizer import SPACE
 
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import keras_attention as ka
+from examples.common.errors import UserError
 from examples.translation import inference
-from examples.translation.errors import UserError
 from examples.translation.run import Run
 
 

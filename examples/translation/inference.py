@@ -3,9 +3,9 @@
 import tensorflow as tf
 
 import keras_attention as ka
+from examples.common.errors import UserError
 from examples.translation import model as network
 from examples.translation.config import Config
-from examples.translation.errors import UserError
 from examples.translation.run import Run
 from examples.translation.tokenizer import END, START, Tokenizer
 

@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from examples.common.errors import UserError
 from examples.translation.data import Pair
-from examples.translation.errors import UserError
 from examples.translation.tokenizer import END, START, Tokenizer
 
 

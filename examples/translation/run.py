@@ -1,46 +1,14 @@
-"""The run folder: what lies where, written so that nothing is ever half there."""
+"""The run folder of a translator."""
 
-import io
-import json
-import os
-import zipfile
-import zlib
-from collections.abc import Callable
-from pathlib import Path
+from typing import final
 
-import numpy as np
-
+from examples.common.run import RunFolder
 from examples.translation.config import Config
-from examples.translation.errors import UserError
 
 
-def write(path: Path, content: str | bytes) -> None:
-    """Writes beside `path` and renames: whoever looks sees the old file or the new one."""
-    write_with(path, lambda beside: beside.write_bytes(_bytes(content)))
-
-
-def write_with(path: Path, writer: Callable[[Path], object]) -> None:
-    """Like `write`, for a `writer` that wants a path; it ends as the name of `path` does."""
-    beside = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writer(beside)
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _bytes(content: str | bytes) -> bytes:
-    return content.encode() if isinstance(content, str) else content
-
-
-class Run:
-    """The folder of one run. See `names` for what it holds."""
-
+@final
+class Run(RunFolder):
+    config_class = Config
     names = (
         "config.json",  # every choice, and the digest of the data
         "source.vocabulary.txt",  # one piece a line
@@ -54,109 +22,3 @@ class Run:
         "alignment.png",
         "saved_model",
     )
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.weights = folder / "model.weights.h5"
-        self.checkpoint = folder / "checkpoint.npz"
-
-    def config(self) -> Config:
-        """The run's config; an error where the folder holds no run."""
-        path = self.folder / "config.json"
-        try:
-            return Config.from_json(path.read_text("utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
-            raise UserError(f"{self.folder}: holds no run (no config.json): train first") from None
-        except (ValueError, TypeError, UserError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{path}: not a translation run's config ({reason})") from None
-
-    def check(self, config: Config) -> None:
-        """Refuses a folder that holds anything else than this run or nothing of a run."""
-        if self.folder.exists() and not self.folder.is_dir():
-            raise UserError(f"{self.folder}: not a folder")
-        if (self.folder / "config.json").exists():
-            differences = config.differences(self.config())
-            if differences:
-                raise UserError(
-                    f"{self.folder}: holds another run's model ({'; '.join(differences)}): "
-                    "choose another folder with --out"
-                )
-            return
-        for name in self.names:
-            if (self.folder / name).exists():
-                raise UserError(
-                    f"{self.folder}: holds {name}, which is not of this run (no config.json): "
-                    "choose another folder with --out"
-                )
-
-    def read_lines(self, name: str) -> list[str]:
-        path = self.folder / name
-        try:
-            return path.read_text("utf-8").removesuffix("\n").split("\n")
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: damaged, cannot be read ({error})") from None
-
-    def metrics(self) -> dict:
-        path = self.folder / "metrics.json"
-        try:
-            return dict(json.loads(path.read_text("utf-8")))
-        except FileNotFoundError:
-            return {}
-        except (ValueError, TypeError):
-            raise UserError(f"{path}: damaged, not JSON: delete it and evaluate again") from None
-
-    def update_metrics(self, new: dict) -> None:
-        merged = {**self.metrics(), **new}
-        text = json.dumps(merged, indent=2, ensure_ascii=False) + "\n"
-        write(self.folder / "metrics.json", text)
-
-    # ------------------------------------------------------------ training state
-
-    def save_checkpoint(self, variables: list, progress: dict) -> None:
-        """All variables (weights, optimizer, random seeds) and `progress` in one file."""
-        arrays = {f"{i:04}": variable.numpy() for i, variable in enumerate(variables)}
-        buffer = io.BytesIO()
-        np.savez(buffer, progress=np.array(json.dumps(progress)), **arrays)
-        write(self.checkpoint, buffer.getvalue())
-
-    def load_checkpoint(self, variables: list) -> dict:
-        """Fills the variables and returns the progress; ({} where there is no checkpoint yet)."""
-        if not self.checkpoint.exists():
-            return {}
-        try:
-            with np.load(self.checkpoint, allow_pickle=False) as file:
-                values = [file[f"{i:04}"] for i in range(len(variables))]
-                progress = json.loads(str(file["progress"]))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise UserError(_damaged(self.checkpoint, error)) from None
-        if any(value.shape != tuple(v.shape) for value, v in zip(values, variables, strict=True)):
-            raise UserError(_damaged(self.checkpoint, "shapes do not fit the model"))
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
-        return progress
-
-    def save_weights(self, model) -> None:
-        write_with(self.weights, model.save_weights)
-
-    def load_weights(self, model) -> None:
-        if not self.weights.exists():
-            raise UserError(f"{self.weights}: no such file: train for an epoch first")
-        try:
-            model.load_weights(self.weights)
-        except ValueError as error:
-            reason = f"it does not fit the run's config and vocabularies: {_first_line(error)}"
-            raise UserError(_damaged(self.weights, reason)) from None
-        except (OSError, KeyError) as error:
-            raise UserError(_damaged(self.weights, error)) from None
-
-
-def _damaged(path: Path, reason) -> str:
-    return (
-        f"{path}: damaged, cannot be read ({_first_line(reason)}): put a copy in its place, "
-        "or train into another folder"
-    )
-
-
-def _first_line(reason) -> str:
-    return (str(reason).strip() or type(reason).__name__).splitlines()[0]

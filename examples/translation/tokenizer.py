@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_lib as learner
 
-from examples.translation.errors import UserError
+from examples.common.errors import UserError
 
 SPECIAL = ("[PAD]", "[UNK]", "[START]", "[END]")
 PAD, UNK, START, END = range(len(SPECIAL))

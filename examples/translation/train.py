@@ -6,14 +6,16 @@ import time
 import keras
 import tensorflow as tf
 
+from examples.common.checkpoint import Checkpoint
+from examples.common.errors import UserError
+from examples.common.files import write
 from examples.translation import inference, pipeline
 from examples.translation import model as network
-from examples.translation.callbacks import Checkpoint, DevScore, Sample
+from examples.translation.callbacks import DevScore, Sample
 from examples.translation.config import Config
 from examples.translation.data import Splits, to_tsv
-from examples.translation.errors import UserError
 from examples.translation.loss import SmoothedCrossentropy
-from examples.translation.run import Run, write
+from examples.translation.run import Run
 from examples.translation.tokenizer import Tokenizer, learn_vocabulary
 
 

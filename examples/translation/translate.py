@@ -10,7 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  registers the operations of the tokenizers
 
-from examples.translation.errors import UserError
+from examples.common.errors import UserError
 
 
 def open_translator(path: Path, beam_width: int, length_penalty: float):
