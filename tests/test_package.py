@@ -122,7 +122,8 @@ def built(tmp_path_factory):
 
 
 def package_files():
-    return {str(path.relative_to(ROOT)) for path in [*FILES, PACKAGE / "py.typed"]}
+    others = [PACKAGE / "py.typed", PACKAGE / "visualize" / "page.html"]
+    return {str(path.relative_to(ROOT)) for path in [*FILES, *others]}
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(built):

@@ -1,11 +1,11 @@
-"""Pictures of where a model looked."""
+"""The matrix of weights, as the papers draw it."""
 
 import os
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
-import numpy as np
-from keras import ops
+
+from keras_attention.visualize import arguments
 
 
 def plot_alignment(
@@ -38,15 +38,10 @@ def plot_alignment(
 
     Reference: Bahdanau, Cho, Bengio 2015, arXiv:1409.0473, figure 3.
     """
-    weights = np.asarray(ops.convert_to_numpy(weights), dtype="float32")
-    if weights.ndim != 2:
-        raise ValueError(f"`weights` has shape {weights.shape}; accepted is (queries, memory).")
+    weights = arguments.weights("weights", weights, "(queries, memory)")
     for argument, labels, size in (("source", source, 1), ("target", target, 0)):
-        if labels is not None and len(labels) != weights.shape[size]:
-            raise ValueError(
-                f"`{argument}` has {len(labels)} labels; accepted are {weights.shape[size]}, one "
-                f"for each of weights {weights.shape}."
-            )
+        if labels is not None:
+            arguments.labels(argument, labels, weights.shape[size], "weights", weights.shape)
     queries, memory = weights.shape
     given = ax
     if ax is None:
@@ -54,9 +49,9 @@ def plot_alignment(
     ax.imshow(weights, cmap="gray", vmin=0, vmax=1, aspect="auto")
     ax.xaxis.tick_top()
     if source is not None:
-        ax.set_xticks(range(memory), source, rotation=90)
+        ax.set_xticks(range(memory), source, rotation=90, parse_math=False)
     if target is not None:
-        ax.set_yticks(range(queries), target)
+        ax.set_yticks(range(queries), target, parse_math=False)
     if title is not None:
         ax.set_title(title)
     if path is not None:
