@@ -7,7 +7,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 made_from = setup.cfg pyproject.toml constraints.txt
 install = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: test check docs translate reverse sort test-backends conformance bench package clean
+.PHONY: test check docs translate caption reverse sort test-backends conformance bench package clean
 .DELETE_ON_ERROR:
 
 test: .venv/with-test
@@ -34,6 +34,23 @@ out/translation/saved_model/saved_model.pb: out/translation/alignment.png
 out/translation/alignment.png: .venv/with-examples $(wildcard examples/translation/*.py)
 	$(translator) train --out out/translation
 	$(translator) evaluate --out out/translation
+
+# Trains three captioners, with soft, hard and no attention, evaluates them side by side and exports
+# the soft one, which then captions a picture in a process of its own.
+captioner = .venv/bin/python -m examples.captioning
+
+caption: out/captioning/saved_model/saved_model.pb
+	tar -xf out/captioning/scenes/images.tar -C out/captioning test-00000.png
+	$(captioner) caption out/captioning/test-00000.png
+
+out/captioning/saved_model/saved_model.pb: out/captioning/attention.html
+	$(captioner) export
+
+out/captioning/attention.html: .venv/with-examples $(wildcard examples/captioning/*.py)
+	$(captioner) train --attention soft
+	$(captioner) train --attention hard
+	$(captioner) train --attention none
+	$(captioner) evaluate
 
 reverse sort: .venv/with-examples
 	.venv/bin/python -m examples.$@

@@ -1,0 +1,75 @@
+"""CIDEr-D: how near a caption is to what people wrote of the same picture.
+
+Reference: Vedantam, Zitnick and Parikh, "CIDEr: Consensus-based Image Description Evaluation",
+2015, https://arxiv.org/abs/1411.5726.
+"""
+
+import math
+from collections import Counter
+
+N = 4
+SIGMA = 6.0
+
+Vectors = list[dict[tuple[str, ...], float]]
+
+
+def cider_d(found: list[str], references: list[list[str]]) -> tuple[float, list[float]]:
+    """The mean CIDEr-D of all captions, and that of each; about 0 to 10, unlike in percent.
+
+    CIDEr-D_n(c, S) = 10 / |S| * sum_s exp(-(l(c) - l(s))^2 / (2 sigma^2))
+                      * min(g_n(c), g_n(s)) . g_n(s) / (|g_n(c)| |g_n(s)|)
+
+    with g_n the tf-idf weights of a text's n-grams, l its length in words, sigma = 6, and the mean
+    over n = 1..4. An n-gram's document frequency is the number of pictures that have it in one of
+    their references.
+
+    Args:
+        found: One caption a picture, words with single spaces.
+        references: The captions of each picture, likewise.
+    """
+    documents = [[ngrams(text) for text in texts] for texts in references]
+    frequency = Counter(gram for document in documents for gram in set().union(*document))
+    log_pictures = math.log(len(references))
+
+    def weigh(counts: Counter) -> Vectors:
+        vectors: Vectors = [{} for _ in range(N)]
+        for gram, count in counts.items():
+            idf = log_pictures - math.log(max(1, frequency[gram]))
+            vectors[len(gram) - 1][gram] = count * idf
+        return vectors
+
+    scores = []
+    for text, texts, document in zip(found, references, documents, strict=True):
+        vectors, length = weigh(ngrams(text)), len(text.split())
+        total = 0.0
+        for reference, counts in zip(texts, document, strict=True):
+            gap = length - len(reference.split())
+            penalty = math.exp(-(gap**2) / (2 * SIGMA**2))
+            total += penalty * sum(map(similarity, vectors, weigh(counts))) / N
+        scores.append(10 * total / len(texts))
+    return sum(scores) / len(scores), scores
+
+
+def ngrams(text: str) -> Counter:
+    """How often each n-gram of words, n = 1..4, is in the text."""
+    words = text.split()
+    return Counter(
+        tuple(words[start : start + n])
+        for n in range(1, N + 1)
+        for start in range(len(words) - n + 1)
+    )
+
+
+def similarity(found: dict, reference: dict) -> float:
+    """The cosine, with the weights of `found` clipped to those of `reference` in the product."""
+    product = sum(
+        min(weight, reference[gram]) * reference[gram]
+        for gram, weight in found.items()
+        if gram in reference
+    )
+    norms = _norm(found) * _norm(reference)
+    return product / norms if norms else 0.0
+
+
+def _norm(vector: dict) -> float:
+    return math.sqrt(sum(weight**2 for weight in vector.values()))

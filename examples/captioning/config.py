@@ -1,0 +1,64 @@
+"""Everything that decides how a run turns out."""
+
+import dataclasses
+from typing import ClassVar, final
+
+from examples.common import config
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Config(config.Config):
+    """The choices of `train`, kept in the run folder as config.json.
+
+    Attributes:
+        images: The folder or tar of the pictures.
+        size: Side of the pictures, in pixels; 224 for "efficientnet".
+        encoder: "cnn", trained along, or "efficientnet", frozen, with ImageNet weights.
+        attention: "soft", "hard", or "none": the mean of the map in place of what is looked at.
+        estimator: What hard attention learns by: "reinforce" or "straight_through".
+        min_count: How often a word stands in the training captions, or it is unknown.
+        max_length: The longest caption, in words; longer ones are cut.
+        units: Width of the decoder's state, and of what the softmax reads.
+        channels: Width of the encoder's map.
+        doubly_stochastic: Weight of the loss of that name, lambda in Xu 2015, eq. 14.
+        entropy: Weight of the entropy in REINFORCE, lambda_e in the paper.
+        seed: Decides first weights, dropout, draws and the order of the batches.
+        jit: Whether the training step is compiled by XLA.
+    """
+
+    not_compared: ClassVar[tuple[str, ...]] = ("data", "images")
+
+    images: str
+    size: int = 96
+    encoder: str = "cnn"
+    attention: str = "soft"
+    estimator: str = "reinforce"
+    min_count: int = 1
+    max_length: int = 20
+    units: int = 192
+    attention_units: int = 128
+    channels: int = 128
+    embedding: int = 64
+    dropout: float = 0.0
+    doubly_stochastic: float = 0.0
+    entropy: float = 0.01
+    epochs: int = 6
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    seed: int = 1
+    jit: bool = False
+
+    def __post_init__(self):
+        positive = (
+            "size", "min_count", "max_length", "units", "attention_units", "channels", "embedding",
+            "epochs", "batch_size",
+        )  # fmt: skip
+        for name in positive:
+            self.require(name, getattr(self, name) >= 1, "a number above 0")
+        for name in ("doubly_stochastic", "entropy"):
+            self.require(name, getattr(self, name) >= 0, "a number from 0")
+        fixed = self.encoder == "efficientnet"
+        self.require("size", not fixed or self.size == 224, "224 for the encoder efficientnet")
+        self.require("dropout", 0 <= self.dropout < 1, "a number from 0 up to 1")
+        self.require("learning_rate", self.learning_rate > 0, "a number above 0")

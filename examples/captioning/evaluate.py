@@ -1,0 +1,135 @@
+"""The held-out pictures: soft, hard and no attention side by side, and pictures of where they look.
+
+A study is a folder with a run for each kind of attention.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+
+matplotlib.use("Agg")  # before pyplot: pictures go to files, a display is not needed
+
+import matplotlib.pyplot as plt
+import numpy as np
+import tensorflow as tf
+
+import keras_attention as ka
+from examples.captioning import data, features, inference, scoring
+from examples.captioning import model as network
+from examples.captioning.data import Picture
+from examples.captioning.images import decode, open_images
+from examples.captioning.run import Run
+from examples.common.errors import UserError
+from examples.common.files import write, write_with
+
+KINDS = ("soft", "hard", "none")
+
+
+class Result(NamedTuple):
+    """What a run gave for the test pictures: metrics, and what `inference.caption_all` gives."""
+
+    metrics: dict
+    pictures: list[Picture]
+    images: Path
+    found: dict
+
+
+def runs(folder: Path) -> dict[str, Run]:
+    """The runs of a study, by their attention."""
+    found = {kind: Run(folder / kind) for kind in KINDS if (folder / kind / "config.json").exists()}
+    if not found:
+        accepted = ", ".join(str(folder / kind) for kind in KINDS)
+        raise UserError(f"{folder}: holds no run (looked for {accepted}): train first")
+    return found
+
+
+def evaluate(folder: Path, beam_width: int, length_penalty: float, shown: int) -> dict:
+    """Scores the best model of each run; writes metrics.json, attention.png and attention.html.
+
+    Each run's captions.tsv lists its test pictures, the wrong ones first. Returns the metrics.
+    """
+    results = {}
+    for kind, run in runs(folder).items():
+        results[kind] = _score(run, beam_width, length_penalty)
+        run.update_metrics(results[kind].metrics)
+        write(run.folder / "captions.tsv", _table(results[kind]))
+    metrics = {kind: run.metrics() for kind, run in runs(folder).items()}
+    write(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    looking = {kind: result for kind, result in results.items() if kind != "none"}
+    if looking:
+        _draw(folder, looking, shown)
+    return metrics
+
+
+def _score(run: Run, beam_width: int, length_penalty: float) -> Result:
+    config, model, tokenizer = inference.load(run)
+    pictures = data.read_split(run.folder / "test.json")
+    images = open_images(Path(config.images))
+    names = [picture.name for picture in pictures]
+    source = features.compute(network.frozen_encoder(config), images, names, run.cache)
+    references = [picture.captions for picture in pictures]
+    metrics, found = {}, {}
+    for search, options in {"greedy": (1, 0.0), "beam": (beam_width, length_penalty)}.items():
+        caption = inference.captioner(model, tokenizer, config, *options)
+        start = time.perf_counter()
+        found = inference.caption_all(caption, source, len(pictures))
+        seconds = round(time.perf_counter() - start, 1)
+        metrics[search] = {**scoring.scores(found["text"], references), "seconds": seconds}
+    # The exported model searches with the beam, so its figures are the headline.
+    headline = {name: metrics["beam"][name] for name in ("exact_match", "bleu4")}
+    if config.attention != "none" and any(picture.objects for picture in pictures):
+        pointing = scoring.pointing(found["words"], found["attention"], pictures)
+        headline["pointing"] = pointing
+    metrics["beam"] |= {"beam_width": beam_width, "length_penalty": length_penalty}
+    metrics = {**headline, "test_pictures": len(pictures), **metrics}
+    return Result(metrics, pictures, Path(config.images), found)
+
+
+def _table(result: Result) -> str:
+    rows = sorted(
+        zip(result.pictures, result.found["text"], strict=True),
+        key=lambda row: row[1] in row[0].captions,
+    )
+    lines = ["\t".join((picture.name, text, *picture.captions)) for picture, text in rows]
+    return "image\tfound\treferences\n" + "".join(line + "\n" for line in lines)
+
+
+def _draw(folder: Path, results: dict[str, Result], number: int) -> None:
+    """attention.png, the pictures with the longest captions; attention.html, twelve times more."""
+    examples, figures = [], []
+    for kind, result in results.items():
+        texts = result.found["text"]
+        longest = sorted(range(len(texts)), key=lambda i: (-len(texts[i].split()), i))
+        images = open_images(result.images)
+        for place, i in enumerate(longest[: 12 * number]):
+            picture, words = result.pictures[i], result.found["words"][i]
+            pixels = decode(tf.constant(images.read(picture.name)), 224).numpy() / 255
+            maps = result.found["attention"][i][: len(words)]
+            note = f"{kind} attention, {picture.name}: {' | '.join(picture.captions)}"
+            examples.append(ka.visualize.Caption(pixels, words, maps, note))
+            if place < number:
+                figures.append(ka.visualize.overlay_on_image(pixels, maps, words, title=note))
+    write_with(
+        folder / "attention.html",
+        lambda path: ka.visualize.to_html(examples, path, title="Where the captioner looks"),
+    )
+    write_with(folder / "attention.png", lambda path: _stack(figures, path))
+
+
+def _stack(figures: list[plt.Figure], path: Path) -> None:
+    """One picture of several figures, one below the other."""
+    drawn = []
+    for figure in figures:
+        figure.set_dpi(80)
+        figure.canvas.draw()
+        drawn.append(np.asarray(figure.canvas.buffer_rgba())[..., :3])
+        plt.close(figure)
+    width = max(each.shape[1] for each in drawn)
+    drawn = [
+        np.pad(each, [(0, 0), (0, width - each.shape[1]), (0, 0)], constant_values=255)
+        for each in drawn
+    ]
+    plt.imsave(path, np.concatenate(drawn))

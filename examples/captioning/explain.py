@@ -1,0 +1,111 @@
+"""A picture explained: where attention looked, beside what the word's probability depends on.
+
+Attention is part of what the model computes; saliency and Grad-CAM look at its gradients from
+outside. They answer different questions, and need not agree.
+"""
+
+from pathlib import Path
+from typing import final
+
+import keras
+import matplotlib
+
+matplotlib.use("Agg")  # before pyplot: pictures go to files, a display is not needed
+
+import matplotlib.pyplot as plt
+import numpy as np
+import tensorflow as tf
+from rich.progress import track
+from tf_keras_vis.gradcam import Gradcam
+from tf_keras_vis.saliency import Saliency
+
+from examples.captioning import inference
+from examples.captioning import model as network
+from examples.captioning.images import decode
+from examples.captioning.run import Run
+from examples.captioning.tokenizer import START
+from examples.common.errors import UserError
+from examples.common.files import write_with
+
+ROWS = ("attention", "saliency", "Grad-CAM")
+
+
+def explain(run: Run, picture: bytes, path: Path) -> list[str]:
+    """Draws `path`: the picture, and for each word of its caption three maps; returns the words."""
+    pixels, words, maps = look(run, picture)
+    write_with(path, lambda beside: _draw(pixels, words, maps, beside))
+    return words
+
+
+def look(run: Run, picture: bytes) -> tuple[np.ndarray, list[str], dict[str, list[np.ndarray]]]:
+    """The pixels, the words of the caption, and under each name of ROWS a map for each word."""
+    if run.config().attention == "none":
+        raise UserError(f"{run.folder}: a model without attention looks nowhere")
+    config, model, tokenizer = inference.load(run)
+    pixels = decode(tf.constant(picture), config.size)[None].numpy()
+    frozen = network.frozen_encoder(config)
+    found = inference.captioner(model, tokenizer, config)(
+        tf.constant(pixels) if isinstance(frozen, int) else frozen(pixels)
+    )
+    words = [word.decode() for word in found["words"].numpy()[0] if word]
+    if not words:
+        raise UserError("the model has no words for this picture")
+    ids = [tokenizer.ids[word] for word in words]
+    whole = _forced(model.network, frozen, [START, *ids[:-1]], config.size)
+    saliency, gradcam = Saliency(whole), Gradcam(whole)
+    maps: dict[str, list[np.ndarray]] = {name: [] for name in ROWS}
+    for step, word in track(list(enumerate(ids)), "explaining words"):
+
+        def score(logits, step=step, word=word):
+            return logits[:, step, word]
+
+        maps["attention"].append(found["attention"][0, step].numpy())
+        maps["saliency"].append(saliency(score, pixels)[0])
+        # Without `expand_cam` it stays a map: to be as large as each input would be an error.
+        cam = gradcam(score, pixels, "map", seek_penultimate_conv_layer=False, expand_cam=False)
+        maps["Grad-CAM"].append(cam[0])
+    return pixels[0], words, maps
+
+
+def _forced(network, frozen, ids: list[int], size: int) -> keras.Model:
+    """From pixels to the logits of each step after the words `ids`, by way of a layer "map"."""
+    pixels = keras.Input((size, size, 3))
+    features = pixels if isinstance(frozen, int) else frozen(pixels)
+    map_ = keras.layers.Identity(name="map")(network.encoder(features))
+    return keras.Model(pixels, _Forced(network, ids)(map_))
+
+
+@final
+class _Forced(keras.layers.Layer):
+    """The logits (B, T, V) of the words after `ids`, of a map (B, H, W, C)."""
+
+    def __init__(self, network, ids: list[int]):
+        super().__init__()
+        self.network = network
+        self.ids = ids
+
+    def call(self, map_):
+        network = self.network
+        ids = tf.tile([self.ids], [tf.shape(map_)[0], 1])
+        words = network.target_embedding(ids)
+        return network.head(network.decoder(words, map_, initial_state=network.bridge(map_)))
+
+    def compute_output_shape(self, map_shape):
+        return self.network.head.compute_output_shape((map_shape[0], len(self.ids), None))
+
+
+def _draw(pixels: np.ndarray, words: list[str], maps: dict, path: Path) -> None:
+    height, width = pixels.shape[:2]
+    figure, axes = plt.subplots(
+        len(ROWS), len(words), figsize=(1.5 * len(words), 5), squeeze=False, layout="constrained"
+    )
+    for row, name in zip(axes, ROWS, strict=True):
+        row[0].set_ylabel(name)
+        for ax, word, map_ in zip(row, words, maps[name], strict=True):
+            ax.imshow(pixels / 255, extent=(0, width, height, 0))
+            ax.imshow(map_, cmap="magma", alpha=0.6, extent=(0, width, height, 0))
+            ax.set(xticks=[], yticks=[])
+            if row is axes[0]:
+                ax.set_title(word)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)

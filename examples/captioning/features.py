@@ -1,0 +1,155 @@
+"""Features of a frozen encoder: computed once, kept on disk, read as memory-mapped rows."""
+
+import fcntl
+import hashlib
+from collections.abc import Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import final
+
+import keras
+import numpy as np
+import tensorflow as tf
+from rich import progress
+from rich.text import Text
+
+from examples.captioning.images import Images, check, decode, encoded
+from examples.common.errors import UserError
+from examples.common.files import write_with
+
+# Pictures in a file: what a kill costs at most.
+SHARD = 256
+# To be raised when `decode` or the layout of the files changes.
+VERSION = 1
+
+
+@final
+class Features:
+    """The features of picture i: `features[i]`, (H, W, C) float16; read from disk when asked."""
+
+    def __init__(self, shards: list[np.ndarray]):
+        self.shards = shards
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.shards[0].shape[1:]
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.shards[0].dtype
+
+    def __len__(self) -> int:
+        return sum(map(len, self.shards))
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        shard, row = divmod(int(index), SHARD)
+        return self.shards[shard][row]
+
+    def take(self, indices: Iterable[int]) -> np.ndarray:
+        """The features of several pictures, (N, H, W, C)."""
+        return np.stack([self[index] for index in indices])
+
+
+def compute(
+    encoder: keras.Model | int, images: Images, names: list[str], folder: Path, batch_size: int = 32
+) -> Features:
+    """The features of the named pictures, in their order; of a number their pixels at that size.
+
+    They are kept in a folder below `folder` whose name tells of all that decides them: the
+    encoder's weights, the names and the pictures. Each file in it holds `SHARD` pictures and is
+    written whole: after a kill only what is missing, or damaged, is computed.
+    """
+    folder = folder / fingerprint(encoder, images, names)
+    parts = [names[start : start + SHARD] for start in range(0, len(names), SHARD)]
+    files = [folder / f"{number:05}.npy" for number in range(len(parts))]
+    layout = _layout(encoder)
+    with locked(folder):
+        for abandoned in folder.glob(".*.npy"):
+            abandoned.unlink()
+        missing = [i for i, file in enumerate(files) if _read(file, len(parts[i]), *layout) is None]
+        if missing:
+            encode = _encoding(encoder)
+            with progress.Progress(*_columns()) as bar:
+                task = bar.add_task("features", total=sum(len(parts[i]) for i in missing))
+                for i in missing:
+                    batches = []
+                    for batch in _batches(images, parts[i], _size(encoder), batch_size):
+                        batches.append(encode(batch).numpy())
+                        bar.advance(task, len(batch))
+                    rows = np.concatenate(batches)
+                    write_with(files[i], lambda beside, rows=rows: np.save(beside, rows))
+    return Features(
+        [_read(file, len(part), *layout) for file, part in zip(files, parts, strict=True)]
+    )
+
+
+def fingerprint(encoder: keras.Model | int, images: Images, names: list[str]) -> str:
+    digest = hashlib.sha256(f"{VERSION} {SHARD} {_size(encoder)} {_layout(encoder)}\n".encode())
+    for weight in [] if isinstance(encoder, int) else encoder.weights:
+        digest.update(weight.numpy())
+    for name in names:
+        digest.update(f"{name}\n{images.stamp(name)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def locked(folder: Path):
+    """Lets one process at a time work in the folder; the system frees it when that one ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("w")
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _size(encoder: keras.Model | int) -> int:
+    return encoder if isinstance(encoder, int) else encoder.input_shape[1]
+
+
+def _layout(encoder: keras.Model | int) -> tuple[tuple[int, ...], type]:
+    """Shape and type of one row."""
+    if isinstance(encoder, int):
+        return (encoder, encoder, 3), np.uint8
+    return encoder.output_shape[1:], np.float16
+
+
+def _encoding(encoder: keras.Model | int):
+    if isinstance(encoder, int):
+        return lambda batch: tf.cast(tf.round(batch), tf.uint8)
+    return tf.function(lambda batch: tf.cast(encoder(batch, training=False), tf.float16))
+
+
+def _read(file: Path, count: int, shape: tuple[int, ...], dtype: type) -> np.ndarray | None:
+    """The rows of a file, or None where it is not there or not whole."""
+    try:
+        rows = np.load(file, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    return rows if rows.shape == (count, *shape) and rows.dtype == dtype else None
+
+
+def _batches(images: Images, names: list[str], size: int, batch_size: int):
+    pictures = encoded(images, names).map(lambda data: decode(data, size), tf.data.AUTOTUNE)
+    try:
+        yield from pictures.batch(batch_size).prefetch(2)
+    except tf.errors.OpError:
+        bad = check(images, names)[1]
+        raise UserError(f"{images.path}: cannot be decoded: {', '.join(bad[:5])}") from None
+
+
+class _Rate(progress.ProgressColumn):
+    def render(self, task):
+        return Text(f"{task.speed or 0:.0f}/s")
+
+
+def _columns():
+    return (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        _Rate(),
+        progress.TimeRemainingColumn(),
+    )

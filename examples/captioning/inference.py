@@ -1,0 +1,82 @@
+"""Picture in, caption out: decoding, network and search as one function of the graph."""
+
+import tensorflow as tf
+
+import keras_attention as ka
+from examples.captioning import model as network
+from examples.captioning.config import Config
+from examples.captioning.run import Run
+from examples.captioning.tokenizer import END, START, Tokenizer
+from examples.common.errors import UserError
+
+
+def captioner(
+    model: network.Captioner,
+    tokenizer: Tokenizer,
+    config: Config,
+    beam_width: int = 1,
+    length_penalty: float = 0.0,
+):
+    """A function of sources (B, ...), what the model takes; beam width 1 is the greedy search.
+
+    It returns a dict: text (B,), words (B, T) as strings, "" behind the last one, score (B,), the
+    log-probability with its penalty, and attention (B, T, H, W).
+    """
+    size = len(tokenizer.vocabulary)
+    if beam_width > size:
+        raise UserError(f"--beam-width {beam_width}: accepted is at most {size}, the vocabulary")
+    height, width = model.network.encoder.output_shape[1:3]
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def caption(source):
+        options = (model.network.begin(source), START, END, config.max_length + 1)
+        if beam_width == 1:
+            result = ka.search.greedy(model.network.step, *options)
+        else:
+            result = ka.search.beam(
+                model.network.step,
+                *options,
+                beam_width,
+                length_penalty_weight=length_penalty,
+                n_best=1,
+            )
+        tokens = result.tokens[:, 0]
+        shape = tf.concat([tf.shape(tokens), [height, width]], axis=0)
+        maps = tf.reshape(result.attention[:, 0], shape)
+        return {
+            "text": tokenizer.decode(tokens),
+            "words": tokenizer.words(tokens),
+            "score": result.scores[:, 0],
+            "attention": maps,
+        }
+
+    return caption
+
+
+def caption_all(caption, source, count: int, batch_size: int = 100) -> dict:
+    """What `caption` gives for the first `count` rows of `source`, as lists."""
+    found: dict = {"text": [], "words": [], "score": [], "attention": []}
+    for start in range(0, count, batch_size):
+        rows = source.take(range(start, min(start + batch_size, count)))
+        result = caption(tf.cast(rows, tf.float32))
+        for name, value in result.items():
+            found[name] += list(value.numpy())
+    found["text"] = [text.decode() for text in found["text"]]
+    found["words"] = [[word.decode() for word in row if word] for row in found["words"]]
+    return found
+
+
+def load(run: Run) -> tuple[Config, network.Captioner, Tokenizer]:
+    """The config, the best model and the tokenizer of a run."""
+    config = run.config()
+    tokenizer = load_tokenizer(run)
+    model = network.build(config, len(tokenizer.vocabulary))
+    run.load_weights(model)
+    return config, model, tokenizer
+
+
+def load_tokenizer(run: Run) -> Tokenizer:
+    try:
+        return Tokenizer(run.read_lines("vocabulary.txt"))
+    except ValueError as error:
+        raise UserError(f"{run.folder / 'vocabulary.txt'}: damaged ({error})") from None

@@ -1,0 +1,155 @@
+"""The captioner's network: pictures to a map of features, and an LSTM that looks at it."""
+
+from typing import final
+
+import keras
+from keras import ops
+
+import keras_attention as ka
+from examples.captioning import efficientnet
+from examples.captioning.config import Config
+from examples.captioning.tokenizer import PAD
+
+
+AROUND = 16  # channels
+
+
+def frozen_encoder(config: Config) -> keras.Model | int:
+    """What stands between the pixels and the trained network; if nothing, the pictures' side."""
+    return efficientnet.encoder() if config.encoder == "efficientnet" else config.size
+
+
+def build(config: Config, vocabulary_size: int) -> "Captioner":
+    """A `Captioner` of pixels, or of a frozen encoder's features, built, with fresh weights."""
+    source_shape = (config.size, config.size, 3) if config.encoder == "cnn" else (7, 7, 1280)
+    cell = keras.layers.LSTMCell(config.units, dropout=config.dropout)
+    network = ka.models.EncoderDecoder(
+        _encoder(config, source_shape),
+        keras.layers.Embedding(vocabulary_size, config.embedding, mask_zero=True),
+        ka.BahdanauDecoder(cell, _attention(config), readout=ka.DeepOutput(config.units, pieces=1)),
+        keras.Sequential(
+            [keras.layers.Dropout(config.dropout), keras.layers.Dense(vocabulary_size)]
+        ),
+    )
+    model = Captioner(network, config.doubly_stochastic, config.entropy)
+    model.build([(None, *source_shape), (None, None)])
+    return model
+
+
+def _attention(config: Config):
+    units, seed = config.attention_units, config.seed
+    if config.attention != "hard":
+        return ka.SoftSpatialAttention(units)
+    alignment = {"reinforce": ka.alignments.Hard, "straight_through": ka.alignments.StraightThrough}
+    return ka.HardSpatialAttention(units, alignment=alignment[config.estimator](seed=seed))
+
+
+def _encoder(config: Config, source_shape: tuple) -> keras.Model:
+    """To a map (H, W, C); without attention its mean, a map of one place."""
+    layers = keras.layers
+    source = keras.Input(source_shape, name="source")
+    if config.encoder == "cnn":
+        features = _cnn(source, config.channels)
+    else:
+        features = layers.Dropout(config.dropout)(Coordinates()(source))
+        features = layers.Dense(config.channels, activation="relu")(features)
+    if config.attention == "none":
+        features = layers.GlobalAveragePooling2D(keepdims=True)(features)
+    return keras.Model(source, features, name="encoder")
+
+
+def _cnn(pixels, channels: int):
+    """What is at each place, of 8 x 8 pixels, and in a few channels what is around it.
+
+    A place sees 23 pixels, about one thing. Counts and relations need a wider view, but a view that
+    told which things are around would let the attention look anywhere: it is too narrow for that.
+    """
+    layers = keras.layers
+    local = layers.Rescaling(1 / 127.5, -1)(pixels)
+    for filters, strides in ((32, 2), (64, 2), (64, 1), (128, 2)):
+        local = _convolution(local, filters, strides=strides)
+    local = layers.Dense(channels, activation="relu")(Coordinates()(local))
+    around = _convolution(local, 96, dilation_rate=2)
+    around = layers.Add()([around, _convolution(around, 96, dilation_rate=4)])
+    around = layers.Dense(AROUND, activation="tanh")(around)
+    return layers.Concatenate()([local, around])
+
+
+def _convolution(features, filters: int, **options):
+    convolution = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False, **options)
+    return keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.9)(convolution(features)))
+
+
+@final
+@keras.saving.register_keras_serializable("captioning")
+class Coordinates(keras.layers.Layer):
+    """Tells each place of a map where it is, from -1 to 1 down and to the right.
+
+    Reference: Liu et al. 2018, "An Intriguing Failing of Convolutional Neural Networks and the
+    CoordConv Solution", arXiv:1807.03247.
+    """
+
+    def call(self, features):
+        shape = ops.shape(features)[:3]
+        down, right = (ops.linspace(-1.0, 1.0, size) for size in shape[1:])
+        where = ops.stack(ops.meshgrid(down, right, indexing="ij"), axis=-1)  # (H, W, 2)
+        where = ops.broadcast_to(ops.cast(where, features.dtype)[None], (*shape, 2))
+        return ops.concatenate([features, where], axis=-1)
+
+    def compute_output_shape(self, features_shape):
+        return (*features_shape[:-1], features_shape[-1] + 2)
+
+
+@final
+class Captioner(keras.Model):
+    """An `EncoderDecoder` whose loss reads its attention too.
+
+        L = -log p(y | x) + lambda sum_i (1 - sum_t alpha_ti)^2               (Xu 2015, eq. 14)
+
+    per word of the batch, and for hard attention by REINFORCE `ka.losses.reinforce` of it.
+    """
+
+    def __init__(self, network: ka.models.EncoderDecoder, doubly_stochastic: float, entropy: float):
+        super().__init__()
+        self.network = network
+        self.doubly_stochastic = doubly_stochastic
+        self.entropy = entropy
+        self.draws = isinstance(
+            getattr(network.decoder.attention, "alignment", None), ka.alignments.Hard
+        )
+        if self.draws:
+            self.baseline = self.add_weight(
+                name="baseline", shape=(), initializer="zeros", trainable=False
+            )
+
+    def build(self, input_shape):
+        self.network.build(input_shape)
+
+    def call(self, inputs, training=None):
+        logits, weights, state = self.network.decode(inputs, training)
+        return {"logits": logits, "weights": weights, "attention": state["attention"]}
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        written = ops.not_equal(y, PAD)  # (B, T)
+        log_probs = ops.log_softmax(y_pred["logits"], axis=-1)
+        log_probs = ops.take_along_axis(log_probs, y[:, :, None], axis=-1)[:, :, 0]
+        log_likelihood = ops.sum(ops.where(written, log_probs, 0.0), axis=1)  # (B,)
+        loss = -log_likelihood
+        if self.doubly_stochastic:
+            spread = ka.losses.doubly_stochastic(y_pred["weights"], written)
+            loss = loss + self.doubly_stochastic * spread
+        if self.draws and training:
+            drawn = y_pred["attention"]
+            loss = loss + ka.losses.reinforce(
+                log_likelihood,
+                drawn["log_prob"][:, 0],
+                drawn["entropy"][:, 0],
+                self.baseline,
+                entropy_weight=self.entropy,
+            )
+            self.baseline.assign(ka.losses.moving_average(self.baseline, log_likelihood))
+        return ops.sum(loss) / ops.sum(ops.cast(written, loss.dtype))
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        written = ops.cast(ops.not_equal(y, PAD), "float32")
+        return super().compute_metrics(x, y, y_pred["logits"], written)

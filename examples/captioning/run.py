@@ -1,0 +1,27 @@
+"""The run folder of a captioner."""
+
+from pathlib import Path
+from typing import final
+
+from examples.captioning.config import Config
+from examples.common.run import RunFolder
+
+
+@final
+class Run(RunFolder):
+    config_class = Config
+    names = (
+        "config.json",  # every choice, and the digest of the data
+        "vocabulary.txt",  # one word a line
+        "dev.json",  # the held-out pictures, their captions and objects
+        "test.json",
+        "model.weights.h5",  # the best epoch
+        "checkpoint.npz",  # the last epoch, with all that is needed to go on from it
+        "metrics.json",
+        "captions.tsv",  # of the test pictures
+    )
+
+    @property
+    def cache(self) -> Path:
+        """Pixels and features, which all runs of a study share."""
+        return self.folder.parent / "cache"

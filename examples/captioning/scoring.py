@@ -1,0 +1,57 @@
+"""Scores of captions: BLEU-1 to 4, CIDEr, exact match, and whether attention points at nouns."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from sacrebleu.metrics import BLEU
+
+from examples.captioning import scenes
+from examples.captioning.cider import cider_d
+from examples.captioning.data import Picture
+
+
+def scores(found: Sequence[str], references: Sequence[Sequence[str]]) -> dict:
+    """All but CIDEr in percent.
+
+    Captions are normalised before (lower-cased, without punctuation) and split at spaces, as Xu
+    2015 and Karpathy have it; BLEU counts all references of a picture, without smoothing.
+    """
+    most = max(map(len, references))
+    columns = [[row[i] if i < len(row) else None for row in references] for i in range(most)]
+    bleu = {f"bleu{n}": round(_bleu(n).corpus_score(found, columns).score, 2) for n in range(1, 5)}
+    exact = np.mean([text in row for text, row in zip(found, references, strict=True)])
+    return {
+        **bleu,
+        "cider": round(cider_d(found, references)[0], 4),
+        "exact_match": round(100 * float(exact), 2),
+    }
+
+
+def _bleu(order: int) -> BLEU:
+    return BLEU(tokenize="none", max_ngram_order=order, smooth_method="none", force=True)
+
+
+def pointing(found: Iterable[Sequence[str]], maps: Iterable, pictures: Iterable[Picture]) -> float:
+    """The share of nouns whose map (H, W) has its peak in a box of an object of that name.
+
+    In percent, over all nouns in the captions; one that is not in the picture counts as missed.
+    """
+    hits = []
+    for words, weights, picture in zip(found, maps, pictures, strict=True):
+        for word, map_ in zip(words, weights, strict=False):
+            noun = scenes.noun_of(word)
+            if noun is not None:
+                boxes = [box for name, box in picture.objects if name == noun]
+                hits.append(any(_holds(box, *peak(map_)) for box in boxes))
+    return round(100 * float(np.mean(hits)), 2) if hits else 0.0
+
+
+def peak(weights: np.ndarray) -> tuple[float, float]:
+    """Where the largest weight of a map (H, W) is, across and down, as shares of the sides."""
+    row, column = np.unravel_index(np.argmax(weights), weights.shape)
+    return (column + 0.5) / weights.shape[1], (row + 0.5) / weights.shape[0]
+
+
+def _holds(box, across: float, down: float) -> bool:
+    left, top, right, bottom = (side / scenes.SIZE for side in box)
+    return left <= across <= right and top <= down <= bottom

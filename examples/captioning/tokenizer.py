@@ -1,0 +1,46 @@
+"""Words to ids in Python, ids back to text in the graph, so that an exported model carries it."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+import tensorflow as tf
+
+SPECIAL = ("[PAD]", "[UNK]", "[START]", "[END]")
+PAD, UNK, START, END = range(len(SPECIAL))
+
+
+class Tokenizer:
+    """Words of captions that are normalised already: lower-cased, single spaces between them.
+
+    Args:
+        vocabulary: The words; the first four are SPECIAL.
+    """
+
+    def __init__(self, vocabulary: list[str]):
+        if tuple(vocabulary[: len(SPECIAL)]) != SPECIAL:
+            raise ValueError(f"`vocabulary` begins with {vocabulary[:4]}; accepted is {SPECIAL}.")
+        self.vocabulary = tuple(vocabulary)
+        self.ids = {word: i for i, word in enumerate(vocabulary)}
+        if len(self.ids) < len(vocabulary):
+            raise ValueError("`vocabulary` holds a word twice; accepted is a list without that.")
+
+    def encode(self, caption: str, limit: int) -> list[int]:
+        """[START], the ids of at most `limit` words, [END]."""
+        words = caption.split()[:limit]
+        return [START, *(self.ids.get(word, UNK) for word in words), END]
+
+    def words(self, ids: tf.Tensor) -> tf.Tensor:
+        """Ids to words, in the same shape; [PAD], [START] and [END] become ""."""
+        hidden = ("[PAD]", "[START]", "[END]")
+        return tf.gather(tf.constant(["" if w in hidden else w for w in self.vocabulary]), ids)
+
+    def decode(self, ids: tf.Tensor) -> tf.Tensor:
+        """(B, T) ids to (B,) captions."""
+        return tf.strings.strip(tf.strings.reduce_join(self.words(ids), axis=-1, separator=" "))
+
+
+def learn_vocabulary(captions: Iterable[str], min_count: int) -> list[str]:
+    """The words that stand at least `min_count` times in `captions`, the commonest first."""
+    counts = Counter(word for caption in captions for word in caption.split())
+    kept = sorted((-count, word) for word, count in counts.items() if count >= min_count)
+    return [*SPECIAL, *(word for _, word in kept)]
