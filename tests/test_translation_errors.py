@@ -167,15 +167,15 @@ def test_a_checkpoint_of_another_model(tmp_path):
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path):
-    from examples.translation import run
+    from examples.common import files
 
     path = tmp_path / "file"
-    run.write(path, "old")
+    files.write(path, "old")
 
     def half(beside):
         beside.write_text("ha")
         raise OSError(28, "No space left on device")
 
     with pytest.raises(UserError, match="file: cannot be written"):
-        run.write_with(path, half)
+        files.write_with(path, half)
     assert snapshot(tmp_path) == {"file": b"old"}
