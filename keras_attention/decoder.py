@@ -14,7 +14,7 @@ from keras import ops
 
 from keras_attention import checks, recurrence
 from keras_attention.identifiers import revived
-from keras_attention.mechanism import AttentionMechanism
+from keras_attention.mechanism import AttentionMechanism, check_mask
 
 
 class Widths(NamedTuple):
@@ -38,16 +38,18 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
 
     Call arguments:
         inputs: (B, T, Din), the target shifted by one: the embedding of y_{t-1} at step t.
-        memory: (B, S, D), what is attended to; a list of such for `ka.MultiSourceAttention`.
+        memory: (B, S, D), what is attended to, or with a spatial attention a map (B, H, W, D); a
+            list of such for `ka.MultiSourceAttention`.
         inputs_mask: (B, T). At a masked step the state is carried over, and output and weights
             are zero.
-        memory_mask: (B, S), or a list of such.
+        memory_mask: (B, S) or (B, H, W), or a list of such.
         initial_state: The cell's first state, in its structure. Defaults to zeros.
         training: Whether the dropouts are applied.
 
     Returns:
-        The outputs (B, T, O); with `return_attention_scores` then the weights (B, T, S); with
-        `return_state` then the cell's last states, as `keras.layers.RNN` returns them.
+        The outputs (B, T, O); with `return_attention_scores` then the weights (B, T, S), or
+        (B, T, H, W) over a map; with `return_state` then the cell's last states, as
+        `keras.layers.RNN` returns them.
 
     Masking: Keras fills `inputs_mask` and `memory_mask` with the masks attached to the tensors. The
     mask of the inputs is passed on.
@@ -99,7 +101,7 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         """Builds what follows the attention."""
 
     def build(self, inputs_shape, memory_shape, initial_state_shape=None):
-        _check_shapes(inputs_shape, memory_shape)
+        self._check_shapes(inputs_shape, memory_shape)
         batch_size, context_width = inputs_shape[0], self.attention.context_width(memory_shape)
         widths = self.widths(context_width)
         # Loading a `.keras` file builds the sublayers first; building them again would fail.
@@ -110,10 +112,14 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         self.build_output(inputs_shape[-1], context_width, widths)
 
     def begin(self, memory, memory_mask=None, initial_state=None):
-        """Returns the state before the first step: a dict of nests of tensors, batch first."""
+        """Returns the state before the first step: a dict of nests of tensors, batch first.
+
+        A map is a row of places there, (B, H W, D).
+        """
         memory = keras.tree.map_structure(
             lambda source: ops.convert_to_tensor(source, dtype=self.compute_dtype), memory
         )
+        self.attention.weights_shape(_shapes(memory))
         _check_masks(memory, memory_mask)
         batch_size = ops.shape(keras.tree.flatten(memory)[0])[0]
         cell_state = recurrence.zero_state(self.cell, batch_size)
@@ -135,7 +141,7 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
             state: What `begin` or the last step gave.
 
         Returns:
-            The output (B, O), the weights (B, S) and the next state.
+            The output (B, O), the weights (B, S), S = H W over a map, and the next state.
         """
         try:
             emitted, weights, state = self.move(inputs, state, noise={})
@@ -152,10 +158,10 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         initial_state=None,
         training=None,
     ):
-        outputs, weights, cell_state = self.decode(
+        outputs, weights, state = self.decode(
             inputs, memory, inputs_mask, memory_mask, initial_state, training
         )
-        return self._selected(outputs, weights, cell_state)
+        return self._selected(outputs, weights, state["cell"])
 
     def decode(
         self,
@@ -166,8 +172,15 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         initial_state=None,
         training=None,
     ):
-        """As `call`, but always returns outputs, weights and the cell's last state."""
-        _check_shapes(inputs.shape, _shapes(memory))
+        """As `call`, but always returns outputs, weights and the state after the last step.
+
+        The state is as `begin` and `step` have it: that of the cell is "cell", that of the
+        attention "attention", which may hold what a loss needs; see `ka.alignments.Hard`.
+        """
+        inputs = ops.convert_to_tensor(inputs, dtype=self.compute_dtype)
+        if not self.built:
+            self.build(tuple(inputs.shape), _shapes(memory))
+        self._check_shapes(inputs.shape, _shapes(memory))
         checks.mask("inputs_mask", inputs_mask, inputs.shape[:2], "(batch, steps)")
         state = self.begin(memory, memory_mask, initial_state)
         noise = self.attention.draw_noise(ops.shape(inputs)[1], state["memory"], training)
@@ -180,7 +193,13 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
             written = ops.cast(ops.expand_dims(inputs_mask, 2), "bool")
             outputs = ops.where(written, outputs, 0)
             weights = ops.where(written, weights, 0)
-        return outputs, weights, state["cell"]
+        return outputs, self.laid_out(weights, memory), state
+
+    def laid_out(self, weights, memory):
+        """Returns weights (B, T, S) as those of what is attended to: (B, T, H, W) over a map."""
+        if len(self.attention.weights_shape(_shapes(memory))) == 1:
+            return weights
+        return ops.reshape(weights, (*ops.shape(weights)[:2], *ops.shape(memory)[1:3]))
 
     def compute_mask(self, inputs, previous_mask=None):
         return previous_mask
@@ -194,7 +213,7 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         initial_state=None,
         training=None,
     ):
-        _check_shapes(inputs.shape, _shapes(memory))
+        self._check_shapes(inputs.shape, _shapes(memory))
         batch_size, steps = inputs.shape[:2]
 
         def spec(*shape):
@@ -204,7 +223,7 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
             lambda leaf: spec(batch_size, leaf.shape[-1]), recurrence.zero_state(self.cell, 1)
         )
         outputs = spec(batch_size, steps, self._widths(memory).output)
-        weights = spec(batch_size, steps, self.attention.weights_length(_shapes(memory)))
+        weights = spec(batch_size, steps, *self.attention.weights_shape(_shapes(memory)))
         return self._selected(outputs, weights, cell_state)
 
     def get_config(self):
@@ -216,8 +235,19 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
             "return_attention_scores": self.return_attention_scores,
         }
 
+    def output_width(self, memory):
+        """Returns the width of the outputs over this memory."""
+        return self._widths(memory).output
+
     def _widths(self, memory):
         return self.widths(self.attention.context_width(_shapes(memory)))
+
+    def _check_shapes(self, inputs_shape, memory_shape):
+        checks.rank("inputs", inputs_shape, "(batch, steps, width)")
+        self.attention.weights_shape(memory_shape)
+        several = isinstance(memory_shape[0], (list, tuple))
+        for shape in memory_shape if several else [memory_shape]:
+            checks.equal("inputs", inputs_shape[0], "memory", shape[0], "batch size")
 
     def _selected(self, outputs, weights, cell_state):
         results = [outputs]
@@ -260,9 +290,9 @@ def move_along(decoder, inputs, state, noise, inputs_mask, widths):
         return ops.concatenate([emitted, weights], axis=-1), step_state
 
     inputs = {"inputs": inputs, "noise": noise}
-    outputs, state = recurrence.walk(step, inputs, carried, inputs_mask, decoder.dtype_policy)
+    outputs, carried = recurrence.walk(step, inputs, carried, inputs_mask, decoder.dtype_policy)
     emitted, weights = outputs[:, :, : widths.emitted], outputs[:, :, widths.emitted :]
-    return emitted, weights, state
+    return emitted, weights, {**carried, "memory": memory}
 
 
 def call_cell(cell, inputs, cell_state):
@@ -277,18 +307,10 @@ def _shapes(memory):
     return [tuple(each.shape) for each in memory] if several else tuple(memory.shape)
 
 
-def _check_shapes(inputs_shape, memory_shape):
-    checks.rank("inputs", inputs_shape, "(batch, steps, width)")
-    several = isinstance(memory_shape[0], (list, tuple))
-    for shape in memory_shape if several else [memory_shape]:
-        checks.rank("memory", shape, "(batch, memory, width)")
-        checks.equal("inputs", inputs_shape[0], "memory", shape[0], "batch size")
-
-
 def _check_masks(memory, memory_mask):
     several = isinstance(memory, (list, tuple)) and memory_mask is not None
     for each, mask in (
         zip(memory, memory_mask, strict=False) if several else [(memory, memory_mask)]
     ):
         if mask is not None:
-            checks.mask("memory_mask", mask, each.shape[:2], "(batch, memory)")
+            check_mask("memory_mask", mask, each.shape)

@@ -90,10 +90,12 @@ class LuongDecoder(AttentionDecoder):
         hidden, *cell_state = self.recurrent_layer(
             inputs, initial_state=state["cell"], mask=inputs_mask
         )  # (B, T, H)
-        context, weights, _ = self.attention.attend(
+        context, weights, attention_state = self.attention.attend(
             hidden, state["memory"], state["attention"], noise, masks.combine(inputs_mask)
         )
-        return self._attentional(context, hidden), weights, {**state, "cell": cell_state}
+        cell_state = keras.tree.pack_sequence_as(state["cell"], keras.tree.flatten(cell_state))
+        state = {**state, "cell": cell_state, "attention": attention_state}
+        return self._attentional(context, hidden), weights, state
 
     def initial_feedback(self, batch_size, widths):
         if not self.input_feeding:

@@ -34,9 +34,9 @@ class AttentionMechanism(keras.layers.Layer, abc.ABC):
 
     @abc.abstractmethod
     def draw_noise(self, steps, memory, training=None):
-        """Returns the noise of `steps` steps, a nest of tensors (B, steps, S): empty at inference.
+        """Returns the noise of `steps` steps: a nest of tensors (B, steps, ...).
 
-        A decoder draws before its loop and passes each step its slice.
+        It is empty at inference. A decoder draws before its loop and passes each step its slice.
         """
 
     @abc.abstractmethod
@@ -44,8 +44,12 @@ class AttentionMechanism(keras.layers.Layer, abc.ABC):
         """Returns the width of the context over a value of this shape."""
 
     @abc.abstractmethod
-    def weights_length(self, value_shape) -> int | None:
-        """Returns how many weights a query has over a value of this shape; None if unknown."""
+    def weights_shape(self, value_shape) -> tuple[int | None, ...]:
+        """Returns the shape of a query's weights over a value of this shape: (S,), or (H, W).
+
+        Raises:
+            ValueError: It is no shape of a memory that the mechanism takes.
+        """
 
     @abc.abstractmethod
     def attend(self, query, memory, state, noise, mask=None):
@@ -69,8 +73,12 @@ class AttentionMechanism(keras.layers.Layer, abc.ABC):
 class MemoryAttention(AttentionMechanism, abc.ABC):
     """Abstract: a mechanism over one memory, with dropout on its weights.
 
-    What `prepare` returns is a dict whose "value" (B, S, D) the context is made of.
+    What `prepare` returns is a dict whose "value" (B, S, D) the context is made of. A map is a row
+    of places from there on, with S = H W.
     """
+
+    # Whether a value may be a map (B, H, W, D) too.
+    takes_maps = False
 
     def __init__(self, dropout, seed, **kwargs):
         super().__init__(**kwargs)
@@ -81,7 +89,7 @@ class MemoryAttention(AttentionMechanism, abc.ABC):
 
     @abc.abstractmethod
     def draw_alignment_noise(self, shape, training):
-        """Returns the noise for weights of `shape` (B, T, S): a tuple of tensors of that shape."""
+        """Returns the noise for weights of `shape` (B, T, S): a tuple of tensors (B, T, ...)."""
 
     @abc.abstractmethod
     def project(self, key):
@@ -90,17 +98,23 @@ class MemoryAttention(AttentionMechanism, abc.ABC):
     def prepare(self, value, key=None, value_mask=None):
         value = ops.convert_to_tensor(value, dtype=self.compute_dtype)
         key = value if key is None else ops.convert_to_tensor(key, dtype=self.compute_dtype)
-        memory = {"keys": self.project(key), "value": value}
         if value_mask is not None:
-            checks.mask("value_mask", value_mask, value.shape[:2], "(batch, memory)")
-            memory["mask"] = ops.cast(value_mask, "bool")
-        return memory
+            check_mask("value_mask", value_mask, value.shape)
+            value_mask = ops.cast(value_mask, "bool")
+        key, (value, value_mask) = as_places(key)[0], as_places(value, value_mask)
+        memory = {"keys": self.project(key), "value": value}
+        return memory if value_mask is None else {**memory, "mask": value_mask}
 
     def context_width(self, value_shape):
         return value_shape[-1]
 
-    def weights_length(self, value_shape):
-        return value_shape[1]
+    def weights_shape(self, value_shape):
+        if len(value_shape) == 3 or (self.takes_maps and len(value_shape) == 4):
+            return tuple(value_shape[1:-1])
+        maps = ", or (batch, height, width, channels)" if self.takes_maps else ""
+        raise ValueError(
+            f"`memory` has shape {tuple(value_shape)}; accepted is (batch, memory, width){maps}."
+        )
 
     def draw_noise(self, steps, memory, training=None):
         batch, length = ops.shape(memory["value"])[:2]
@@ -139,6 +153,24 @@ class MemoryAttention(AttentionMechanism, abc.ABC):
 
     def get_config(self):
         return {**super().get_config(), "dropout": self.dropout, "seed": self.seed}
+
+
+def as_places(value, mask=None):
+    """Returns a map (B, H, W, D) and its mask (B, H, W) as places, (B, H W, D) and (B, H W).
+
+    A sequence (B, S, D) stays as it is.
+    """
+    if len(value.shape) == 4:
+        batch, height, width, depth = ops.shape(value)
+        value = ops.reshape(value, (batch, height * width, depth))
+        mask = None if mask is None else ops.reshape(mask, (batch, height * width))
+    return value, mask
+
+
+def check_mask(argument, mask, value_shape):
+    """Checks the mask of a sequence (B, S, D) or of a map (B, H, W, D)."""
+    axes = "(batch, height, width)" if len(value_shape) == 4 else "(batch, memory)"
+    checks.mask(argument, mask, value_shape[:-1], axes)
 
 
 def allowed(memory, mask):

@@ -9,6 +9,7 @@ from keras import ops
 from keras_attention import checks, masks, scheduled_sampling
 from keras_attention.decoder import AttentionDecoder
 from keras_attention.identifiers import revived
+from keras_attention.mechanism import as_places
 
 
 @final
@@ -25,8 +26,9 @@ class Bridge(keras.layers.Layer):
         widths: The widths of the state tensors.
 
     Call arguments:
-        memory: (B, S, D).
-        mask: (B, S), the positions that the mean runs over. The mean of nothing is zero.
+        memory: (B, S, D), or a map (B, H, W, D).
+        mask: (B, S) or (B, H, W), the positions that the mean runs over. The mean of nothing is
+            zero.
 
     Returns:
         A list of tensors (B, width).
@@ -49,12 +51,16 @@ class Bridge(keras.layers.Layer):
         self.supports_masking = True
 
     def build(self, memory_shape):
-        checks.rank("memory", memory_shape, "(batch, memory, width)")
+        if len(memory_shape) not in (3, 4):
+            raise ValueError(
+                f"`memory` has shape {tuple(memory_shape)}; accepted is (batch, memory, width), or "
+                "(batch, height, width, channels)."
+            )
         if not self.projection.built:
             self.projection.build((memory_shape[0], memory_shape[-1]))
 
     def call(self, memory, mask=None):
-        states = self.projection(masks.masked_mean(memory, mask))
+        states = self.projection(masks.masked_mean(*as_places(memory, mask)))
         ends = itertools.accumulate(self.widths)
         return [states[:, end - width : end] for end, width in zip(ends, self.widths, strict=True)]
 
@@ -82,7 +88,8 @@ class EncoderDecoder(keras.Model):
     `step` are what `ka.search` takes.
 
     Args:
-        encoder: A layer from source to a memory (B, S, D); its mask is heeded.
+        encoder: A layer from source to a memory (B, S, D), or to a map (B, H, W, D) for a spatial
+            attention; its mask is heeded.
         target_embedding: A layer from tokens to vectors, `keras.layers.Embedding(...,
             mask_zero=True)` where 0 is padding.
         decoder: A `ka.BahdanauDecoder` or `ka.LuongDecoder` which returns its outputs alone.
@@ -177,34 +184,45 @@ class EncoderDecoder(keras.Model):
                 layer.build(*shapes)
 
     def call(self, inputs, training=None):
-        # Keras tells `training` to models that take it alone; the layers below inherit it.
-        source, target_in = inputs
-        memory, embedded = self.encoder(source), self.target_embedding(target_in)
-        if training and self.initial_sampling_probability is not None:
-            return self._sampled(embedded, memory)
-        return self.head(self.decoder(embedded, memory, initial_state=self.bridge(memory)))
+        return self.decode(inputs, training)[0]
 
-    def _sampled(self, embedded, memory):
+    def decode(self, inputs, training=None):
+        """As the call, for losses that ask for more than logits.
+
+        Returns:
+            Logits (B, T, V), weights (B, T, S), or (B, T, H, W) over a map, and the decoder's state
+            after the last step, of which "attention" is that of the attention.
+        """
+        source, target_in = map(ops.convert_to_tensor, inputs)
+        if not self.built:
+            self.build([source.shape, target_in.shape])
+        memory = self.encoder(source, training=training)
+        embedded = self.target_embedding(target_in, training=training)
+        call = {
+            "inputs_mask": _MaskOf()(embedded),
+            "memory_mask": _MaskOf()(memory),
+            "initial_state": self.bridge(memory),
+            "training": training,
+        }
+        if training and self.initial_sampling_probability is not None:
+            own, draws = self._drawn(embedded)
+            logits, weights, state = scheduled_sampling.decode(
+                self.decoder, self._embed, self.head, embedded, memory, own, draws, **call
+            )
+            return _WithMaskOf()(embedded, logits), weights, state
+        outputs, weights, state = self.decoder.decode(embedded, memory, **call)
+        outputs = _WithMaskOf()(embedded, outputs)
+        return self.head(outputs, training=training), weights, state
+
+    def _drawn(self, embedded):
+        """Which steps read what the model would have written, and draws of what: (B, T, 1)."""
         shape = (*ops.shape(embedded)[:2], 1)
         chances, draws = (
             keras.random.uniform(shape, dtype="float32", seed=self.seed_generator) for _ in "ab"
         )
         later = ops.arange(shape[1], dtype="int32")[None, :, None] > 0  # the first has none before
         own = ops.logical_and(chances < ops.cast(self.sampling_probability, "float32"), later)
-        logits = scheduled_sampling.decode(
-            self.decoder,
-            self._embed,
-            self.head,
-            embedded,
-            memory,
-            ops.cast(own, embedded.dtype),
-            draws,
-            inputs_mask=masks.implicit_mask(embedded),
-            memory_mask=masks.implicit_mask(memory),
-            initial_state=self.bridge(memory),
-            training=True,
-        )
-        return _WithMaskOf()(embedded, logits)
+        return ops.cast(own, embedded.dtype), draws
 
     def _embed(self, tokens):
         return self.target_embedding(tokens[:, None])[:, 0]  # a slice carries no Keras mask
@@ -212,27 +230,20 @@ class EncoderDecoder(keras.Model):
     def begin(self, source):
         """Returns the state before the first step, for `ka.search`."""
         memory = self.encoder(ops.convert_to_tensor(source))
-        return self.decoder.begin(
-            memory, masks.implicit_mask(memory), initial_state=self.bridge(memory)
-        )
+        return self.decoder.begin(memory, _MaskOf()(memory), initial_state=self.bridge(memory))
 
     def step(self, tokens, state):
-        """Returns logits (N, V), weights (N, S) and the next state after `tokens` (N,)."""
+        """Returns logits (N, V), weights (N, S) and the next state after `tokens` (N,).
+
+        Over a map S = H W.
+        """
         output, weights, state = self.decoder.step(self._embed(tokens), state)
-        return self.head(output), weights, state
+        # With the axis of the steps, as in training: a Sequential head is built for that rank.
+        return self.head(output[:, None])[:, 0], weights, state
 
     def attention_scores(self, inputs):
-        """Returns the weights (B, T, S) on the way through (source, target_in)."""
-        source, target_in = map(ops.convert_to_tensor, inputs)
-        memory, embedded = self.encoder(source), self.target_embedding(target_in)
-        _, weights, _ = self.decoder.decode(
-            embedded,
-            memory,
-            masks.implicit_mask(embedded),
-            masks.implicit_mask(memory),
-            self.bridge(memory),
-        )
-        return weights
+        """Returns the weights (B, T, S), or (B, T, H, W), on the way through the inputs."""
+        return self.decode(inputs)[1]
 
     def get_config(self):
         parts = ("encoder", "target_embedding", "decoder", "head")
@@ -242,11 +253,30 @@ class EncoderDecoder(keras.Model):
 
 
 @final
+class _MaskOf(keras.layers.Layer):
+    """Returns the Keras mask of a tensor, or None.
+
+    It is an attribute of the tensor on some backends only, but Keras hands it to layers on all.
+    """
+
+    def __init__(self):
+        super().__init__(name="mask_of", autocast=False)
+        self.supports_masking = True
+
+    def call(self, tensor, mask=None):
+        return mask
+
+    def compute_mask(self, tensor, previous_mask=None):
+        return None
+
+
+@final
 class _WithMaskOf(keras.layers.Layer):
     """Gives a tensor the Keras mask of another, as a layer between the two would."""
 
     def __init__(self):
-        super().__init__(autocast=False)
+        # By its class's name, TensorFlow's scopes would start with an underscore.
+        super().__init__(name="with_mask_of", autocast=False)
         self.supports_masking = True
 
     def call(self, masked, tensor):

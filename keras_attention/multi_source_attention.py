@@ -1,5 +1,6 @@
 """Several attentions in one decoder, over several memories or over one."""
 
+import math
 from typing import final
 
 import keras
@@ -24,7 +25,7 @@ class MultiSourceAttention(AttentionMechanism):
 
     Returns:
         The contexts (B, T, sum of the widths) and the weights (B, T, sum of the lengths), both in
-        the order of the memories.
+        the order of the memories. The length of a map is H W.
 
     Masking: `memory_mask` of the decoder is a list too, with None where a memory has none.
 
@@ -92,10 +93,10 @@ class MultiSourceAttention(AttentionMechanism):
         pairs = zip(self.attentions, self._each(value_shape), strict=True)
         return sum(attention.context_width(shape) for attention, shape in pairs)
 
-    def weights_length(self, value_shape):
+    def weights_shape(self, value_shape):
         pairs = zip(self.attentions, self._each(value_shape), strict=True)
-        lengths = [attention.weights_length(shape) for attention, shape in pairs]
-        return None if None in lengths else sum(lengths)
+        sizes = [attention.weights_shape(shape) for attention, shape in pairs]
+        return (None if any(None in size for size in sizes) else sum(map(math.prod, sizes)),)
 
     def attend(self, query, memory, state, noise, mask=None):
         noise = noise or [{}] * len(self.attentions)

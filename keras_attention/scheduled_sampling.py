@@ -31,13 +31,13 @@ def decode(
         embed: Function of tokens (B,) to vectors (B, Din).
         head: Layer of outputs to logits (B, V).
         inputs: (B, T, Din), the embedded truth.
-        memory: (B, S, D).
+        memory: As decoders take it.
         own: (B, T, 1), 1 where the step reads what the one before it would have written.
         draws: (B, T, 1), uniform in [0, 1), in float32.
         inputs_mask, memory_mask, initial_state, training: As decoders take them.
 
     Returns:
-        Logits (B, T, V).
+        Logits (B, T, V), weights and last state, as `AttentionDecoder.decode` returns them.
 
     Reference: Bengio, Vinyals, Jaitly, Shazeer 2015, "Scheduled Sampling for Sequence Prediction
     with Recurrent Neural Networks", arXiv:1506.03099, section 2.4.
@@ -53,17 +53,25 @@ def decode(
     def step(step_inputs, state):
         x = ops.where(step_inputs["own"] > 0, state["own"], cast(step_inputs["inputs"]))
         noise = keras.tree.map_structure(cast, step_inputs["noise"])
-        emitted, _, following = decoder.move(x, {**state, "memory": memory_state}, noise)
+        emitted, weights, following = decoder.move(x, {**state, "memory": memory_state}, noise)
         logits = head(decoder.read(emitted, x))
         drawn = embed(_draw(logits, step_inputs["draws"]))
         following = {name: following[name] for name in state if name != "own"}
-        return logits, {**following, "own": ops.cast(drawn, x.dtype)}
+        row = ops.concatenate([logits, ops.cast(weights, logits.dtype)], axis=-1)
+        return row, {**following, "own": ops.cast(drawn, x.dtype)}
 
     walked = {"inputs": inputs, "own": own, "draws": draws, "noise": noise}
     with decoder.dropout_drawn(inputs, memory, training):
         # The loop has the precision of the head, which may be above that of the decoder.
-        logits, _ = recurrence.walk(step, walked, state, inputs_mask, head.dtype_policy)
-    return logits
+        rows, state = recurrence.walk(step, walked, state, inputs_mask, head.dtype_policy)
+    vocabulary = head.compute_output_shape((None, decoder.output_width(memory)))[-1]
+    weights = ops.cast(rows[:, :, vocabulary:], decoder.compute_dtype)
+    state = {name: part for name, part in state.items() if name != "own"}
+    return (
+        rows[:, :, :vocabulary],
+        decoder.laid_out(weights, memory),
+        {**state, "memory": memory_state},
+    )
 
 
 def _draw(logits, draws):

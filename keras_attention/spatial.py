@@ -1,14 +1,16 @@
 """Spatial attention: where in a picture to look, as in Show, Attend and Tell."""
 
 import abc
+import functools
 from typing import final
 
 import keras
 from keras import ops
 
-from keras_attention import checks, masks
-from keras_attention.alignments import Hard, Softmax
-from keras_attention.mechanism import MemoryAttention, allowed, weighted_mean
+from keras_attention import checks, identifiers, masks
+from keras_attention.alignments import Hard, Softmax, StraightThrough
+from keras_attention.alignments.gumbel import DrawnAlignment
+from keras_attention.mechanism import MemoryAttention, allowed, check_mask, weighted_mean
 from keras_attention.scores import Additive
 
 
@@ -30,8 +32,11 @@ class SpatialAttention(MemoryAttention, abc.ABC):
     Masking: True means "may be attended". Keras fills `query_mask` and `value_mask` with the masks
     attached to the tensors. The query's mask is passed on.
 
-    As a mechanism, in a decoder, its memory is (B, L, C).
+    In a decoder its memory is either of the two as well, and the decoder's weights are maps again.
+    `prepare` makes places of a map, so that in `attend` and `step` there is but (B, L, C).
     """
+
+    takes_maps = True
 
     @abc.abstractmethod
     def __init__(self, units, alignment, gate, kernel_initializer, dropout, seed, **kwargs):
@@ -40,7 +45,7 @@ class SpatialAttention(MemoryAttention, abc.ABC):
         self.score = Additive(
             self.units, kernel_initializer=kernel_initializer, dtype=self.dtype_policy
         )
-        self.alignment = alignment
+        self.alignment = identifiers.claimed("alignment", alignment, self)
         self.gate = None
         if gate:
             self.gate = keras.layers.Dense(
@@ -73,17 +78,16 @@ class SpatialAttention(MemoryAttention, abc.ABC):
     ):
         _check_shapes(query.shape, value.shape)
         checks.mask("query_mask", query_mask, query.shape[:-1], "(batch, queries)")
-        checks.mask("value_mask", value_mask, value.shape[:-1], "(batch, height, width)")
+        check_mask("value_mask", value_mask, value.shape)
         one_step = len(query.shape) == 2
         if one_step:
             query = ops.expand_dims(query, 1)
             query_mask = None if query_mask is None else ops.expand_dims(query_mask, 1)
-        if value_mask is not None:
-            value_mask = ops.reshape(value_mask, (ops.shape(value)[0], -1))
-        memory = self.prepare(_flat(value))
-        mask = masks.combine(query_mask, value_mask)
+        memory = self.prepare(value, value_mask=value_mask)
+        mask = masks.combine(query_mask)
         noise = self.draw_noise(ops.shape(query)[1], memory, training)
-        context, weights, _ = self.attend_all(query, memory, (), noise, mask)
+        state = self.initial_state(memory)
+        context, weights, _ = self.attend_all(query, memory, state, noise, mask)
         if len(value.shape) == 4:
             weights = ops.reshape(weights, (*ops.shape(weights)[:2], *ops.shape(value)[1:3]))
         if one_step:
@@ -94,15 +98,15 @@ class SpatialAttention(MemoryAttention, abc.ABC):
         return self.score.prepare(key)
 
     def initial_state(self, memory):
-        return ()
+        return self.alignment.initial_state(memory["value"])
 
     def draw_alignment_noise(self, shape, training):
         return self.alignment.draw_noise(shape, training)
 
     def attend(self, query, memory, state, noise, mask=None):
         scores = self.score(query, memory["keys"])
-        weights, _ = self.alignment(
-            scores, mask=allowed(memory, mask), noise=noise.get("alignment", ())
+        weights, state = self.alignment(
+            scores, mask=allowed(memory, mask), state=state, noise=noise.get("alignment", ())
         )
         context = weighted_mean(weights, memory, noise)
         if self.gate is not None:
@@ -201,14 +205,19 @@ class HardSpatialAttention(SpatialAttention):
         p(s_ti = 1 | ...) = alpha_ti,  z_t = beta_t sum_i s_ti a_i      (eq. 8-9)
 
     with alpha and beta as in `SoftSpatialAttention`. The place is drawn in training and the
-    likeliest one at inference; see `ka.alignments.Hard`, also on what its score learns from.
+    likeliest one at inference. What the score learns from is the alignment's affair:
+
+    - "hard": `ka.losses.reinforce`, of the sums that `ka.alignments.Hard` keeps as its state, and
+      the share of the pictures that get the expected context.
+    - "straight_through": the loss of the model; see `ka.alignments.StraightThrough`.
 
     Args:
         units: Width of the hidden layer of f_att.
+        alignment: One of these, or a `ka.alignments.Hard` or `ka.alignments.StraightThrough`.
         gate: Whether there is beta.
         kernel_initializer: Initializer of the score's kernels and vector.
         dropout: Share of the weights dropped in training.
-        seed: Seed of draws and dropout.
+        seed: Seed of the dropout, and of the draws of an alignment made from its name.
 
     Call arguments, Returns, Masking: see `SpatialAttention`.
 
@@ -227,6 +236,7 @@ class HardSpatialAttention(SpatialAttention):
     def __init__(
         self,
         units,
+        alignment="hard",
         gate=True,
         kernel_initializer="glorot_uniform",
         dropout=0.0,
@@ -234,20 +244,18 @@ class HardSpatialAttention(SpatialAttention):
         dtype=None,
         **kwargs,
     ):
-        alignment = Hard(seed, dtype=dtype)
+        by_name = {
+            "hard": functools.partial(Hard, seed=seed),
+            "straight_through": functools.partial(StraightThrough, seed=seed),
+        }
+        alignment = identifiers.resolve("alignment", alignment, DrawnAlignment, by_name, dtype)
         super().__init__(
             units, alignment, gate, kernel_initializer, dropout, seed, dtype=dtype, **kwargs
         )
 
-
-def _flat(value):
-    """(B, L, C) of (B, H, W, C)."""
-    return value if len(value.shape) == 3 else ops.reshape(value, _flat_shape(value))
-
-
-def _flat_shape(value):
-    batch, height, width, _ = ops.shape(value)
-    return (batch, height * width, value.shape[-1])
+    def get_config(self):
+        alignment = keras.saving.serialize_keras_object(self.alignment)
+        return {**super().get_config(), "alignment": alignment}
 
 
 def _check_shapes(query_shape, value_shape):

@@ -33,10 +33,14 @@ def test_monotonic_is_right_on_long_memories_and_for_sure_choices(scale):
     np.testing.assert_allclose(to_numpy(state)[0], wanted, atol=1e-6)
 
 
-def test_hard_draws_in_proportion_and_never_what_is_masked():
+@pytest.mark.parametrize(
+    "make",
+    [lambda: ka.alignments.Hard(0, seed=3), lambda: ka.alignments.StraightThrough(seed=3)],
+    ids=["hard", "straight_through"],
+)
+def test_draws_are_in_proportion_and_never_what_is_masked(make):
     scores = np.log(np.array([0.5, 0.3, 0.15, 0.05], "float32"))
-    shape = (8000, 1, 4)
-    alignment = ka.alignments.Hard(seed=3)
+    alignment, shape = make(), (8000, 1, 4)
     noise = alignment.draw_noise(shape, training=True)
     drawn, _ = alignment(np.broadcast_to(scores, shape), noise=noise)
     np.testing.assert_array_equal(to_numpy(drawn).sum(axis=-1), 1)
@@ -51,7 +55,8 @@ def test_hard_draws_in_proportion_and_never_what_is_masked():
 @pytest.mark.parametrize("seed", [None, 3, 7])
 def test_places_are_dropped_at_the_rate_whatever_was_drawn(seed):
     """One seed serves two generators, which must not draw the same numbers."""
-    layer = ka.HardSpatialAttention(5, gate=False, dropout=0.5, seed=seed)
+    alignment = ka.alignments.Hard(expected_probability=0, seed=seed)
+    layer = ka.HardSpatialAttention(5, alignment, gate=False, dropout=0.5, seed=seed)
     query = np.ones((4000, 3), "float32")
     value = np.ones((4000, 6, 2), "float32")
     context = to_numpy(layer(query, value, training=True))

@@ -37,8 +37,9 @@ def with_gradients(row, layer, inputs, masks, probes):
         pairs = zip(results, probes, strict=True)
         loss = tf.add_n([tf.reduce_sum(tf.cast(r, "float32") * p) for r, p in pairs])
     gradients = tape.gradient(loss, {**floats, **weights})
+    unreached = row.unlearned + row.estimated
     for name in gradients:
-        assert (gradients[name] is None) == (name.split("/")[-1] in row.unlearned), name
+        assert (gradients[name] is None) == (name.split("/")[-1] in unreached), name
     learned = {n: to_numpy(tf.convert_to_tensor(g)) for n, g in gradients.items() if g is not None}
     return numbers(results), learned
 

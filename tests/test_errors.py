@@ -21,6 +21,10 @@ def decoder():
     return ka.BahdanauDecoder(gru(), ka.BahdanauAttention(7))
 
 
+def looking_decoder():
+    return ka.LuongDecoder(gru(), ka.HardSpatialAttention(3))
+
+
 def shared_score():
     score = ka.scores.General()
     ka.Attention(score)
@@ -31,6 +35,12 @@ def shared_alignment():
     alignment = ka.alignments.Softmax()
     ka.Attention("dot", alignment)
     ka.LuongAttention("dot", alignment)
+
+
+def shared_draws():
+    alignment = ka.alignments.Hard()
+    ka.HardSpatialAttention(3, alignment)
+    ka.HardSpatialAttention(3, alignment)
 
 
 def many_steps(layer):
@@ -104,6 +114,30 @@ CASES = {
         lambda: ka.models.Bridge([3])(zeros(2, 3)),
         ["`memory`", "(2, 3)", "(batch, memory, width)"],
     ),
+    "bridge_map_rank": (
+        lambda: ka.models.Bridge([3])(zeros(2, 3, 5, 7, 11)),
+        ["`memory`", "(2, 3, 5, 7, 11)", "(batch, height, width, channels)"],
+    ),
+    "memory_map": (
+        lambda: decoder()(zeros(2, 3, 5), zeros(2, 5, 7, 11)),
+        ["`memory`", "(2, 5, 7, 11)", "(batch, memory, width)"],
+    ),
+    "begin_map": (
+        lambda: decoder().begin(zeros(2, 5, 7, 11)),
+        ["`memory`", "(2, 5, 7, 11)", "(batch, memory, width)"],
+    ),
+    "symbolic_map": (
+        lambda: decoder()(keras.Input((3, 5)), keras.Input((None, None, 11))),
+        ["`memory`", "(None, None, None, 11)", "(batch, memory, width)"],
+    ),
+    "map_rank": (
+        lambda: looking_decoder()(zeros(2, 3, 5), zeros(2, 7)),
+        ["`memory`", "(2, 7)", "(batch, memory, width)", "(batch, height, width, channels)"],
+    ),
+    "several_memories": (
+        lambda: decoder()(zeros(2, 3, 5), [zeros(2, 7, 5), zeros(2, 7, 5)]),
+        ["`memory`", "(2, 7, 5)", "(batch, memory, width)"],
+    ),
     # widths, lengths and batches that do not go together
     "dot_widths": (
         lambda: ka.Attention("dot")(zeros(2, 3, 5), zeros(2, 7, 11)),
@@ -152,6 +186,12 @@ CASES = {
     "memory_mask": (
         lambda: decoder()(zeros(2, 3, 5), zeros(2, 7, 5), memory_mask=np.ones((2, 3), bool)),
         ["`memory_mask`", "(2, 3)", "(2, 7)"],
+    ),
+    "memory_map_mask": (
+        lambda: looking_decoder()(
+            zeros(2, 3, 5), zeros(2, 7, 5, 3), memory_mask=np.ones((2, 35), bool)
+        ),
+        ["`memory_mask`", "(2, 35)", "(2, 7, 5)", "(batch, height, width)"],
     ),
     "inputs_mask": (
         lambda: decoder()(zeros(2, 3, 5), zeros(2, 7, 5), inputs_mask=np.ones((2, 7), bool)),
@@ -214,6 +254,18 @@ CASES = {
         lambda: many_steps(ka.CoverageAttention(3)),
         ["`query`", "(2, 3, 5)", "(batch, 1, width)"],
     ),
+    "expected_probability": (
+        lambda: ka.alignments.Hard(1.5),
+        ["`expected_probability`", "1.5", "[0, 1]"],
+    ),
+    "temperature": (
+        lambda: ka.alignments.StraightThrough(0.0),
+        ["`temperature`", "0", "above 0"],
+    ),
+    "temperature_negative": (
+        lambda: ka.alignments.StraightThrough(-1.0),
+        ["`temperature`", "-1.0", "at least 0"],
+    ),
     "changed_width": (
         lambda: changed_width(ka.BahdanauAttention(3)),
         ["width 7", "5", "built"],
@@ -234,6 +286,14 @@ CASES = {
         ),
         ["`value_mask`", "(2, 7)", "(2, 7, 5)"],
     ),
+    "picture_alignment": (
+        lambda: ka.HardSpatialAttention(3, "softmax"),
+        ["`alignment`", "'softmax'", "'hard'", "'straight_through'"],
+    ),
+    "picture_alignment_layer": (
+        lambda: ka.HardSpatialAttention(3, ka.alignments.Softmax()),
+        ["`alignment`", "Softmax", "'hard'"],
+    ),
     # models
     "sampling_probability": (
         lambda: model(decoder=decoder(), sampling_probability=1.5),
@@ -253,6 +313,7 @@ CASES = {
     # owners
     "shared_score": (shared_score, ["`score`", "General", "already owns"]),
     "shared_alignment": (shared_alignment, ["`alignment`", "Softmax", "already owns"]),
+    "shared_draws": (shared_draws, ["`alignment`", "Hard", "already owns"]),
 }
 
 
@@ -270,6 +331,7 @@ def test_errors(case):
     [
         ka.scores.Score,
         ka.alignments.Alignment,
+        ka.alignments.gumbel.DrawnAlignment,
         ka.mechanism.AttentionMechanism,
         ka.sequence_attention.SequenceAttention,
         ka.mechanism.MemoryAttention,

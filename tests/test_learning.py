@@ -94,13 +94,18 @@ def test_what_was_learned_in_parallel_serves_as_hard_monotonic_attention():
 # ---- Pictures
 
 
-@pytest.mark.parametrize("attends", [True, False])
-def test_soft_spatial_attention_learns_to_look_where_the_query_says(attends):
+def questions():
+    """Which of six places is asked for, pictures with a symbol at each, and the answers."""
     random = np.random.default_rng(7)
     symbols = random.integers(0, SYMBOLS, size=(SEEN + UNSEEN, 2, 3))
     pictures = one_hot(symbols) + one_hot(SYMBOLS + np.arange(6)).reshape(2, 3, WIDTH)
     asked = random.integers(0, 6, size=SEEN + UNSEEN)
-    answers = symbols.reshape(-1, 6)[np.arange(len(asked)), asked]
+    return one_hot(asked, 6), pictures, symbols.reshape(-1, 6)[np.arange(len(asked)), asked]
+
+
+@pytest.mark.parametrize("attends", [True, False])
+def test_soft_spatial_attention_learns_to_look_where_the_query_says(attends):
+    asked, pictures, answers = questions()
     query, picture = keras.Input((6,)), keras.Input((2, 3, WIDTH))
     context = (
         ka.SoftSpatialAttention(16)(query, picture)
@@ -108,8 +113,56 @@ def test_soft_spatial_attention_learns_to_look_where_the_query_says(attends):
         else LAYERS.Concatenate()([query, LAYERS.GlobalAveragePooling2D()(picture)])
     )
     model = keras.Model([query, picture], LAYERS.Dense(SYMBOLS)(context))
-    found = accuracy(model, [one_hot(asked, 6), pictures], answers, epochs=8)
+    found = accuracy(model, [asked, pictures], answers, epochs=8)
     assert found > 0.97 if attends else found < 0.6
+
+
+class Looker(keras.Model):
+    """One hard look at a picture, of which the score learns by `reinforce` if that is wanted."""
+
+    def __init__(self, alignment, reinforces):
+        super().__init__()
+        attention = ka.HardSpatialAttention(16, alignment, gate=False)
+        self.decoder = ka.LuongDecoder(LAYERS.SimpleRNNCell(16), attention, input_feeding=False)
+        self.head = LAYERS.Dense(SYMBOLS)
+        self.reinforces = reinforces
+        self.baseline = self.add_weight(name="baseline", initializer="zeros", trainable=False)
+
+    def call(self, inputs, training=None):
+        query, picture = inputs
+        outputs, _, state = self.decoder.decode(query[:, None], picture, training=training)
+        return self.head(outputs[:, 0]), state["attention"]
+
+    def compute_loss(self, x, y, y_pred, sample_weight=None, training=True):
+        logits, state = y_pred
+        log_likelihood = -keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
+        loss = -log_likelihood
+        if self.reinforces:
+            loss += ka.losses.reinforce(log_likelihood, **state, baseline=self.baseline)
+            self.baseline.assign(ka.losses.moving_average(self.baseline, log_likelihood))
+        return keras.ops.mean(loss)
+
+
+# By name: the alignment, and whether the model adds `reinforce`.
+ESTIMATORS = {
+    "reinforce": (lambda: ka.alignments.Hard(0, seed=3), True),
+    "reinforce_with_the_mix": (lambda: ka.alignments.Hard(0.5, seed=3), True),
+    "straight_through": (lambda: ka.alignments.StraightThrough(seed=3), False),
+    "none": (lambda: ka.alignments.Hard(0, seed=3), False),
+}
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_hard_spatial_attention_learns_to_look_where_the_query_says(estimator):
+    asked, pictures, answers = questions()
+    alignment, reinforces = ESTIMATORS[estimator]
+    model = Looker(alignment(), reinforces)
+    model.compile(keras.optimizers.Adam(0.03), jit_compile=False)
+    seen = [asked[:-UNSEEN], pictures[:-UNSEEN]]
+    model.fit(seen, answers[:-UNSEEN], batch_size=64, epochs=8, verbose=0)
+    logits, _ = model.predict([asked[-UNSEEN:], pictures[-UNSEEN:]], verbose=0)
+    found = (logits.argmax(axis=-1) == answers[-UNSEEN:]).mean()
+    assert found > 0.97 if estimator != "none" else found < 0.6
 
 
 # ---- Decoders

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_attention as ka
 from comparing import to_numpy
@@ -80,7 +81,76 @@ def test_coverage_loss_trains_attention_not_to_repeat_itself(jit_compile):
     assert history["loss"][-1] < 0.5 * history["loss"][0]
 
 
+# ---- Doubly stochastic attention
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_doubly_stochastic_equals_the_loops(masked):
+    weights = distributions(11, 5, 6)
+    mask = np.random.default_rng(5).uniform(size=(11, 5)) < 0.6
+    wanted = []
+    for w, counted in zip(weights, mask if masked else np.ones_like(mask), strict=True):
+        looked = [sum(w[t, i] for t in range(5) if counted[t]) for i in range(6)]
+        wanted.append(sum((1 - total) ** 2 for total in looked))
+    for shape in ((11, 5, 6), (11, 5, 2, 3)):
+        losses = ka.losses.doubly_stochastic(weights.reshape(shape), mask if masked else None)
+        np.testing.assert_allclose(to_numpy(losses), wanted, atol=1e-6)
+
+
+def test_doubly_stochastic_is_zero_where_every_place_was_looked_at_once():
+    each, one = np.eye(4)[None], np.tile(np.eye(4)[:1], (4, 1))[None]
+    losses = to_numpy(ka.losses.doubly_stochastic(np.concatenate([each, one])))
+    np.testing.assert_allclose(losses, [0, 9 + 3])
+
+
+@pytest.mark.parametrize(
+    ("policy", "dtype"), [("float16", "float32"), ("bfloat16", "float32"), ("float64", "float64")]
+)
+def test_doubly_stochastic_sums_in_at_least_float32(policy, dtype):
+    loss = ka.losses.doubly_stochastic(keras.ops.cast(np.full((1, 5000, 1), 1.0), policy))
+    assert keras.backend.standardize_dtype(loss.dtype) == dtype
+    np.testing.assert_allclose(to_numpy(loss), [4999.0**2], rtol=1e-6)
+
+
+# ---- REINFORCE
+
+
+def test_the_gradients_of_reinforce_are_those_of_the_paper():
+    """(log p(y | s) - b) d log p(s) and dH, each times its lambda; the reward passes nothing."""
+    random = np.random.default_rng(3)
+    log_likelihood, baseline = random.normal(size=5), random.normal(size=5)
+    parts = [tf.constant(x) for x in (log_likelihood, *random.normal(size=(2, 5, 1)))]
+    with tf.GradientTape() as tape:
+        tape.watch(parts)
+        losses = ka.losses.reinforce(*parts, baseline, reward_weight=0.7, entropy_weight=0.3)
+    assert tuple(losses.shape) == (5,)
+    reward = log_likelihood - baseline
+    wanted = -0.7 * reward * parts[1].numpy()[:, 0] - 0.3 * parts[2].numpy()[:, 0]
+    np.testing.assert_allclose(to_numpy(losses), wanted, atol=1e-12)
+    of_likelihood, of_log_prob, of_entropy = tape.gradient(losses, parts)
+    assert of_likelihood is None
+    np.testing.assert_allclose(to_numpy(of_log_prob)[:, 0], -0.7 * reward, atol=1e-12)
+    np.testing.assert_allclose(to_numpy(of_entropy), -0.3, atol=1e-12)
+
+
+def test_the_moving_average_forgets_at_its_rate():
+    values, baseline, wanted = np.random.default_rng(3).normal(size=(6, 4)), 0.0, 0.0
+    for row in values:
+        baseline = ka.losses.moving_average(baseline, row)
+        wanted = 0.9 * wanted + 0.1 * row.mean()
+    assert float(baseline) == pytest.approx(wanted, abs=1e-6)
+    assert float(ka.losses.moving_average(-3.0, values[0], decay=0.0)) == pytest.approx(
+        values[0].mean(), abs=1e-6
+    )
+
+
 def test_errors_name_what_came_and_what_is_accepted():
+    with pytest.raises(ValueError, match=r"`weights`.*\(2, 3\).*\(batch, queries, height, width\)"):
+        ka.losses.doubly_stochastic(np.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"`query_mask`.*\(2, 5\).*\(2, 3\)"):
+        ka.losses.doubly_stochastic(np.ones((2, 3, 5, 7)), np.ones((2, 5)))
+    with pytest.raises(ValueError, match=r"`log_prob`.*\(2, 3\).*\(batch, 1\)"):
+        ka.losses.reinforce(np.ones(2), np.ones((2, 3)), np.ones((2, 1)), 0.0)
     with pytest.raises(ValueError, match=r"`weights`.*\(2, 3\).*\(batch, queries, memory\)"):
         ka.losses.coverage_loss(np.ones((2, 3)))
     with pytest.raises(ValueError, match=r"`query_mask`.*\(2, 5\).*\(2, 3\)"):

@@ -312,7 +312,7 @@ def test_a_model_learns_to_copy_what_it_translates_then(kind):
         encoder, LAYERS.Embedding(IDS, 24, "orthogonal", mask_zero=True), decoder, LAYERS.Dense(IDS)
     )
     compiled(model, keras.optimizers.Adam(0.02))
-    model.fit((words[:2048], target_in[:2048]), target_out[:2048], 64, epochs=6, verbose=0)
+    model.fit((words[:2048], target_in[:2048]), target_out[:2048], 64, epochs=8, verbose=0)
     unseen, wanted = words[2048:], np.where(target_out[2048:] == 0, END, target_out[2048:])
     greedy = ka.search.greedy(model.step, model.begin(unseen), START, END, 5)
     beam = ka.search.beam(model.step, model.begin(unseen), START, END, 5, 3)

@@ -15,6 +15,7 @@ from keras_attention.alignments.monotonic import Monotonic as Monotonic
 from keras_attention.alignments.softmax import Softmax as Softmax
 from keras_attention.alignments.sparse import Entmax15 as Entmax15
 from keras_attention.alignments.sparse import Sparsemax as Sparsemax
+from keras_attention.alignments.straight_through import StraightThrough as StraightThrough
 
 _BY_NAME = {
     "softmax": Softmax,
@@ -22,13 +23,14 @@ _BY_NAME = {
     "entmax15": Entmax15,
     "monotonic": Monotonic,
     "hard": Hard,
+    "straight_through": StraightThrough,
 }
 
 
 def get(identifier, dtype=None) -> Alignment:
     """Returns the alignment that `identifier` names: a name, a config, or an `Alignment` itself.
 
-    Names: "softmax", "sparsemax", "entmax15", "monotonic", "hard". Local alignments need arguments,
-    and so have none.
+    Names: "softmax", "sparsemax", "entmax15", "monotonic", "hard", "straight_through". Local
+    alignments need arguments, and so have none.
     """
     return identifiers.resolve("alignment", identifier, Alignment, _BY_NAME, dtype)

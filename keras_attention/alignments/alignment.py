@@ -36,7 +36,10 @@ class Alignment(keras.layers.Layer, abc.ABC):
 
     @abc.abstractmethod
     def draw_noise(self, shape, training):
-        """Returns the noise for scores of `shape` (B, T, S): a tuple of tensors of that shape."""
+        """Returns the noise for scores of `shape` (B, T, S): a tuple of tensors (B, T, ...).
+
+        Empty where nothing is drawn, as at inference.
+        """
 
     def compute_mask(self, scores, previous_mask=None):
         return None  # The mask of the scores says nothing about later axes of the weights.

@@ -13,8 +13,9 @@ IDS = 13
 
 def bridge_oracle(layer, inputs, masks):
     """Sennrich 2017, eq. 1: tanh(W mean + b), for each state."""
-    memory = inputs["memory"].astype(float)
-    mask = masks.get("mask", np.ones(memory.shape[:2], bool))
+    maps = inputs["memory"].astype(float)
+    memory = maps.reshape(len(maps), -1, maps.shape[-1])
+    mask = masks.get("mask", np.ones(maps.shape[:-1], bool)).reshape(memory.shape[:2])
     kernel, bias = (to_numpy(weight) for weight in layer.trainable_weights)
     states = np.zeros((len(memory), sum(layer.widths)))
     for b in range(len(memory)):
@@ -59,16 +60,19 @@ def _model(dtype=None):
 
 
 ROWS = [
-    Row(
-        name="bridge",
-        holds=(ka.models.Bridge,),
-        make=lambda **k: ka.models.Bridge([QUERY, KEY], **k),
-        inputs={"memory": ("S", VALUE)},
-        outputs={"state_0": (QUERY,), "state_1": (KEY,)},
-        oracle=bridge_oracle,
-        call=lambda layer, tensors, masks: layer(**tensors, **masks),
-        masks={"mask": ("S",)},
-        weights=None,
+    *(
+        Row(
+            name=name,
+            holds=(ka.models.Bridge,),
+            make=lambda **k: ka.models.Bridge([QUERY, KEY], **k),
+            inputs={"memory": (*axes, VALUE)},
+            outputs={"state_0": (QUERY,), "state_1": (KEY,)},
+            oracle=bridge_oracle,
+            call=lambda layer, tensors, masks: layer(**tensors, **masks),
+            masks={"mask": axes},
+            weights=None,
+        )
+        for name, axes in [("bridge", ("S",)), ("bridge_maps", ("H", "W"))]
     ),
     Row(
         name="encoder_decoder",

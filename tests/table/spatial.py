@@ -49,9 +49,11 @@ def spatial_oracle(layer, inputs, masks):
 
 
 def decoder_oracle(layer, inputs, masks):
-    x, memory = inputs["inputs"].astype(float), inputs["memory"].astype(float)
+    x, maps = inputs["inputs"].astype(float), inputs["memory"].astype(float)
+    memory = maps.reshape(len(maps), -1, maps.shape[-1])
     inputs_mask = masks.get("inputs_mask", np.ones(x.shape[:2], bool))
-    memory_mask = masks.get("memory_mask", np.ones(memory.shape[:2], bool))
+    memory_mask = masks.get("memory_mask", np.ones(maps.shape[:-1], bool))
+    memory_mask = memory_mask.reshape(memory.shape[:2])
     cell, look = cell_oracle(layer.cell), _look(layer.attention)
     results = []
     for b in range(len(x)):
@@ -62,15 +64,18 @@ def decoder_oracle(layer, inputs, masks):
             [np.zeros(size) for size in (CELL, CELL)],
             inputs_mask[b],
         )
-        results.append([outputs, weights, *last])
+        results.append([outputs, weights.reshape(len(x[b]), *maps.shape[1:-1]), *last])
     return [np.stack(parts) for parts in zip(*results, strict=True)]
 
 
 def _spatial_row(name, layer_class, *parts, **more):
+    def make(**kwargs):
+        return layer_class(UNITS, *(part(kwargs.get("dtype")) for part in parts), **kwargs)
+
     return Row(
         name=name,
-        holds=(layer_class, *parts),
-        make=lambda **k: layer_class(UNITS, **k),
+        holds=(layer_class, *(type(part(None)) for part in parts)),
+        make=make,
         oracle=spatial_oracle,
         call=lambda layer, tensors, masks: layer(**tensors, **masks, return_attention_scores=True),
         unweighted=lambda layer, tensors, masks: [layer(**tensors, **masks)],
@@ -91,39 +96,74 @@ PLACES = {
     "masks": {"query_mask": ("T",), "value_mask": ("S",)},
     "empty": ("context", "weights"),
 }
-# A hard choice passes no gradient to what chose.
-HARD = {"unlearned": ("query_kernel", "key_kernel", "score_vector"), "draws": True}
+SCORE = ("query_kernel", "key_kernel", "score_vector")
+# A draw passes no gradient to what it was drawn from. The mix does, and so does straight-through.
+HARD = {"unlearned": SCORE, "draws": True}
+ESTIMATED = {"estimated": SCORE, "draws": True}
 
 
-ROWS = [
-    _spatial_row("soft_spatial_maps", ka.SoftSpatialAttention, **MAPS),
-    _spatial_row("soft_spatial_places", ka.SoftSpatialAttention, **PLACES),
-    _spatial_row("hard_spatial_maps", ka.HardSpatialAttention, ka.alignments.Hard, **HARD, **MAPS),
-    _spatial_row(
-        "hard_spatial_places", ka.HardSpatialAttention, ka.alignments.Hard, **HARD, **PLACES
-    ),
-    Row(
-        name="bahdanau_decoder_soft_spatial",
-        holds=(ka.BahdanauDecoder, ka.SoftSpatialAttention),
-        make=lambda **k: ka.BahdanauDecoder(
-            keras.layers.LSTMCell(CELL, dtype=k.get("dtype")),
-            ka.SoftSpatialAttention(UNITS, dtype=k.get("dtype")),
+def _drawn(dtype):
+    return ka.alignments.Hard(expected_probability=0, dtype=dtype)
+
+
+def _mixed(dtype):
+    return ka.alignments.Hard(expected_probability=0.9, dtype=dtype)
+
+
+def _straight(dtype):
+    return ka.alignments.StraightThrough(dtype=dtype)
+
+
+def _decoder_row(name, attention_class, *parts, axes=("H", "W"), **more):
+    def make(**kwargs):
+        dtype = kwargs.get("dtype")
+        return ka.BahdanauDecoder(
+            keras.layers.LSTMCell(CELL, dtype=dtype),
+            attention_class(UNITS, *(part(dtype) for part in parts), dtype=dtype),
             return_state=True,
             return_attention_scores=True,
-            **k,
-        ),
-        inputs={"inputs": ("T", QUERY), "memory": ("S", VALUE)},
+            **kwargs,
+        )
+
+    return Row(
+        name=name,
+        holds=(ka.BahdanauDecoder, attention_class, *(type(part(None)) for part in parts)),
+        make=make,
+        inputs={"inputs": ("T", QUERY), "memory": (*axes, VALUE)},
         outputs={
             "output": ("T", CELL),
-            "weights": ("T", "S"),
+            "weights": ("T", *axes),
             "state_0": (CELL,),
             "state_1": (CELL,),
         },
         oracle=decoder_oracle,
         call=lambda layer, tensors, masks: keras.tree.flatten(layer(**tensors, **masks)),
-        masks={"inputs_mask": ("T",), "memory_mask": ("S",)},
+        masks={"inputs_mask": ("T",), "memory_mask": axes},
         zero=("output", "weights"),
-        empty=("weights",),
         limits=LOOP,
+        **more,
+    )
+
+
+OVER_PLACES = {"axes": ("S",), "empty": ("weights",)}
+OVER_MAPS = {"axes": ("H", "W"), "weights": None}
+
+ROWS = [
+    _spatial_row("soft_spatial_maps", ka.SoftSpatialAttention, **MAPS),
+    _spatial_row("soft_spatial_places", ka.SoftSpatialAttention, **PLACES),
+    _spatial_row("hard_spatial_maps", ka.HardSpatialAttention, _drawn, **HARD, **MAPS),
+    _spatial_row("hard_spatial_places", ka.HardSpatialAttention, _drawn, **HARD, **PLACES),
+    _spatial_row("straight_spatial_maps", ka.HardSpatialAttention, _straight, **ESTIMATED, **MAPS),
+    _spatial_row(
+        "straight_spatial_places", ka.HardSpatialAttention, _straight, **ESTIMATED, **PLACES
+    ),
+    _decoder_row("bahdanau_decoder_soft_spatial", ka.SoftSpatialAttention, **OVER_PLACES),
+    _decoder_row("bahdanau_decoder_soft_spatial_maps", ka.SoftSpatialAttention, **OVER_MAPS),
+    _decoder_row(
+        "bahdanau_decoder_hard_spatial",
+        ka.HardSpatialAttention,
+        _mixed,
+        **ESTIMATED,
+        **OVER_PLACES,
     ),
 ]

@@ -1,48 +1,8 @@
-"""Losses on attention weights: functions, to be added to the loss of a model.
-
-Shapes: B batch, T query steps, S memory steps.
-"""
+"""The loss that an aligner teaches by: where a step should have looked."""
 
 from keras import backend, ops
 
 from keras_attention import checks
-
-
-def coverage_loss(weights, query_mask=None):
-    """How often attention looks where it has looked before.
-
-        covloss_t = sum_i min(a^t_i, c^t_i),    c^t = sum_{t' < t} a^t'        (eq. 12, 10)
-
-    A step that looks at new positions only costs 0, one that repeats itself at most 1. The paper
-    adds `1.0 * covloss_t` to the loss of each step (eq. 13).
-
-    Args:
-        weights: (B, T, S), the attention scores that layers and decoders return.
-        query_mask: (B, T), the steps that count. Steps that attend to nothing never do.
-
-    Returns:
-        (B,): the mean of covloss_t over the steps that count, in at least float32.
-
-    Example:
-
-    >>> weights = np.array([[[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]])
-    >>> np.array(ka.losses.coverage_loss(weights)).round(3).tolist()
-    [0.333]
-
-    Reference: See, Liu, Manning 2017, "Get To The Point: Summarization with Pointer-Generator
-    Networks", arXiv:1704.04368, section 2.3.
-    """
-    weights = ops.convert_to_tensor(weights)
-    checks.rank("weights", weights.shape, "(batch, queries, memory)")
-    checks.mask("query_mask", query_mask, weights.shape[:2], "(batch, queries)")
-    dtype = backend.standardize_dtype(weights.dtype)
-    weights = ops.cast(weights, backend.result_type(dtype, "float32"))
-    if query_mask is not None:
-        weights = ops.where(ops.expand_dims(ops.cast(query_mask, "bool"), 2), weights, 0.0)
-    counted = ops.cast(ops.any(weights > 0, axis=2), weights.dtype)  # (B, T)
-    covered = ops.pad(ops.cumsum(weights, axis=1), [[0, 0], [1, 0], [0, 0]])[:, :-1]
-    repeated = ops.sum(ops.minimum(weights, covered), axis=2)  # (B, T)
-    return ops.sum(repeated, axis=1) / ops.maximum(ops.sum(counted, axis=1), 1.0)
 
 
 def guided_alignment(alignment, weights, query_mask=None):
