@@ -3,10 +3,10 @@
 import pytest
 from typer.testing import CliRunner
 
+from examples.common.errors import UserError
 from examples.translation import data
 from examples.translation.cli import app
 from examples.translation.config import Config
-from examples.common.errors import UserError
 from examples.translation.run import Run
 
 PAIRS = "".join(f"a {n}\tun {n}\n" for n in range(100))

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from examples.captioning.config import SCENES, Config
 from examples.common.commands import OneLineErrors, quiet_import
 from examples.common.errors import UserError
 
@@ -97,6 +98,7 @@ def train(
     doubly_stochastic: Annotated[
         float, _option(TRAINING, "Weight of the loss that asks to look everywhere in the end.")
     ] = 0.0,
+    reward: Annotated[float, _option(TRAINING, "Weight of the reward in REINFORCE.")] = 0.1,
     entropy: Annotated[float, _option(TRAINING, "Weight of the entropy in REINFORCE.")] = 0.01,
     epochs: Annotated[int, _option(TRAINING, "Times to go through the captions.")] = 6,
     batch_size: Annotated[int, _option(TRAINING, "Captions in a batch.")] = 32,
@@ -119,7 +121,6 @@ def train(
     with quiet_import():
         from examples.captioning import data
         from examples.captioning import train as training
-        from examples.captioning.config import Config
         from examples.captioning.images import check, open_images
         from examples.captioning.run import Run
 
@@ -127,7 +128,7 @@ def train(
         raise UserError(f"{out}: not a folder")
     # Made before the data are looked at, so that a wrong choice is told at once.
     config = Config(
-        data=str(captions) if captions else "scenes",
+        data=str(captions) if captions else SCENES,
         fingerprint="",
         images="",
         size=size,
@@ -142,6 +143,7 @@ def train(
         embedding=embedding,
         dropout=dropout,
         doubly_stochastic=doubly_stochastic,
+        reward=reward,
         entropy=entropy,
         epochs=epochs,
         batch_size=batch_size,
@@ -224,7 +226,8 @@ def explain(
     out: Out = OUT,
     attention: Kind = Attention.soft,
     to: Annotated[
-        Path | None, typer.Option(help="Where to, a PNG file; without it, explained.png in the study.")
+        Path | None,
+        typer.Option(help="Where to, a PNG file; without it, explained.png in the study."),
     ] = None,
 ):
     """Draw, for each word of a picture's caption, its attention beside saliency and Grad-CAM."""
@@ -236,7 +239,8 @@ def explain(
         from examples.captioning.explain import explain
         from examples.captioning.run import Run
 
-    words = explain(Run(out / attention.value), read([picture])[0], path)
+        (encoded,) = read([picture])  # the JPEG library prints, too
+    words = explain(Run(out / attention.value), encoded, path)
     print(f"{' '.join(words)}\n{path} written")
 
 
@@ -285,7 +289,7 @@ def caption(
     with quiet_import():
         from examples.captioning import caption as captioning
 
-    encoded = captioning.read(pictures)
+        encoded = captioning.read(pictures)  # the JPEG library prints, too
     captioner = captioning.open_captioner(model, beam_width, length_penalty)
     for row in captioning.caption(captioner, encoded):
         print(json.dumps(row, ensure_ascii=False) if as_json else row["text"])

@@ -5,6 +5,8 @@ from typing import ClassVar, final
 
 from examples.common import config
 
+SCENES = "scenes"  # what the default data are called
+
 
 @final
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Config(config.Config):
         units: Width of the decoder's state, and of what the softmax reads.
         channels: Width of the encoder's map.
         doubly_stochastic: Weight of the loss of that name, lambda in Xu 2015, eq. 14.
+        reward: Weight of the reward in REINFORCE, lambda_r in the paper (section 4.1).
         entropy: Weight of the entropy in REINFORCE, lambda_e in the paper.
         seed: Decides first weights, dropout, draws and the order of the batches.
         jit: Whether the training step is compiled by XLA.
@@ -42,6 +45,7 @@ class Config(config.Config):
     embedding: int = 64
     dropout: float = 0.0
     doubly_stochastic: float = 0.0
+    reward: float = 0.1
     entropy: float = 0.01
     epochs: int = 6
     batch_size: int = 32
@@ -56,7 +60,7 @@ class Config(config.Config):
         )  # fmt: skip
         for name in positive:
             self.require(name, getattr(self, name) >= 1, "a number above 0")
-        for name in ("doubly_stochastic", "entropy"):
+        for name in ("doubly_stochastic", "reward", "entropy"):
             self.require(name, getattr(self, name) >= 0, "a number from 0")
         fixed = self.encoder == "efficientnet"
         self.require("size", not fixed or self.size == 224, "224 for the encoder efficientnet")

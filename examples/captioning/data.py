@@ -233,11 +233,13 @@ def fingerprint(splits: Splits) -> str:
 def read_split(path: Path) -> list[Picture]:
     """The pictures of one split, as `to_json` wrote them."""
     try:
-        rows = json.loads(path.read_bytes())
-        return [
+        pictures = [
             Picture(name, tuple(captions), tuple((noun, tuple(box)) for noun, box in objects))
-            for name, captions, objects in rows
+            for name, captions, objects in json.loads(path.read_bytes())
         ]
+        if not pictures:
+            raise ValueError("no picture in it")
+        return pictures
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path}: damaged, cannot be read ({error})") from None
 

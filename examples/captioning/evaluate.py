@@ -3,6 +3,7 @@
 A study is a folder with a run for each kind of attention.
 """
 
+import io
 import json
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ import tensorflow as tf
 import keras_attention as ka
 from examples.captioning import data, features, inference, scoring
 from examples.captioning import model as network
+from examples.captioning.config import SCENES
 from examples.captioning.data import Picture
 from examples.captioning.images import decode, open_images
 from examples.captioning.run import Run
@@ -43,6 +45,8 @@ def runs(folder: Path) -> dict[str, Run]:
     if not found:
         accepted = ", ".join(str(folder / kind) for kind in KINDS)
         raise UserError(f"{folder}: holds no run (looked for {accepted}): train first")
+    if len({run.config().fingerprint for run in found.values()}) > 1:
+        raise UserError(f"{folder}: its runs are of different data, which cannot be compared")
     return found
 
 
@@ -69,6 +73,10 @@ def _score(run: Run, beam_width: int, length_penalty: float) -> Result:
     pictures = data.read_split(run.folder / "test.json")
     images = open_images(Path(config.images))
     names = [picture.name for picture in pictures]
+    missing = sorted(set(names).difference(images.names()))
+    if missing:
+        told = f"{len(missing)} of the test pictures missing, {', '.join(missing[:5])}"
+        raise UserError(f"{config.images}: {told}")
     source = features.compute(network.frozen_encoder(config), images, names, run.cache)
     references = [picture.captions for picture in pictures]
     metrics, found = {}, {}
@@ -80,7 +88,7 @@ def _score(run: Run, beam_width: int, length_penalty: float) -> Result:
         metrics[search] = {**scoring.scores(found["text"], references), "seconds": seconds}
     # The exported model searches with the beam, so its figures are the headline.
     headline = {name: metrics["beam"][name] for name in ("exact_match", "bleu4")}
-    if config.attention != "none" and any(picture.objects for picture in pictures):
+    if config.attention != "none" and config.data == SCENES:
         pointing = scoring.pointing(found["words"], found["attention"], pictures)
         headline["pointing"] = pointing
     metrics["beam"] |= {"beam_width": beam_width, "length_penalty": length_penalty}
@@ -111,7 +119,8 @@ def _draw(folder: Path, results: dict[str, Result], number: int) -> None:
             note = f"{kind} attention, {picture.name}: {' | '.join(picture.captions)}"
             examples.append(ka.visualize.Caption(pixels, words, maps, note))
             if place < number:
-                figures.append(ka.visualize.overlay_on_image(pixels, maps, words, title=note))
+                title = f"{kind} attention: {picture.captions[0]}"
+                figures.append(ka.visualize.overlay_on_image(pixels, maps, words, title=title))
     write_with(
         folder / "attention.html",
         lambda path: ka.visualize.to_html(examples, path, title="Where the captioner looks"),
@@ -123,13 +132,13 @@ def _stack(figures: list[plt.Figure], path: Path) -> None:
     """One picture of several figures, one below the other."""
     drawn = []
     for figure in figures:
-        figure.set_dpi(80)
-        figure.canvas.draw()
-        drawn.append(np.asarray(figure.canvas.buffer_rgba())[..., :3])
+        file = io.BytesIO()
+        figure.savefig(file, format="png", dpi=80, bbox_inches="tight")  # however long the title
         plt.close(figure)
+        drawn.append(plt.imread(io.BytesIO(file.getvalue()))[..., :3])
     width = max(each.shape[1] for each in drawn)
     drawn = [
-        np.pad(each, [(0, 0), (0, width - each.shape[1]), (0, 0)], constant_values=255)
+        np.pad(each, [(0, 10), (0, width - each.shape[1]), (0, 0)], constant_values=1)
         for each in drawn
     ]
     plt.imsave(path, np.concatenate(drawn))

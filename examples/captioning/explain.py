@@ -84,6 +84,7 @@ class _Forced(keras.layers.Layer):
         self.network = network
         self.ids = ids
 
+    @tf.function(autograph=False)  # tf-keras-vis calls eagerly, twice for each word
     def call(self, map_):
         network = self.network
         ids = tf.tile([self.ids], [tf.shape(map_)[0], 1])
@@ -95,17 +96,20 @@ class _Forced(keras.layers.Layer):
 
 
 def _draw(pixels: np.ndarray, words: list[str], maps: dict, path: Path) -> None:
+    """A row for each kind of map, the picture itself before it."""
     height, width = pixels.shape[:2]
+    whole = {"extent": (0, width, height, 0)}
     figure, axes = plt.subplots(
-        len(ROWS), len(words), figsize=(1.5 * len(words), 5), squeeze=False, layout="constrained"
+        len(ROWS), len(words) + 1, figsize=(1.5 * len(words) + 1.5, 5), layout="constrained"
     )
+    for ax, word in zip(axes[0, 1:], words, strict=True):
+        ax.set_title(word, parse_math=False)
     for row, name in zip(axes, ROWS, strict=True):
         row[0].set_ylabel(name)
-        for ax, word, map_ in zip(row, words, maps[name], strict=True):
-            ax.imshow(pixels / 255, extent=(0, width, height, 0))
-            ax.imshow(map_, cmap="magma", alpha=0.6, extent=(0, width, height, 0))
+        for ax in row:
+            ax.imshow(pixels / 255, **whole)
             ax.set(xticks=[], yticks=[])
-            if row is axes[0]:
-                ax.set_title(word)
+        for ax, map_ in zip(row[1:], maps[name], strict=True):
+            ax.imshow(map_, cmap="magma", alpha=0.6, **whole)
     figure.savefig(path, dpi=100)
     plt.close(figure)

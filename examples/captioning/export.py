@@ -40,7 +40,11 @@ def served(caption, frozen: keras.Model | int, config: Config) -> dict:
     pixels_spec = tf.TensorSpec([None, config.size, config.size, 3], tf.float32, name="pixels")
 
     def of_pixels(pixels):
-        return caption(pixels if isinstance(frozen, int) else frozen(pixels, training=False))
+        # On a CPU, TensorFlow's convolution of no picture has a wrong shape: there is always one.
+        count = tf.shape(pixels)[0]
+        some = tf.pad(pixels, [[0, tf.maximum(1 - count, 0)], [0, 0], [0, 0], [0, 0]])
+        found = caption(some if isinstance(frozen, int) else frozen(some, training=False))
+        return {name: value[:count] for name, value in found.items()}
 
     def of_image(image):
         return of_pixels(

@@ -2,6 +2,7 @@
 
 import abc
 import os
+import re
 import tarfile
 from pathlib import Path, PurePosixPath
 from typing import final
@@ -175,8 +176,12 @@ def check(images: Images, names: list[str]) -> tuple[list[str], list[str]]:
 
 def check_picture(data: bytes, path: Path) -> None:
     """Refuses the content of a file that cannot be decoded."""
+    if not data.startswith((PNG, JPEG)):
+        reason = "it begins like neither" if data else "the file is empty"
+        raise UserError(f"{path}: not a JPEG or PNG picture ({reason})")
     try:
         pixels(tf.constant(data))
     except tf.errors.OpError as error:
-        reason = "empty" if not data else str(error.message).splitlines()[0]
-        raise UserError(f"{path}: not a JPEG or PNG picture, or damaged ({reason})") from None
+        # TensorFlow's words, without the names of its operations around them.
+        words = re.sub(r"\{\{.*?\}\}|\[.*", "", str(error.message).splitlines()[0]).strip()
+        raise UserError(f"{path}: a damaged picture, cannot be decoded ({words})") from None

@@ -10,7 +10,6 @@ from examples.captioning import efficientnet
 from examples.captioning.config import Config
 from examples.captioning.tokenizer import PAD
 
-
 AROUND = 16  # channels
 
 
@@ -23,15 +22,17 @@ def build(config: Config, vocabulary_size: int) -> "Captioner":
     """A `Captioner` of pixels, or of a frozen encoder's features, built, with fresh weights."""
     source_shape = (config.size, config.size, 3) if config.encoder == "cnn" else (7, 7, 1280)
     cell = keras.layers.LSTMCell(config.units, dropout=config.dropout)
+    head = keras.Sequential(
+        [keras.layers.Dropout(config.dropout), keras.layers.Dense(vocabulary_size)]
+    )
+    head.supports_masking = True  # Its layers do; Keras warns otherwise.
     network = ka.models.EncoderDecoder(
         _encoder(config, source_shape),
         keras.layers.Embedding(vocabulary_size, config.embedding, mask_zero=True),
         ka.BahdanauDecoder(cell, _attention(config), readout=ka.DeepOutput(config.units, pieces=1)),
-        keras.Sequential(
-            [keras.layers.Dropout(config.dropout), keras.layers.Dense(vocabulary_size)]
-        ),
+        head,
     )
-    model = Captioner(network, config.doubly_stochastic, config.entropy)
+    model = Captioner(network, config)
     model.build([(None, *source_shape), (None, None)])
     return model
 
@@ -61,18 +62,17 @@ def _encoder(config: Config, source_shape: tuple) -> keras.Model:
 def _cnn(pixels, channels: int):
     """What is at each place, of 8 x 8 pixels, and in a few channels what is around it.
 
-    A place sees 23 pixels, about one thing. Counts and relations need a wider view, but a view that
-    told which things are around would let the attention look anywhere: it is too narrow for that.
+    A place sees 23 pixels, about one thing. Counts and relations need a wide view; but one that
+    told which things are around would let attention look anywhere: it is too narrow for names.
     """
     layers = keras.layers
     local = layers.Rescaling(1 / 127.5, -1)(pixels)
     for filters, strides in ((32, 2), (64, 2), (64, 1), (128, 2)):
         local = _convolution(local, filters, strides=strides)
     local = layers.Dense(channels, activation="relu")(Coordinates()(local))
-    around = _convolution(local, 96, dilation_rate=2)
-    around = layers.Add()([around, _convolution(around, 96, dilation_rate=4)])
-    around = layers.Dense(AROUND, activation="tanh")(around)
-    return layers.Concatenate()([local, around])
+    around = _convolution(local, 64, dilation_rate=2)
+    around = layers.Add()([around, _convolution(around, 64, dilation_rate=4)])
+    return layers.Concatenate()([local, layers.Dense(AROUND, activation="tanh")(around)])
 
 
 def _convolution(features, filters: int, **options):
@@ -109,17 +109,18 @@ class Captioner(keras.Model):
     per word of the batch, and for hard attention by REINFORCE `ka.losses.reinforce` of it.
     """
 
-    def __init__(self, network: ka.models.EncoderDecoder, doubly_stochastic: float, entropy: float):
+    def __init__(self, network: ka.models.EncoderDecoder, config: Config):
         super().__init__()
         self.network = network
-        self.doubly_stochastic = doubly_stochastic
-        self.entropy = entropy
+        self.config = config
         self.draws = isinstance(
             getattr(network.decoder.attention, "alignment", None), ka.alignments.Hard
         )
+        self.nll = keras.metrics.Mean("nll")  # per word; the loss of hard attention tells little
         if self.draws:
+            unknown = keras.initializers.Constant(float("nan"))
             self.baseline = self.add_weight(
-                name="baseline", shape=(), initializer="zeros", trainable=False
+                name="baseline", shape=(), initializer=unknown, trainable=False
             )
 
     def build(self, input_shape):
@@ -134,21 +135,25 @@ class Captioner(keras.Model):
         log_probs = ops.log_softmax(y_pred["logits"], axis=-1)
         log_probs = ops.take_along_axis(log_probs, y[:, :, None], axis=-1)[:, :, 0]
         log_likelihood = ops.sum(ops.where(written, log_probs, 0.0), axis=1)  # (B,)
-        loss = -log_likelihood
-        if self.doubly_stochastic:
+        loss, words = -log_likelihood, ops.sum(ops.cast(written, log_likelihood.dtype))
+        self.nll.update_state(ops.sum(loss) / words, words)
+        if self.config.doubly_stochastic:
             spread = ka.losses.doubly_stochastic(y_pred["weights"], written)
-            loss = loss + self.doubly_stochastic * spread
+            loss = loss + self.config.doubly_stochastic * spread
         if self.draws and training:
             drawn = y_pred["attention"]
+            mean = ops.mean(log_likelihood)
+            baseline = ops.where(ops.isnan(self.baseline), mean, self.baseline)
             loss = loss + ka.losses.reinforce(
                 log_likelihood,
                 drawn["log_prob"][:, 0],
                 drawn["entropy"][:, 0],
-                self.baseline,
-                entropy_weight=self.entropy,
+                baseline,
+                reward_weight=self.config.reward,
+                entropy_weight=self.config.entropy,
             )
-            self.baseline.assign(ka.losses.moving_average(self.baseline, log_likelihood))
-        return ops.sum(loss) / ops.sum(ops.cast(written, loss.dtype))
+            self.baseline.assign(ka.losses.moving_average(baseline, log_likelihood))
+        return ops.sum(loss) / words
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         written = ops.cast(ops.not_equal(y, PAD), "float32")

@@ -98,4 +98,7 @@ class Batches:
             rows = tf.image.stateless_random_crop(
                 tf.pad(rows, around, "SYMMETRIC"), (self.batch_size, *self.source.shape), seed
             )
-        return (tf.cast(rows, tf.float32), ids[:, :-1]), ids[:, 1:]
+        written = ids[:, 1:]
+        # [END] is not read: hard attention would draw, and pay for, one place more.
+        read = tf.where(written == PAD, PAD, ids[:, :-1])
+        return (tf.cast(rows, tf.float32), read), written

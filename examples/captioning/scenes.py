@@ -149,20 +149,37 @@ class Artist:
         background = tuple(chooser.randint(215, 255) for _ in "RGB")
         picture = Image.new("RGB", (SIZE, SIZE), background)
         objects = []
-        height = 42  # of a row: low enough that no thing in it stands above another
+        height = 40  # of a row: low enough that no thing in it stands above another
         tops = [chooser.randint(0, SIZE - height)] if len(rows) == 1 else [0, SIZE - height]
         for top, row in zip(tops, rows, strict=True):
-            things = [noun for noun, number in row for _ in range(number)]
-            width = SIZE // len(things)
-            for i, noun in enumerate(things):
-                size = chooser.randint(24, 31)
+            size = chooser.randint(22, 26)
+            for noun, left in self._places(chooser, row, size):
                 shape = self.artwork[noun].rotate(chooser.uniform(-12, 12), expand=True)
                 shape.thumbnail((size, size))
-                left = i * width + chooser.randint(0, width - shape.width)
+                left += (size - shape.width) // 2
                 upper = top + chooser.randint(0, height - shape.height)
                 picture.paste(shape, (left, upper), shape)
                 objects.append((noun, (left, upper, left + shape.width, upper + shape.height)))
         return Scene(picture, caption, objects)
+
+    @staticmethod
+    def _places(chooser: random.Random, row: list[tuple[str, int]], size: int):
+        """Where the things of a row begin: those of one noun side by side, others further off."""
+        gap = 7
+        free = SIZE - size * sum(number for _, number in row) - gap * (len(row) - 1)
+        left = 0
+        for cut, (noun, number) in zip(_cuts(chooser, free, len(row)), row, strict=True):
+            left += cut
+            for _ in range(number):
+                yield noun, left
+                left += size
+            left += gap
+
+
+def _cuts(chooser: random.Random, free: int, number: int) -> list[int]:
+    """Shares of `free` pixels, one before each group of a row; what is left stays behind them."""
+    ends = sorted(chooser.randint(0, free) for _ in range(number))
+    return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _render(symbol: str, font: ImageFont.FreeTypeFont) -> Image.Image:
