@@ -174,6 +174,7 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
     ):
         """As `call`, but always returns outputs, weights and the state after the last step.
 
+        Masks are those that are given: Keras fills in the ones attached to tensors for `call` only.
         The state is as `begin` and `step` have it: that of the cell is "cell", that of the
         attention "attention", which may hold what a loss needs; see `ka.alignments.Hard`.
         """

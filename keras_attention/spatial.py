@@ -204,8 +204,9 @@ class HardSpatialAttention(SpatialAttention):
 
         p(s_ti = 1 | ...) = alpha_ti,  z_t = beta_t sum_i s_ti a_i      (eq. 8-9)
 
-    with alpha and beta as in `SoftSpatialAttention`. The place is drawn in training and the
-    likeliest one at inference. What the score learns from is the alignment's affair:
+    with alpha, and beta, which is section 4.2.1's, as in `SoftSpatialAttention`. The place is drawn
+    in training and the likeliest one at inference. What the score learns from is the alignment's
+    affair:
 
     - "hard": `ka.losses.reinforce`, of the sums that `ka.alignments.Hard` keeps as its state, and
       the share of the pictures that get the expected context.

@@ -418,7 +418,7 @@ def test_a_run_holds_what_is_needed(study, drawn):
         config = run.config()
         assert (config.attention, config.units, config.dropout) == (attention, 16, 0.1)
         splits = data.load(drawn / "images.tar", drawn / "captions.json")
-        assert config.fingerprint == data.fingerprint(splits)
+        assert config.fingerprint == data.fingerprint(splits, open_images(drawn / "images.tar"))
         assert data.read_split(run.folder / "test.json") == splits.test
         metrics = run.metrics()
         assert metrics["epochs"] == 12

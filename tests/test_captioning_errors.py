@@ -18,6 +18,7 @@ from examples.captioning import data
 from examples.captioning import model as network
 from examples.captioning.cli import app
 from examples.captioning.config import Config
+from examples.captioning.images import open_images
 from examples.captioning.run import Run
 from examples.captioning.tokenizer import SPECIAL
 from examples.common.errors import UserError
@@ -83,7 +84,12 @@ def trained(source, tmp_path_factory):
     """A study with the run "soft" of fresh weights."""
     folder = tmp_path_factory.mktemp("trained")
     splits = data.load(source / "images", source / "captions.json")
-    config = Config("toy", data.fingerprint(splits), str(source / "images"), **TINY)
+    config = Config(
+        "toy",
+        data.fingerprint(splits, open_images(source / "images")),
+        str(source / "images"),
+        **TINY,
+    )
     run = Run(folder / "soft")
     run.folder.mkdir()
     (run.folder / "config.json").write_text(config.to_json())

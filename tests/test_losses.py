@@ -151,6 +151,14 @@ def test_errors_name_what_came_and_what_is_accepted():
         ka.losses.doubly_stochastic(np.ones((2, 3, 5, 7)), np.ones((2, 5)))
     with pytest.raises(ValueError, match=r"`log_prob`.*\(2, 3\).*\(batch, 1\)"):
         ka.losses.reinforce(np.ones(2), np.ones((2, 3)), np.ones((2, 1)), 0.0)
+    three, two = np.ones(3), np.ones(2)
+    for argument, parts in (
+        ("log_prob", (three, two, three, 0.0)),
+        ("entropy", (three, three, two, 0.0)),
+        ("baseline", (three, three, three, two)),
+    ):
+        with pytest.raises(ValueError, match=rf"`{argument}` has batch size 2.*batch size 3"):
+            ka.losses.reinforce(*parts)
     with pytest.raises(ValueError, match=r"`weights`.*\(2, 3\).*\(batch, queries, memory\)"):
         ka.losses.coverage_loss(np.ones((2, 3)))
     with pytest.raises(ValueError, match=r"`query_mask`.*\(2, 5\).*\(2, 3\)"):

@@ -98,14 +98,18 @@ def train(
     doubly_stochastic: Annotated[
         float, _option(TRAINING, "Weight of the loss that asks to look everywhere in the end.")
     ] = 0.0,
-    reward: Annotated[float, _option(TRAINING, "Weight of the reward in REINFORCE.")] = 0.1,
+    reward: Annotated[float, _option(TRAINING, "Weight of the reward in REINFORCE.")] = 1.0,
+    start_from: Annotated[
+        Path | None,
+        _option(TRAINING, "A run to take the first weights from: soft attention's for hard."),
+    ] = None,
     entropy: Annotated[float, _option(TRAINING, "Weight of the entropy in REINFORCE.")] = 0.01,
     epochs: Annotated[int, _option(TRAINING, "Times to go through the captions.")] = 6,
     batch_size: Annotated[int, _option(TRAINING, "Captions in a batch.")] = 32,
     learning_rate: Annotated[
         float, _option(TRAINING, "Adam's, after half an epoch; a cosine leads it to 0.")
     ] = 2e-3,
-    seed: Annotated[int, _option(TRAINING, "Of weights, dropout, draws and order.", min=0)] = 1,
+    seed: Annotated[int, _option(TRAINING, "Of weights, dropout, draws and order.", min=1)] = 1,
     jit: Annotated[bool, _option(TRAINING, "Compile the training step with XLA.")] = False,
     out: Out = OUT,
 ):
@@ -145,6 +149,7 @@ def train(
         doubly_stochastic=doubly_stochastic,
         reward=reward,
         entropy=entropy,
+        start_from=str(start_from.absolute()) if start_from else "",
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
@@ -158,9 +163,10 @@ def train(
     bad = check(pictures, [picture.name for split in splits[:3] for picture in split])[1]
     if bad:
         splits = data.without(splits, bad)
-        print(f"left out: {len(bad)} pictures that cannot be decoded, {', '.join(bad[:5])}")
+    # The scenes move with the study.
+    place = images.relative_to(out) if config.data == SCENES else images.absolute()
     config = dataclasses.replace(
-        config, fingerprint=data.fingerprint(splits), images=str(images.absolute())
+        config, fingerprint=data.fingerprint(splits, pictures), images=str(place)
     )
     run = Run(out / attention.value)
     try:

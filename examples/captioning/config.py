@@ -14,7 +14,7 @@ class Config(config.Config):
     """The choices of `train`, kept in the run folder as config.json.
 
     Attributes:
-        images: The folder or tar of the pictures.
+        images: The folder or tar of the pictures, seen from the study.
         size: Side of the pictures, in pixels; 224 for "efficientnet".
         encoder: "cnn", trained along, or "efficientnet", frozen, with ImageNet weights.
         attention: "soft", "hard", or "none": the mean of the map in place of what is looked at.
@@ -26,6 +26,7 @@ class Config(config.Config):
         doubly_stochastic: Weight of the loss of that name, lambda in Xu 2015, eq. 14.
         reward: Weight of the reward in REINFORCE, lambda_r in the paper (section 4.1).
         entropy: Weight of the entropy in REINFORCE, lambda_e in the paper.
+        start_from: The run folder whose weights training starts from; "" for fresh ones.
         seed: Decides first weights, dropout, draws and the order of the batches.
         jit: Whether the training step is compiled by XLA.
     """
@@ -45,11 +46,12 @@ class Config(config.Config):
     embedding: int = 64
     dropout: float = 0.0
     doubly_stochastic: float = 0.0
-    reward: float = 0.1
+    reward: float = 1.0
     entropy: float = 0.01
     epochs: int = 6
     batch_size: int = 32
     learning_rate: float = 2e-3
+    start_from: str = ""
     seed: int = 1
     jit: bool = False
 
@@ -62,6 +64,12 @@ class Config(config.Config):
             self.require(name, getattr(self, name) >= 1, "a number above 0")
         for name in ("doubly_stochastic", "reward", "entropy"):
             self.require(name, getattr(self, name) >= 0, "a number from 0")
+        self.require("encoder", self.encoder in ("cnn", "efficientnet"), "cnn or efficientnet")
+        self.require("attention", self.attention in ("soft", "hard", "none"), "soft, hard or none")
+        estimators = ("reinforce", "straight_through")
+        self.require("estimator", self.estimator in estimators, " or ".join(estimators))
+        self.require("size", self.size >= 8, "a number from 8")
+        self.require("seed", self.seed >= 1, "a number above 0")  # TensorFlow takes 0 for none
         fixed = self.encoder == "efficientnet"
         self.require("size", not fixed or self.size == 224, "224 for the encoder efficientnet")
         self.require("dropout", 0 <= self.dropout < 1, "a number from 0 up to 1")

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from examples.captioning.images import open_images
+from examples.captioning.images import Images, open_images
 from examples.common.errors import UserError
 from examples.common.splits import hash_share
 
@@ -196,13 +196,14 @@ def load(images: Path, captions: Path, skip_missing: bool = False) -> Splits:
 
 
 def without(splits: Splits, names: list[str]) -> Splits:
-    """The splits without the pictures named."""
+    """The splits without the pictures named, which cannot be decoded."""
     left_out = set(names)
     kept = {
         name: [picture for picture in getattr(splits, name) if picture.name not in left_out]
         for name in ("train", "dev", "test")
     }
-    return _split(kept, splits.notes)
+    told = f"left out: {len(names)} pictures that cannot be decoded, {_some(names)}"
+    return _split(kept, (*splits.notes, told))
 
 
 def _split(splits: dict[str, list[Picture]], notes) -> Splits:
@@ -224,9 +225,10 @@ def _split(splits: dict[str, list[Picture]], notes) -> Splits:
     return result
 
 
-def fingerprint(splits: Splits) -> str:
-    """A digest of every name, caption and object in every split: whatever changes shows."""
-    text = json.dumps([splits.train, splits.dev, splits.test])
+def fingerprint(splits: Splits, images: Images) -> str:
+    """A digest of every name, caption and object in every split, and of the pictures' sizes."""
+    sizes = [[images.size(picture.name) for picture in split] for split in splits[:3]]
+    text = json.dumps([splits.train, splits.dev, splits.test, sizes])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

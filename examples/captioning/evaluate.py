@@ -71,7 +71,7 @@ def evaluate(folder: Path, beam_width: int, length_penalty: float, shown: int) -
 def _score(run: Run, beam_width: int, length_penalty: float) -> Result:
     config, model, tokenizer = inference.load(run)
     pictures = data.read_split(run.folder / "test.json")
-    images = open_images(Path(config.images))
+    images = open_images(run.images)
     names = [picture.name for picture in pictures]
     missing = sorted(set(names).difference(images.names()))
     if missing:
@@ -93,7 +93,7 @@ def _score(run: Run, beam_width: int, length_penalty: float) -> Result:
         headline["pointing"] = pointing
     metrics["beam"] |= {"beam_width": beam_width, "length_penalty": length_penalty}
     metrics = {**headline, "test_pictures": len(pictures), **metrics}
-    return Result(metrics, pictures, Path(config.images), found)
+    return Result(metrics, pictures, run.images, found)
 
 
 def _table(result: Result) -> str:

@@ -28,6 +28,10 @@ class Images(abc.ABC):
         """The encoded picture."""
 
     @abc.abstractmethod
+    def size(self, name: str) -> int:
+        """The bytes of the encoded picture."""
+
+    @abc.abstractmethod
     def stamp(self, name: str) -> str:
         """Changes whenever the picture does, without reading it."""
 
@@ -58,6 +62,9 @@ class Folder(Images):
     def read(self, name):
         self.sizes[name]  # No name leads out of the folder.
         return (self.path / name).read_bytes()
+
+    def size(self, name):
+        return self.sizes[name].st_size
 
     def stamp(self, name):
         return f"{self.sizes[name].st_size} {self.sizes[name].st_mtime_ns}"
@@ -101,6 +108,9 @@ class Tar(Images):
     def read(self, name):
         offset, size = self.places[name]
         return os.pread(self.file, size, offset)
+
+    def size(self, name):
+        return self.places[name][1]
 
     def stamp(self, name):
         return f"{self.places[name]} {self.status.st_size} {self.status.st_mtime_ns}"

@@ -106,7 +106,7 @@ class Captioner(keras.Model):
 
         L = -log p(y | x) + lambda sum_i (1 - sum_t alpha_ti)^2               (Xu 2015, eq. 14)
 
-    per word of the batch, and for hard attention by REINFORCE `ka.losses.reinforce` of it.
+    per word of the batch; to which hard attention by REINFORCE adds `ka.losses.reinforce`.
     """
 
     def __init__(self, network: ka.models.EncoderDecoder, config: Config):
@@ -118,9 +118,12 @@ class Captioner(keras.Model):
         )
         self.nll = keras.metrics.Mean("nll")  # per word; the loss of hard attention tells little
         if self.draws:
-            unknown = keras.initializers.Constant(float("nan"))
+            # One for each width of a batch, as longer captions are less likely. None is known yet.
             self.baseline = self.add_weight(
-                name="baseline", shape=(), initializer=unknown, trainable=False
+                name="baseline",
+                shape=(config.max_length + 2,),
+                initializer=keras.initializers.Constant(float("nan")),
+                trainable=False,
             )
 
     def build(self, input_shape):
@@ -135,26 +138,27 @@ class Captioner(keras.Model):
         log_probs = ops.log_softmax(y_pred["logits"], axis=-1)
         log_probs = ops.take_along_axis(log_probs, y[:, :, None], axis=-1)[:, :, 0]
         log_likelihood = ops.sum(ops.where(written, log_probs, 0.0), axis=1)  # (B,)
+        counted = ops.any(written, axis=1)  # all but the rows that fill a batch up
         loss, words = -log_likelihood, ops.sum(ops.cast(written, log_likelihood.dtype))
         self.nll.update_state(ops.sum(loss) / words, words)
         if self.config.doubly_stochastic:
             spread = ka.losses.doubly_stochastic(y_pred["weights"], written)
-            loss = loss + self.config.doubly_stochastic * spread
+            loss = loss + self.config.doubly_stochastic * ops.where(counted, spread, 0.0)
         if self.draws and training:
-            drawn = y_pred["attention"]
-            mean = ops.mean(log_likelihood)
-            baseline = ops.where(ops.isnan(self.baseline), mean, self.baseline)
+            mean = ops.sum(log_likelihood) / ops.sum(ops.cast(counted, log_likelihood.dtype))
+            known = ops.where(ops.isnan(self.baseline), mean, self.baseline)
+            here = ops.arange(known.shape[0]) == ops.shape(y)[1]
+            baseline = ops.sum(ops.where(here, known, 0.0))
             loss = loss + ka.losses.reinforce(
                 log_likelihood,
-                drawn["log_prob"][:, 0],
-                drawn["entropy"][:, 0],
-                baseline,
+                **y_pred["attention"],
+                baseline=baseline,
                 reward_weight=self.config.reward,
                 entropy_weight=self.config.entropy,
             )
-            self.baseline.assign(ka.losses.moving_average(baseline, log_likelihood))
+            following = ka.losses.moving_average(baseline, mean)
+            self.baseline.assign(ops.where(here, following, self.baseline))
         return ops.sum(loss) / words
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        written = ops.cast(ops.not_equal(y, PAD), "float32")
-        return super().compute_metrics(x, y, y_pred["logits"], written)
+        return super().compute_metrics(x, y, y_pred["logits"], sample_weight)

@@ -30,15 +30,15 @@ class Batches:
     """Training batches ((source, target_in), target_out) of a few fixed shapes.
 
     A caption goes to the narrowest bucket that holds it; the widths split the captions into about
-    equal shares. The last batch of a bucket is filled up with empty captions, which no loss or
-    metric counts. So XLA compiles once per bucket.
+    equal shares. The last batch of a bucket is filled up with empty captions of pictures from all
+    over, which no loss or metric counts. So XLA compiles once per bucket.
 
     Args:
         source: The pictures' pixels or features.
         numbers: (N,), the picture of each caption.
         ids: (N, T), the captions.
         batch_size: Captions in a batch.
-        augment: Whether pictures are shifted by a few pixels.
+        augment: Whether the pictures of a batch are shifted, by the same few pixels.
         seed: Decides order and shifts.
     """
 
@@ -82,8 +82,9 @@ class Batches:
         def fill(numbers, ids):
             missing = self.batch_size - tf.shape(ids)[0]
             ids = tf.pad(ids, [[0, missing], [0, 0]])
+            others = tf.range(missing, dtype=numbers.dtype) * (len(self.source) // self.batch_size)
             return (
-                tf.ensure_shape(tf.pad(numbers, [[0, missing]]), (self.batch_size,)),
+                tf.ensure_shape(tf.concat([numbers, others], axis=0), (self.batch_size,)),
                 tf.ensure_shape(ids, (self.batch_size, None)),
             )
 

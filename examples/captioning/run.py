@@ -22,6 +22,11 @@ class Run(RunFolder):
     )
 
     @property
+    def images(self) -> Path:
+        """The folder or tar of the pictures: the scenes' is in the study."""
+        return self.folder.parent / self.config().images
+
+    @property
     def cache(self) -> Path:
         """Pixels and features, which all runs of a study share."""
         return self.folder.parent / "cache"

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from pathlib import Path
 
 import keras
 
@@ -14,6 +15,7 @@ from examples.captioning.images import Images
 from examples.captioning.run import Run
 from examples.captioning.tokenizer import Tokenizer, learn_vocabulary
 from examples.common.checkpoint import Checkpoint
+from examples.common.errors import UserError
 from examples.common.files import write
 
 
@@ -49,6 +51,8 @@ def train(run: Run, config: Config, splits: Splits, images: Images) -> dict:
     compile_model(model, config, batches.steps)
     progress = run.load_checkpoint(Checkpoint.variables(model))
     first = progress.get("epoch", 0)
+    if config.start_from and not first:
+        _start(model, tokenizer, Run(Path(config.start_from)))
     _report(config, splits, tokenizer, batches, model, first)
     if first == config.epochs:
         return progress
@@ -72,6 +76,21 @@ def train(run: Run, config: Config, splits: Splits, images: Images) -> dict:
     finally:
         _record(run, checkpoint.progress)
     return checkpoint.progress
+
+
+def _start(model: network.Captioner, tokenizer: Tokenizer, run: Run) -> None:
+    """Gives the model the weights of another run's, which may have another attention."""
+    _, other, known = inference.load(run)
+    if known.vocabulary != tokenizer.vocabulary:
+        raise UserError(f"{run.folder}: --start-from needs a run on the same captions")
+    mine, theirs = (
+        [*each.trainable_variables, *each.network.encoder.non_trainable_variables]
+        for each in (model, other)
+    )
+    if [v.shape for v in mine] != [v.shape for v in theirs]:
+        raise UserError(f"{run.folder}: --start-from needs a run of the same widths")
+    for variable, value in zip(mine, theirs, strict=True):
+        variable.assign(value)
 
 
 def compile_model(model: network.Captioner, config: Config, steps: int) -> None:

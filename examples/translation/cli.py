@@ -130,7 +130,7 @@ def train(
     learning_rate: Annotated[
         float, _option(TRAINING, "Adam's, at the end of the first epoch; a cosine leads it to 0.")
     ] = 3e-3,
-    seed: Annotated[int, _option(TRAINING, "Of weights, dropout and order.", min=0)] = 1,
+    seed: Annotated[int, _option(TRAINING, "Of weights, dropout and order.", min=1)] = 1,
     jit: Annotated[bool, _option(TRAINING, "Compile the training step with XLA.")] = False,
     mixed_precision: Annotated[
         MixedPrecision, _option(TRAINING, "Compute in this type; weights stay float32.")

@@ -48,12 +48,12 @@ class StraightThrough(DrawnAlignment):
 
     def call(self, scores, mask=None, query=None, state=(), noise=()):
         energies = masks.hidden(scores, mask)
-        for drawn in noise:
-            energies = energies + ops.cast(drawn, energies.dtype)
-        weights = largest(energies, mask)
-        if len(noise):
-            soft = masks.masked_softmax(energies / self.temperature, mask)
-            weights = weights + (soft - ops.stop_gradient(soft))  # in this order exactly the draw
+        if not len(noise):
+            return ops.cast(largest(energies, mask), scores.dtype), state
+        energies = energies + ops.cast(noise[0], energies.dtype)
+        soft = masks.masked_softmax(energies / self.temperature, mask)
+        # In this order it is exactly the draw.
+        weights = largest(energies, mask) + (soft - ops.stop_gradient(soft))
         return ops.cast(weights, scores.dtype), state
 
     def initial_state(self, value):

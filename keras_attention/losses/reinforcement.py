@@ -2,6 +2,8 @@
 
 from keras import backend, ops
 
+from keras_attention import checks
+
 
 def reinforce(log_likelihood, log_prob, entropy, baseline, reward_weight=1.0, entropy_weight=0.01):
     """The loss whose gradient is that of a hard attention's draws.
@@ -43,7 +45,13 @@ def reinforce(log_likelihood, log_prob, entropy, baseline, reward_weight=1.0, en
     """
     log_likelihood = _row("log_likelihood", log_likelihood)
     log_prob, entropy = _row("log_prob", log_prob), _row("entropy", entropy)
-    reward = ops.stop_gradient(ops.subtract(log_likelihood, _row("baseline", baseline)))
+    baseline = _row("baseline", baseline)
+    size = log_likelihood.shape[0]
+    checks.equal("log_prob", log_prob.shape[0], "log_likelihood", size, "batch size")
+    checks.equal("entropy", entropy.shape[0], "log_likelihood", size, "batch size")
+    if baseline.shape[0] != 1:
+        checks.equal("baseline", baseline.shape[0], "log_likelihood", size, "batch size")
+    reward = ops.stop_gradient(ops.subtract(log_likelihood, baseline))
     return ops.subtract(-reward_weight * ops.multiply(reward, log_prob), entropy_weight * entropy)
 
 
@@ -55,7 +63,7 @@ def moving_average(baseline, log_likelihood, decay=0.9):
     with the mean of a batch in place of one draw.
 
     Args:
-        baseline: b_{k-1}, a number: 0 before the first batch.
+        baseline: b_{k-1}, a number; the first batch may start from its own mean.
         log_likelihood: (B,), as in `reinforce`.
         decay: 0.9 in the paper.
 
