@@ -459,6 +459,22 @@ def test_training_resumes_after_a_kill(study, drawn, tmp_path):
     assert killed.metrics()["best_epoch"] == Run(study / "hard").metrics()["best_epoch"]
 
 
+def test_hard_attention_starts_from_a_soft_run(study, drawn, tmp_path):
+    """With a learning rate of almost nothing the first weights are those that are kept."""
+    still = [*OPTIONS, "--epochs", 1, "--learning-rate", 1e-12]
+    start = ["--attention", "hard", "--start-from", study / "soft"]
+    command("train", *of(drawn), *still, *start, "--out", tmp_path)
+    _, soft, _ = inference.load(Run(study / "soft"))
+    _, hard, _ = inference.load(Run(tmp_path / "hard"))
+    for mine, theirs in zip(hard.trainable_variables, soft.trainable_variables, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-6)
+    wide = ["--units", 17, "--out", tmp_path / "wide"]
+    refused = command("train", *of(drawn), *still, *start, *wide, code=2)
+    assert "--start-from needs a run of the same widths" in refused.output
+    nowhere = ["--start-from", tmp_path / "nothing", "--out", tmp_path / "other"]
+    assert "holds no run" in command("train", *of(drawn), *still, *nowhere, code=2).output
+
+
 def test_an_interrupt_keeps_the_best_model(drawn, tmp_path):
     stopped = Run(tmp_path / "hard")
 

@@ -24,7 +24,8 @@ Box = tuple[float, float, float, float]
 class Picture(NamedTuple):
     """A picture's name, its captions, and its objects where they are known.
 
-    An object is a noun and its box (left, top, right, bottom) in the picture's own pixels.
+    An object is one of the nouns of `scenes`, and its box (left, top, right, bottom) in pixels of a
+    scene: other files seldom have any.
     """
 
     name: str

@@ -20,7 +20,6 @@ import tensorflow as tf
 import keras_attention as ka
 from examples.captioning import data, features, inference, scoring
 from examples.captioning import model as network
-from examples.captioning.config import SCENES
 from examples.captioning.data import Picture
 from examples.captioning.images import decode, open_images
 from examples.captioning.run import Run
@@ -88,7 +87,7 @@ def _score(run: Run, beam_width: int, length_penalty: float) -> Result:
         metrics[search] = {**scoring.scores(found["text"], references), "seconds": seconds}
     # The exported model searches with the beam, so its figures are the headline.
     headline = {name: metrics["beam"][name] for name in ("exact_match", "bleu4")}
-    if config.attention != "none" and config.data == SCENES:
+    if config.attention != "none" and any(picture.objects for picture in pictures):
         pointing = scoring.pointing(found["words"], found["attention"], pictures)
         headline["pointing"] = pointing
     metrics["beam"] |= {"beam_width": beam_width, "length_penalty": length_penalty}

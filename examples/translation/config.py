@@ -48,6 +48,7 @@ class Config(config.Config):
         self.require("dropout", 0 <= self.dropout < 1, "a number from 0 up to 1")
         smoothing = 0 <= self.label_smoothing < 1
         self.require("label_smoothing", smoothing, "a number from 0 up to 1")
+        self.require("seed", self.seed >= 1, "a number above 0")  # TensorFlow takes 0 for none
         self.require("learning_rate", self.learning_rate > 0, "a number above 0")
 
     def folds(self, side: str) -> bool:
