@@ -36,11 +36,13 @@ out/translation/alignment.png: .venv/with-examples $(wildcard examples/translati
 	$(translator) evaluate --out out/translation
 
 # Trains three captioners, with soft, hard and no attention, evaluates them side by side and exports
-# the soft one, which then captions a picture in a process of its own.
+# the soft one, which then captions a picture in a process of its own. The hard one starts from the
+# soft one: from fresh weights it takes much longer.
 captioner = .venv/bin/python -m examples.captioning
 
 caption: out/captioning/saved_model/saved_model.pb
 	tar -xf out/captioning/scenes/images.tar -C out/captioning test-00000.png
+	$(captioner) explain out/captioning/test-00000.png
 	$(captioner) caption out/captioning/test-00000.png
 
 out/captioning/saved_model/saved_model.pb: out/captioning/attention.html
@@ -48,7 +50,7 @@ out/captioning/saved_model/saved_model.pb: out/captioning/attention.html
 
 out/captioning/attention.html: .venv/with-examples $(wildcard examples/captioning/*.py)
 	$(captioner) train --attention soft
-	$(captioner) train --attention hard
+	$(captioner) train --attention hard --start-from out/captioning/soft --epochs 3 --learning-rate 1e-3
 	$(captioner) train --attention none
 	$(captioner) evaluate
 

@@ -104,7 +104,7 @@ def train(
         _option(TRAINING, "A run to take the first weights from: soft attention's for hard."),
     ] = None,
     entropy: Annotated[float, _option(TRAINING, "Weight of the entropy in REINFORCE.")] = 0.01,
-    epochs: Annotated[int, _option(TRAINING, "Times to go through the captions.")] = 6,
+    epochs: Annotated[int, _option(TRAINING, "Times to go through the captions.")] = 5,
     batch_size: Annotated[int, _option(TRAINING, "Captions in a batch.")] = 32,
     learning_rate: Annotated[
         float, _option(TRAINING, "Adam's, after half an epoch; a cosine leads it to 0.")

@@ -48,7 +48,7 @@ class Config(config.Config):
     doubly_stochastic: float = 0.0
     reward: float = 1.0
     entropy: float = 0.01
-    epochs: int = 6
+    epochs: int = 5
     batch_size: int = 32
     learning_rate: float = 2e-3
     start_from: str = ""

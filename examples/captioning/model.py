@@ -10,7 +10,7 @@ from examples.captioning import efficientnet
 from examples.captioning.config import Config
 from examples.captioning.tokenizer import PAD
 
-AROUND = 16  # channels
+AROUND = 8  # channels
 
 
 def frozen_encoder(config: Config) -> keras.Model | int:
