@@ -67,16 +67,20 @@ def _cnn(pixels, channels: int):
     """
     layers = keras.layers
     local = layers.Rescaling(1 / 127.5, -1)(pixels)
-    for filters, strides in ((32, 2), (64, 2), (64, 1), (128, 2)):
+    for filters, strides in ((32, 2), (64, 2), (64, 1)):
         local = _convolution(local, filters, strides=strides)
+    # "same" pads behind: two steps have moved each place's view to the lower right of it. This one,
+    # padded before, moves it back.
+    local = layers.ZeroPadding2D(((1, 0), (1, 0)))(local)
+    local = _convolution(local, 128, strides=2, padding="valid")
     local = layers.Dense(channels, activation="relu")(Coordinates()(local))
     around = _convolution(local, 64, dilation_rate=2)
     around = layers.Add()([around, _convolution(around, 64, dilation_rate=4)])
     return layers.Concatenate()([local, layers.Dense(AROUND, activation="tanh")(around)])
 
 
-def _convolution(features, filters: int, **options):
-    convolution = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False, **options)
+def _convolution(features, filters: int, padding="same", **options):
+    convolution = keras.layers.Conv2D(filters, 3, padding=padding, use_bias=False, **options)
     return keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.9)(convolution(features)))
 
 
