@@ -50,7 +50,7 @@ out/captioning/saved_model/saved_model.pb: out/captioning/attention.html
 
 out/captioning/attention.html: .venv/with-examples $(wildcard examples/captioning/*.py)
 	$(captioner) train --attention soft
-	$(captioner) train --attention hard --start-from out/captioning/soft --epochs 3 --learning-rate 1e-3
+	$(captioner) train --attention hard --start-from out/captioning/soft --epochs 2 --learning-rate 5e-4 --entropy 0
 	$(captioner) train --attention none
 	$(captioner) evaluate
 

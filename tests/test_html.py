@@ -224,3 +224,11 @@ def test_dark_schemes_have_a_dark_page(browser, page):
     assert lightness["light"][1] < 50
     assert lightness["dark"][0] < 50
     assert lightness["dark"][1] > 200
+
+
+def test_what_is_no_plain_text_or_array():
+    """Transposed weights, and a note that is a number, whatever it is."""
+    weights = np.array([[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]])
+    plain = ka.visualize.Translation(list("abc"), list("de"), weights, "nan")
+    turned = ka.visualize.Translation(list("abc"), list("de"), weights.T.copy().T, float("nan"))
+    assert ka.visualize.to_html([plain]) == ka.visualize.to_html([turned])

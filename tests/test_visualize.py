@@ -238,3 +238,11 @@ def test_a_page_is_small_and_holds_what_it_was_given():
     assert data["title"] == "Where"
     assert [example["note"] for example in data["examples"]] == ["a note"]
     assert "http" not in page.replace("http-equiv", "")
+
+
+def test_titles_are_no_formulas(tmp_path):
+    title = r"$5 \frac{ $"
+    path = tmp_path / "a.png"
+    ka.visualize.overlay_on_image(np.ones((8, 8)), np.ones((1, 2, 2)), ["a"], path, title)
+    ka.visualize.plot_alignment(WEIGHTS, path=tmp_path / "b.png", title=title)
+    assert path.stat().st_size > 0

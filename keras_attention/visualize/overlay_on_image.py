@@ -71,7 +71,7 @@ def overlay_on_image(
         ax.imshow(_smooth(weights / largest, height, width), cmap=SHADE, vmin=0, vmax=1)
         ax.set_title(word, parse_math=False)
     if title is not None:
-        figure.suptitle(title)
+        figure.suptitle(title, parse_math=False)
     if path is not None:
         figure.savefig(path, bbox_inches="tight", dpi=150)
         plt.close(figure)

@@ -53,7 +53,7 @@ def plot_alignment(
     if target is not None:
         ax.set_yticks(range(queries), target, parse_math=False)
     if title is not None:
-        ax.set_title(title)
+        ax.set_title(title, parse_math=False)
     if path is not None:
         ax.figure.savefig(path, bbox_inches="tight", dpi=150)
         if given is None:

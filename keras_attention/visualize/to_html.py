@@ -78,9 +78,12 @@ def to_html(
     >>> seen = ka.visualize.Caption(np.ones((32, 48)), ["a", "cat"], np.ones((2, 7, 7)), "a pet")
     >>> page = ka.visualize.to_html([attended, seen], path="attention.html")
     """
-    page = {"title": title, "examples": [_data(i, example) for i, example in enumerate(examples)]}
+    page = {
+        "title": str(title),
+        "examples": [_data(i, example) for i, example in enumerate(examples)],
+    }
     # Without a "<", no text can end the element that holds it.
-    data = json.dumps(page).replace("<", "\\u003c")
+    data = json.dumps(page, allow_nan=False).replace("<", "\\u003c")
     template = importlib.resources.files("keras_attention.visualize") / "page.html"
     text = template.read_text("utf-8").replace("{{page}}", data)
     if path is not None:
@@ -95,7 +98,7 @@ def _data(index, example):
         maps = arguments.maps(example.maps, example.words)
         largest = maps.max(axis=(1, 2), keepdims=True)
         return {
-            "note": example.note,
+            "note": str(example.note),
             "image": _base64_png(image),
             "height": image.shape[0],
             "width": image.shape[1],
@@ -112,7 +115,7 @@ def _data(index, example):
             arguments.labels(argument, words, size, "weights", weights.shape)
         arguments.not_negative("weights", weights)
         return {
-            "note": example.note,
+            "note": str(example.note),
             "source": [str(word) for word in example.source],
             "target": [str(word) for word in example.target],
             "weights": _base64(weights),
@@ -125,7 +128,9 @@ def _data(index, example):
 
 def _base64(weights):
     """Weights from 0 to 1 in 8 bits each."""
-    return base64.b64encode(np.rint(255 * np.minimum(weights, 1)).astype("uint8")).decode()
+    return base64.b64encode(
+        np.rint(255 * np.minimum(weights, 1)).astype("uint8").tobytes()
+    ).decode()
 
 
 def _base64_png(image):
