@@ -432,6 +432,8 @@ class Slow(images.Images):
     def read(self, name):
         time.sleep(0.2)
         return self.inner.read(name)
+    def size(self, name):
+        return self.inner.size(name)
     def stamp(self, name):
         return self.inner.stamp(name)
 
