@@ -5,8 +5,8 @@ from typing import final
 import keras
 from keras import ops
 
-from keras_attention import recurrence
-from keras_attention.decoder import AttentionDecoder, Widths, call_cell, move_along
+from keras_attention import recurrence, teacher_forcing
+from keras_attention.decoder import AttentionDecoder, Widths
 from keras_attention.deep_output import DeepOutput
 from keras_attention.identifiers import revived
 
@@ -65,7 +65,7 @@ class BahdanauDecoder(AttentionDecoder):
             self._hidden(state["cell"]), state["memory"], state["attention"], noise
         )
         cell_inputs = ops.concatenate([inputs, context], axis=-1)
-        output, cell_state = call_cell(self.cell, cell_inputs, state["cell"])
+        output, cell_state = recurrence.call_cell(self.cell, cell_inputs, state["cell"])
         emitted = output if self.readout is None else ops.concatenate([output, context], axis=-1)
         return emitted, weights, {**state, "cell": cell_state, "attention": attention_state}
 
@@ -76,7 +76,7 @@ class BahdanauDecoder(AttentionDecoder):
         return self.readout(emitted[..., :width], inputs, emitted[..., width:])
 
     def move_all(self, inputs, state, noise, inputs_mask, widths):
-        return move_along(self, inputs, state, noise, inputs_mask, widths)
+        return teacher_forcing.move_along(self, inputs, state, noise, inputs_mask, widths)
 
     def initial_feedback(self, batch_size, widths):
         return {}

@@ -278,30 +278,6 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         return recurrence.dropout_drawn(self.cell, like)
 
 
-def move_along(decoder, inputs, state, noise, inputs_mask, widths):
-    """Walks `decoder.move` over the inputs (B, T, Din); takes and returns what `move_all` does."""
-    carried = {name: part for name, part in state.items() if name != "memory"}
-    memory = state["memory"]
-
-    def step(step_inputs, step_state):
-        emitted, weights, step_state = decoder.move(
-            step_inputs["inputs"], {**step_state, "memory": memory}, step_inputs["noise"]
-        )
-        step_state = {name: step_state[name] for name in carried}
-        return ops.concatenate([emitted, weights], axis=-1), step_state
-
-    inputs = {"inputs": inputs, "noise": noise}
-    outputs, carried = recurrence.walk(step, inputs, carried, inputs_mask, decoder.dtype_policy)
-    emitted, weights = outputs[:, :, : widths.emitted], outputs[:, :, widths.emitted :]
-    return emitted, weights, {**carried, "memory": memory}
-
-
-def call_cell(cell, inputs, cell_state):
-    """Returns output and next state of any Keras cell, the state in the structure it had."""
-    output, next_state = cell(inputs, cell_state)
-    return output, keras.tree.pack_sequence_as(cell_state, keras.tree.flatten(next_state))
-
-
 def _shapes(memory):
     """The shape of a memory, or a list of those of several."""
     several = isinstance(memory, (list, tuple))

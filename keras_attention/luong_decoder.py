@@ -5,8 +5,8 @@ from typing import final
 import keras
 from keras import ops
 
-from keras_attention import checks, masks, recurrence
-from keras_attention.decoder import AttentionDecoder, Widths, call_cell, move_along
+from keras_attention import checks, masks, recurrence, teacher_forcing
+from keras_attention.decoder import AttentionDecoder, Widths
 
 
 @final
@@ -74,7 +74,7 @@ class LuongDecoder(AttentionDecoder):
     def move(self, inputs, state, noise):
         if self.input_feeding:
             inputs = ops.concatenate([inputs, state["attentional"]], axis=-1)
-        hidden, cell_state = call_cell(self.cell, inputs, state["cell"])
+        hidden, cell_state = recurrence.call_cell(self.cell, inputs, state["cell"])
         context, weights, attention_state = self.attention.step(
             hidden, state["memory"], state["attention"], noise
         )
@@ -86,7 +86,7 @@ class LuongDecoder(AttentionDecoder):
 
     def move_all(self, inputs, state, noise, inputs_mask, widths):
         if self.input_feeding or self.attention.stepwise:
-            return move_along(self, inputs, state, noise, inputs_mask, widths)
+            return teacher_forcing.move_along(self, inputs, state, noise, inputs_mask, widths)
         hidden, *cell_state = self.recurrent_layer(
             inputs, initial_state=state["cell"], mask=inputs_mask
         )  # (B, T, H)

@@ -80,6 +80,12 @@ def zero_state(cell, batch_size):
     return keras.layers.RNN(cell, name="zero_state").get_initial_state(batch_size)
 
 
+def call_cell(cell, inputs, cell_state):
+    """Returns output and next state of any Keras cell, the state in the structure it had."""
+    output, next_state = cell(inputs, cell_state)
+    return output, keras.tree.pack_sequence_as(cell_state, keras.tree.flatten(next_state))
+
+
 def output_size(cell):
     """Returns the width of the output of `cell`, any Keras RNN cell."""
     size = getattr(cell, "output_size", None)

@@ -17,7 +17,7 @@ class DevScore(keras.callbacks.Callback):
         self.pictures = pictures
 
     def on_epoch_end(self, epoch, logs=None):
-        found = inference.caption_all(self.caption, self.source, len(self.pictures))["text"]
+        found = inference.caption_all(self.caption, self.source)["text"]
         result = scoring.scores(found, [picture.captions for picture in self.pictures])
         logs |= {"bleu": result["bleu4"], "exact": result["exact_match"]}
         i = epoch * 7 % len(found)

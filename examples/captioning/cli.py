@@ -9,7 +9,13 @@ from typing import Annotated
 import typer
 
 from examples.captioning.config import SCENES, Config
-from examples.common.commands import OneLineErrors, quiet_import
+from examples.common.commands import (
+    BeamWidth,
+    LengthPenalty,
+    OneLineErrors,
+    option,
+    quiet_import,
+)
 from examples.common.errors import UserError
 
 OUT = Path("out/captioning")
@@ -47,70 +53,62 @@ class Encoder(enum.StrEnum):
 DATA, MODEL, TRAINING = "Data", "Model", "Training"
 
 
-def _option(panel: str, text: str, **more):
-    return typer.Option(help=text, rich_help_panel=panel, **more)
-
-
 Out = Annotated[Path, typer.Option(help="The folder of the study.")]
 Kind = Annotated[Attention, typer.Option(help="Which of the study's runs.")]
-BeamWidth = Annotated[int, typer.Option(min=1, help="Beams of the search; 1 searches greedily.")]
-LengthPenalty = Annotated[
-    float, typer.Option(min=0, help="GNMT's length penalty; 0 compares plain log-probabilities.")
-]
 
 
 @app.command()
 def train(
     images: Annotated[
-        Path | None, _option(DATA, "Own pictures, JPEG or PNG: a folder, or a tar of one,")
+        Path | None, option(DATA, "Own pictures, JPEG or PNG: a folder, or a tar of one,")
     ] = None,
     captions: Annotated[
         Path | None,
-        _option(DATA, "and their captions, as Flickr8k, Karpathy's splits or COCO have them."),
+        option(DATA, "and their captions, as Flickr8k, Karpathy's splits or COCO have them."),
     ] = None,
     skip_missing: Annotated[
-        bool, _option(DATA, "Leave captions without a picture out. Otherwise they are an error.")
+        bool, option(DATA, "Leave captions without a picture out. Otherwise they are an error.")
     ] = False,
     size: Annotated[
-        int, _option(DATA, "Side of the pictures in pixels; efficientnet takes 224.")
+        int, option(DATA, "Side of the pictures in pixels; efficientnet takes 224.")
     ] = 96,
     min_count: Annotated[
-        int, _option(DATA, "How often a word stands in the training captions, or it is unknown.")
+        int, option(DATA, "How often a word stands in the training captions, or it is unknown.")
     ] = 1,
     max_length: Annotated[
-        int, _option(DATA, "Words of a caption; longer ones are cut in training.")
+        int, option(DATA, "Words of a caption; longer ones are cut in training.")
     ] = 20,
     attention: Annotated[
-        Attention, _option(MODEL, "What each word looks at; none: the mean of the picture.")
+        Attention, option(MODEL, "What each word looks at; none: the mean of the picture.")
     ] = Attention.soft,
     estimator: Annotated[
-        Estimator, _option(MODEL, "What hard attention learns by.")
+        Estimator, option(MODEL, "What hard attention learns by.")
     ] = Estimator.reinforce,
     encoder: Annotated[
         Encoder,
-        _option(MODEL, "A small CNN, trained along, or EfficientNet-Lite0, frozen (ImageNet)."),
+        option(MODEL, "A small CNN, trained along, or EfficientNet-Lite0, frozen (ImageNet)."),
     ] = Encoder.cnn,
-    units: Annotated[int, _option(MODEL, "Width of the decoder's state.")] = 192,
-    attention_units: Annotated[int, _option(MODEL, "Width of the attention.")] = 128,
-    channels: Annotated[int, _option(MODEL, "Width of the map that is looked at.")] = 128,
-    embedding: Annotated[int, _option(MODEL, "Width of the embeddings.")] = 64,
-    dropout: Annotated[float, _option(MODEL, "Share of features dropped in training.")] = 0.0,
+    units: Annotated[int, option(MODEL, "Width of the decoder's state.")] = 192,
+    attention_units: Annotated[int, option(MODEL, "Width of the attention.")] = 128,
+    channels: Annotated[int, option(MODEL, "Width of the map that is looked at.")] = 128,
+    embedding: Annotated[int, option(MODEL, "Width of the embeddings.")] = 64,
+    dropout: Annotated[float, option(MODEL, "Share of features dropped in training.")] = 0.0,
     doubly_stochastic: Annotated[
-        float, _option(TRAINING, "Weight of the loss that asks to look everywhere in the end.")
+        float, option(TRAINING, "Weight of the loss that asks to look everywhere in the end.")
     ] = 0.0,
-    reward: Annotated[float, _option(TRAINING, "Weight of the reward in REINFORCE.")] = 1.0,
+    reward: Annotated[float, option(TRAINING, "Weight of the reward in REINFORCE.")] = 1.0,
     start_from: Annotated[
         Path | None,
-        _option(TRAINING, "A run to take the first weights from: soft attention's for hard."),
+        option(TRAINING, "A run to take the first weights from: soft attention's for hard."),
     ] = None,
-    entropy: Annotated[float, _option(TRAINING, "Weight of the entropy in REINFORCE.")] = 0.01,
-    epochs: Annotated[int, _option(TRAINING, "Times to go through the captions.")] = 5,
-    batch_size: Annotated[int, _option(TRAINING, "Captions in a batch.")] = 32,
+    entropy: Annotated[float, option(TRAINING, "Weight of the entropy in REINFORCE.")] = 0.01,
+    epochs: Annotated[int, option(TRAINING, "Times to go through the captions.")] = 5,
+    batch_size: Annotated[int, option(TRAINING, "Captions in a batch.")] = 32,
     learning_rate: Annotated[
-        float, _option(TRAINING, "Adam's, after half an epoch; a cosine leads it to 0.")
+        float, option(TRAINING, "Adam's, after half an epoch; a cosine leads it to 0.")
     ] = 2e-3,
-    seed: Annotated[int, _option(TRAINING, "Of weights, dropout, draws and order.", min=1)] = 1,
-    jit: Annotated[bool, _option(TRAINING, "Compile the training step with XLA.")] = False,
+    seed: Annotated[int, option(TRAINING, "Of weights, dropout, draws and order.", min=1)] = 1,
+    jit: Annotated[bool, option(TRAINING, "Compile the training step with XLA.")] = False,
     out: Out = OUT,
 ):
     """Train a captioner into a study, as the run of its attention.

@@ -54,12 +54,12 @@ def evaluate(folder: Path, beam_width: int, length_penalty: float, shown: int) -
 
     Each run's captions.tsv lists its test pictures, the wrong ones first. Returns the metrics.
     """
-    results = {}
-    for kind, run in runs(folder).items():
+    results, study = {}, runs(folder)
+    for kind, run in study.items():
         results[kind] = _score(run, beam_width, length_penalty)
         run.update_metrics(results[kind].metrics)
         write(run.folder / "captions.tsv", _table(results[kind]))
-    metrics = {kind: run.metrics() for kind, run in runs(folder).items()}
+    metrics = {kind: run.metrics() for kind, run in study.items()}
     write(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     looking = {kind: result for kind, result in results.items() if kind != "none"}
     if looking:
@@ -82,7 +82,7 @@ def _score(run: Run, beam_width: int, length_penalty: float) -> Result:
     for search, options in {"greedy": (1, 0.0), "beam": (beam_width, length_penalty)}.items():
         caption = inference.captioner(model, tokenizer, config, *options)
         start = time.perf_counter()
-        found = inference.caption_all(caption, source, len(pictures))
+        found = inference.caption_all(caption, source)
         seconds = round(time.perf_counter() - start, 1)
         metrics[search] = {**scoring.scores(found["text"], references), "seconds": seconds}
     # The exported model searches with the beam, so its figures are the headline.

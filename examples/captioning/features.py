@@ -25,7 +25,10 @@ VERSION = 1
 
 @final
 class Features:
-    """The features of picture i: `features[i]`, (H, W, C) float16; read from disk when asked."""
+    """The features of picture i: `features[i]`, (H, W, C), float16, or its pixels in uint8.
+
+    They are read from disk when asked for.
+    """
 
     def __init__(self, shards: list[np.ndarray]):
         self.shards = shards

@@ -53,11 +53,11 @@ def captioner(
     return caption
 
 
-def caption_all(caption, source, count: int, batch_size: int = 100) -> dict:
-    """What `caption` gives for the first `count` rows of `source`, as lists."""
+def caption_all(caption, source, batch_size: int = 100) -> dict:
+    """What `caption` gives for the rows of `source`, as lists."""
     found: dict = {"text": [], "words": [], "score": [], "attention": []}
-    for start in range(0, count, batch_size):
-        rows = source.take(range(start, min(start + batch_size, count)))
+    for start in range(0, len(source), batch_size):
+        rows = source.take(range(start, min(start + batch_size, len(source))))
         result = caption(tf.cast(rows, tf.float32))
         for name, value in result.items():
             found[name] += list(value.numpy())

@@ -1,7 +1,8 @@
-"""What the command lines share: errors in one line, and a quiet TensorFlow."""
+"""What the command lines share: options, errors in one line, and a quiet TensorFlow."""
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 from typer.core import TyperGroup
@@ -10,6 +11,17 @@ from examples.common.errors import UserError
 
 # TensorFlow tells about its build at every start otherwise.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+BeamWidth = Annotated[int, typer.Option(min=1, help="Beams of the search; 1 searches greedily.")]
+LengthPenalty = Annotated[
+    float, typer.Option(min=0, help="GNMT's length penalty; 0 compares plain log-probabilities.")
+]
+
+
+def option(panel: str, text: str, **more):
+    """An option under the heading `panel` of the help."""
+    return typer.Option(help=text, rich_help_panel=panel, **more)
 
 
 class OneLineErrors(TyperGroup):

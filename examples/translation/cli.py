@@ -9,7 +9,13 @@ from typing import Annotated
 
 import typer
 
-from examples.common.commands import OneLineErrors, quiet_import
+from examples.common.commands import (
+    BeamWidth,
+    LengthPenalty,
+    OneLineErrors,
+    option,
+    quiet_import,
+)
 from examples.common.errors import UserError
 
 OUT = Path("out/translation")
@@ -58,22 +64,14 @@ class BleuTokenize(enum.StrEnum):
 CORPUS, MODEL, TRAINING = "Corpus", "Model", "Training"
 
 
-def _option(panel: str, text: str, **more):
-    return typer.Option(help=text, rich_help_panel=panel, **more)
-
-
 Out = Annotated[Path, typer.Option(help="The run folder.")]
-BeamWidth = Annotated[int, typer.Option(min=1, help="Beams of the search; 1 searches greedily.")]
-LengthPenalty = Annotated[
-    float, typer.Option(min=0, help="GNMT's length penalty; 0 compares plain log-probabilities.")
-]
 
 
 @app.command()
 def train(
     language: Annotated[
         str | None,
-        _option(
+        option(
             CORPUS,
             "Learn the emoji names of this language: es ja ko pt it fr de fa id zh ru tr ar. "
             "The default corpus, with fr.",
@@ -81,59 +79,59 @@ def train(
     ] = None,
     pairs: Annotated[
         Path | None,
-        _option(CORPUS, "Own corpus, as Tatoeba/Anki have it: source TAB target, more is ignored."),
+        option(CORPUS, "Own corpus, as Tatoeba/Anki have it: source TAB target, more is ignored."),
     ] = None,
     source: Annotated[
-        Path | None, _option(CORPUS, "Own corpus, as Moses/WMT have it: the source lines,")
+        Path | None, option(CORPUS, "Own corpus, as Moses/WMT have it: the source lines,")
     ] = None,
-    target: Annotated[Path | None, _option(CORPUS, "and the target lines.")] = None,
+    target: Annotated[Path | None, option(CORPUS, "and the target lines.")] = None,
     dev_pairs: Annotated[
         Path | None,
-        _option(CORPUS, "Own development pairs. Otherwise 5 % by a hash of the source sentence."),
+        option(CORPUS, "Own development pairs. Otherwise 5 % by a hash of the source sentence."),
     ] = None,
-    dev_source: Annotated[Path | None, _option(CORPUS, "The same as two files.")] = None,
-    dev_target: Annotated[Path | None, _option(CORPUS, "The same as two files.")] = None,
+    dev_source: Annotated[Path | None, option(CORPUS, "The same as two files.")] = None,
+    dev_target: Annotated[Path | None, option(CORPUS, "The same as two files.")] = None,
     test_pairs: Annotated[
         Path | None,
-        _option(CORPUS, "Own test pairs. Otherwise 10 % by a hash of the source sentence."),
+        option(CORPUS, "Own test pairs. Otherwise 10 % by a hash of the source sentence."),
     ] = None,
-    test_source: Annotated[Path | None, _option(CORPUS, "The same as two files.")] = None,
-    test_target: Annotated[Path | None, _option(CORPUS, "The same as two files.")] = None,
+    test_source: Annotated[Path | None, option(CORPUS, "The same as two files.")] = None,
+    test_target: Annotated[Path | None, option(CORPUS, "The same as two files.")] = None,
     max_length: Annotated[
-        int, _option(CORPUS, "Tokens that a sentence may have, on either side.")
+        int, option(CORPUS, "Tokens that a sentence may have, on either side.")
     ] = 40,
     skip_long: Annotated[
-        bool, _option(CORPUS, "Leave longer pairs out. Otherwise they are an error.")
+        bool, option(CORPUS, "Leave longer pairs out. Otherwise they are an error.")
     ] = False,
     vocabulary_size: Annotated[
-        int, _option(CORPUS, "Sub-word pieces for each language, at most; special ones included.")
+        int, option(CORPUS, "Sub-word pieces for each language, at most; special ones included.")
     ] = 8000,
-    fold_case: Annotated[FoldCase, _option(CORPUS, "What to lower-case.")] = FoldCase.source,
+    fold_case: Annotated[FoldCase, option(CORPUS, "What to lower-case.")] = FoldCase.source,
     bleu_tokenize: Annotated[
         BleuTokenize,
-        _option(CORPUS, "sacrebleu's tokenizer; auto: zh or char for Chinese or Japanese emoji."),
+        option(CORPUS, "sacrebleu's tokenizer; auto: zh or char for Chinese or Japanese emoji."),
     ] = BleuTokenize.auto,
     attention: Annotated[
-        Attention, _option(MODEL, "Decoder and score: Luong's (general), or Bahdanau's.")
+        Attention, option(MODEL, "Decoder and score: Luong's (general), or Bahdanau's.")
     ] = Attention.luong,
-    units: Annotated[int, _option(MODEL, "Width of the decoder's state.")] = 256,
+    units: Annotated[int, option(MODEL, "Width of the decoder's state.")] = 256,
     encoder_units: Annotated[
-        int, _option(MODEL, "Width of the encoder's states; larger corpora can use more.")
+        int, option(MODEL, "Width of the encoder's states; larger corpora can use more.")
     ] = 64,
-    embedding: Annotated[int, _option(MODEL, "Width of the embeddings.")] = 256,
-    dropout: Annotated[float, _option(MODEL, "Share of features dropped in training.")] = 0.3,
+    embedding: Annotated[int, option(MODEL, "Width of the embeddings.")] = 256,
+    dropout: Annotated[float, option(MODEL, "Share of features dropped in training.")] = 0.3,
     label_smoothing: Annotated[
-        float, _option(TRAINING, "Share of a target that is spread over the vocabulary.")
+        float, option(TRAINING, "Share of a target that is spread over the vocabulary.")
     ] = 0.1,
-    epochs: Annotated[int, _option(TRAINING, "Times to go through the pairs.")] = 30,
-    batch_size: Annotated[int, _option(TRAINING, "Pairs in a batch.")] = 32,
+    epochs: Annotated[int, option(TRAINING, "Times to go through the pairs.")] = 30,
+    batch_size: Annotated[int, option(TRAINING, "Pairs in a batch.")] = 32,
     learning_rate: Annotated[
-        float, _option(TRAINING, "Adam's, at the end of the first epoch; a cosine leads it to 0.")
+        float, option(TRAINING, "Adam's, at the end of the first epoch; a cosine leads it to 0.")
     ] = 3e-3,
-    seed: Annotated[int, _option(TRAINING, "Of weights, dropout and order.", min=1)] = 1,
-    jit: Annotated[bool, _option(TRAINING, "Compile the training step with XLA.")] = False,
+    seed: Annotated[int, option(TRAINING, "Of weights, dropout and order.", min=1)] = 1,
+    jit: Annotated[bool, option(TRAINING, "Compile the training step with XLA.")] = False,
     mixed_precision: Annotated[
-        MixedPrecision, _option(TRAINING, "Compute in this type; weights stay float32.")
+        MixedPrecision, option(TRAINING, "Compute in this type; weights stay float32.")
     ] = MixedPrecision.none,
     out: Out = OUT,
 ):
