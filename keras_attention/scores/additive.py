@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_attention import checks, identifiers
 from keras_attention.linear import project_rows
+from keras_attention.scores.additive_scores import additive_scores
 from keras_attention.scores.score import Score
 
 
@@ -23,6 +24,10 @@ class Additive(Score):
 
     Weights: `query_kernel` (Dq, units), `key_kernel` (Dk, units), `score_vector` (units,), and with
     `normalize` `gain` () and `bias` (units,). The keys are U m, projected once per memory.
+
+    Memory: of the order of the scores (B, T, S) and of the projections, forward and backward and
+    whatever `units` is. The hidden layer of all pairs, (B, T, S, units), is held where it is small
+    only, and computed again for the gradients.
 
     Args:
         units: Width of the hidden layer. None: as many as the query is wide.
@@ -69,8 +74,7 @@ class Additive(Score):
 
     def call(self, query, keys):
         query = project_rows(query, self._cast(self.query_kernel))  # (B, T, U)
-        hidden = ops.tanh(ops.expand_dims(query, 2) + ops.expand_dims(keys, 1))  # (B, T, S, U)
-        return ops.einsum("btsu,u->bts", hidden, self._direction())
+        return additive_scores(query, keys, self._direction())
 
     def _direction(self):
         if not self.normalize:
