@@ -147,7 +147,8 @@ def test_sums_of_float16_run_in_float32():
     """In float16 a sum of ones ends at 2048."""
     query = tf.fill((1, 2, 4096), tf.constant(20.0, "float16"))
     vector = tf.ones(4096, "float16")
-    for scores in (additive_scores(query, query, vector), additive_scores(query[:, :1], query, vector)):
+    for asking in (query, query[:, :1]):
+        scores = additive_scores(asking, query, vector)
         assert scores.dtype == "float16"
         assert (to_numpy(scores) == 4096).all()
 
@@ -176,7 +177,7 @@ def test_the_hidden_layer_of_all_pairs_is_never_held():
     pairs = B * T * S * U
     assert largest(held_scores) == pairs
     assert largest(walked_scores) == B * S * U
-    assert B * S * U < pairs
+    assert pairs > B * S * U
 
 
 def test_a_loop_over_queries_keeps_no_hidden_layer_for_the_gradients():
@@ -193,11 +194,9 @@ def test_a_loop_over_queries_keeps_no_hidden_layer_for_the_gradients():
 
     graph = step.get_concrete_function(inputs, memory).graph
     kept = [
-        tuple(shape)
+        int(np.prod(tf.get_static_value(operation.inputs[0])))
         for operation in graph.get_operations()
         if operation.type == "TensorListReserve"
-        for shape in [tf.get_static_value(operation.inputs[0])]
-        if shape is not None
     ]
-    assert (B, S) in kept
-    assert (B, S, U) not in kept
+    assert kept
+    assert max(kept) < B * S * U

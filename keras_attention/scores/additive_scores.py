@@ -35,7 +35,8 @@ def additive_scores(query, keys, vector):
         if isinstance(held, bool):
             scores = (held_scores if held else walked_scores)(*tensors)
         else:  # The shapes are known when it runs only.
-            scores = ops.cond(held, lambda: held_scores(*tensors), lambda: walked_scores(*tensors))
+            hold = ops.custom_gradient(_held)
+            scores = ops.cond(held, lambda: hold(*tensors), lambda: walked_scores(*tensors))
     return ops.cast(scores, dtype)
 
 
@@ -43,6 +44,19 @@ def held_scores(query, keys, vector):
     """As `additive_scores`, by the equation: with (B, T, S, U), which the gradient keeps."""
     hidden = ops.tanh(ops.expand_dims(query, 2) + ops.expand_dims(keys, 1))  # (B, T, S, U)
     return ops.einsum("btsu,u->bts", hidden, vector)
+
+
+def _held(query, keys, vector):
+    """With gradients by hand: in a branch, XLA compiles no sum over axes it finds out itself."""
+
+    def gradients(*args, upstream=None):
+        upstream = ops.expand_dims(args[0] if upstream is None else upstream, 3)
+        hidden = ops.tanh(ops.expand_dims(query, 2) + ops.expand_dims(keys, 1))  # (B, T, S, U)
+        slope = upstream * (1 - hidden * hidden)
+        of_vector = ops.sum(upstream * hidden, (0, 1, 2))
+        return ops.sum(slope, 2) * vector, ops.sum(slope, 1) * vector, of_vector
+
+    return held_scores(query, keys, vector), gradients
 
 
 def walked_scores(query, keys, vector):
