@@ -16,8 +16,8 @@ the gradient, which computes the weights again:
 
 Blocks that lie in the future, or beyond a window, are never visited.
 
-References: Dao, Fu, Ermon, Rudra, Re 2022, "FlashAttention", arXiv:2205.14135. Rabe and Staats 2021,
-"Self-attention Does Not Need O(n^2) Memory", arXiv:2112.05682.
+References: Dao, Fu, Ermon, Rudra, Re 2022, "FlashAttention", arXiv:2205.14135. Rabe and Staats
+2021, "Self-attention Does Not Need O(n^2) Memory", arXiv:2112.05682.
 """
 
 import math
@@ -29,7 +29,7 @@ from keras_attention import masks
 # Up to so many pairs of a query and a key, weights cost less than loops over blocks.
 FEW_PAIRS = 256 * 256
 # The scores of a block: so many numbers, as long as its sides stay between these two.
-BLOCK_SCORES, SHORTEST, LONGEST = 2**21, 64, 512
+BLOCK_SCORES, SHORTEST, LONGEST = 2**20, 64, 512
 
 HIDDEN = -1e30
 
@@ -79,14 +79,13 @@ def attend(
             context = in_blocks(query, key, value, value_mask, attention_mask, causal, window)
         if query_mask is None:
             return context
-        return ops.where(ops.cast(query_mask, "bool")[:, None, :, None], context, 0)
+        return ops.where(ops.expand_dims(ops.cast(query_mask, "bool"), (1, 3)), context, 0)
 
     pairs = ops.shape(query)[2] * ops.shape(key)[2]
     if isinstance(pairs, int):
         return plain() if pairs <= FEW_PAIRS else long()
-    if backend.backend() != "tensorflow":  # an export for any length
-        return plain()
-    return ops.cond(pairs <= FEW_PAIRS, plain, long)
+    # Lengths that only a run knows: any on TensorFlow, those of an export elsewhere.
+    return long() if backend.backend() == "tensorflow" else plain()
 
 
 def in_blocks(
@@ -123,16 +122,16 @@ def in_blocks(
         def row_of_blocks(i, results):
             def step(j, state):
                 largest, total, context = state
-                scores = scores_of(i, j, query[i], key[j])
+                scores = scores_of(i, j, _block(query, i), _block(key, j))
                 new = ops.maximum(largest, ops.max(scores, axis=-1, keepdims=True))
                 weights, shrunk = ops.exp(scores - new), ops.exp(largest - new)
                 total = total * shrunk + ops.sum(weights, axis=-1, keepdims=True)
-                return new, total, context * shrunk + product(weights, value[j])
+                return new, total, context * shrunk + product(weights, _block(value, j))
 
-            zero = ops.zeros_like(results[1][0])
-            state = (zero + HIDDEN, zero, ops.zeros_like(results[0][0]))
+            zero = ops.zeros_like(_block(results[1], 0))
+            state = (zero + HIDDEN, zero, ops.zeros_like(_block(results[0], 0)))
             first, last = _reach(i, rows, columns, back, ahead)
-            largest, total, context = ops.fori_loop(first, last, step, state)
+            largest, total, context = _loop(first, last, step, state)
             # With nothing but hidden scores, `context` is a mean of what is hidden, and `largest`
             # would make weights of it once more.
             sees = largest > HIDDEN / 2
@@ -141,8 +140,8 @@ def in_blocks(
             return _put(results[0], i, context), _put(results[1], i, logarithm)
 
         narrow = ops.zeros_like(query[..., :1], dtype=float_type)  # (n, B, N, T / n, 1)
-        results = narrow + ops.zeros_like(value[0, :, :, :1], dtype=float_type), narrow
-        context, logarithm = ops.fori_loop(0, rows[0], row_of_blocks, results)
+        results = narrow + ops.zeros_like(_block(value, 0)[:, :, :1], dtype=float_type), narrow
+        context, logarithm = _loop(0, rows[0], row_of_blocks, results)
         return ops.cast(_joined(context, queries), dtype), logarithm
 
     def backward(query, key, value, context, logarithm, upstream):
@@ -155,25 +154,29 @@ def in_blocks(
             def step(i, state):
                 # A product whose first factor is transposed is slow if that is the large one.
                 of_query, of_key, of_value = state
-                weights = ops.exp(scores_of(i, j, query[i], key[j]) - logarithm[i])
-                of_weights = product(upstream[i], ops.swapaxes(value[j], -1, -2))
-                of_scores = weights * (of_weights - inner[i])
-                of_value = of_value + product(ops.swapaxes(upstream[i], -1, -2), weights)
-                of_key = of_key + product(ops.swapaxes(query[i], -1, -2), of_scores)
-                of_query = _put(of_query, i, of_query[i] + product(of_scores, key[j]))
+                row, above = _block(query, i), _block(upstream, i)
+                weights = ops.exp(scores_of(i, j, row, _block(key, j)) - _block(logarithm, i))
+                of_weights = product(above, ops.swapaxes(_block(value, j), -1, -2))
+                of_scores = weights * (of_weights - _block(inner, i))
+                of_value = of_value + product(ops.swapaxes(above, -1, -2), weights)
+                of_key = of_key + product(ops.swapaxes(row, -1, -2), of_scores)
+                of_query = _put(
+                    of_query, i, _block(of_query, i) + product(of_scores, _block(key, j))
+                )
                 return of_query, of_key, of_value
 
             of_query, of_key, of_value = gradients
             first, last = _reach(j, columns, rows, ahead, back)
             zeros = (
-                ops.zeros_like(ops.swapaxes(x[j], -1, -2), dtype=float_type) for x in (key, value)
+                ops.zeros_like(ops.swapaxes(_block(x, j), -1, -2), dtype=float_type)
+                for x in (key, value)
             )
-            state = ops.fori_loop(first, last, step, (of_query, *zeros))
+            state = _loop(first, last, step, (of_query, *zeros))
             key_block, value_block = (ops.swapaxes(x, -1, -2) for x in state[1:])
             return state[0], _put(of_key, j, key_block), _put(of_value, j, value_block)
 
         gradients = tuple(ops.zeros_like(x, dtype=float_type) for x in (query, key, value))
-        gradients = ops.fori_loop(0, columns[0], column_of_blocks, gradients)
+        gradients = _loop(0, columns[0], column_of_blocks, gradients)
         lengths = (queries, memory, memory)
         return tuple(
             ops.cast(_joined(x, n), dtype) for x, n in zip(gradients, lengths, strict=True)
@@ -214,7 +217,7 @@ def _kernel(query, key, value, value_mask, attention_mask, causal):
     context = ops.transpose(context, (0, 2, 1, 3))
     if mask is None:
         return context
-    return ops.where(ops.any(mask, axis=-1)[:, None, :, None], context, 0)
+    return ops.where(ops.expand_dims(ops.any(mask, axis=-1), (1, 3)), context, 0)
 
 
 def _factored(query_mask, value_mask, attention_mask):
@@ -285,6 +288,28 @@ def _joined(x, length):
     return x[:, :, :length]
 
 
+def _loop(first, last, step, state):
+    """`ops.fori_loop`, one turn after the other.
+
+    TensorFlow runs ten turns at once where only their numbers depend on each other, and would hold
+    the blocks of all: so the next number waits for what a turn gives.
+    """
+
+    def turn(i, *state):
+        state = step(i, state)
+        for x in state:
+            never = ops.reshape(x, (-1,))[0] < -math.inf
+            i = i + ops.cast(never, "int32")
+        return (i + 1, *state)
+
+    first = ops.convert_to_tensor(first, "int32")
+    return ops.while_loop(lambda i, *state: i < last, turn, (first, *state))[1:]
+
+
+def _block(blocks, i):
+    return ops.take(blocks, i, axis=0)
+
+
 def _put(blocks, i, block):
     return ops.scatter_update(blocks, ops.reshape(i, (1, 1)), ops.expand_dims(block, 0))
 
@@ -301,13 +326,15 @@ def _block_mask(rows, columns, value_mask, attention_mask, causal, window, dtype
     if value_mask is not None:
         value_mask = _padded(ops.cast(value_mask, "bool"), 1, columns)
         value_mask = ops.reshape(value_mask, (-1, number, column_size))
-        value_mask = ops.transpose(value_mask, (1, 0, 2))[:, :, None, None]  # (n, B, 1, 1, S / n)
+        value_mask = ops.expand_dims(
+            ops.transpose(value_mask, (1, 0, 2)), (2, 3)
+        )  # (n, B, 1, 1, S / n)
     if attention_mask is not None:
         pairs = ops.cast(attention_mask, "bool")
         pairs = ops.broadcast_to(pairs, (ops.shape(pairs)[0], queries, memory))
         pairs = _padded(_padded(pairs, 1, rows), 2, columns)
         pairs = ops.reshape(pairs, (-1, rows[0], row_size, number, column_size))
-        attention_mask = ops.transpose(pairs, (1, 3, 0, 2, 4))[:, :, :, None]
+        attention_mask = ops.transpose(pairs, (1, 3, 0, 2, 4))  # (n, n', B, T / n, S / n')
     if value_mask is None and attention_mask is None and not causal and window is None:
         return None
     row, column = ops.arange(row_size, dtype="int32"), ops.arange(column_size, dtype="int32")
@@ -315,8 +342,10 @@ def _block_mask(rows, columns, value_mask, attention_mask, causal, window, dtype
     def block_mask(i, j):
         distance = (i * row_size + row)[:, None] - (j * column_size + column)  # (T / n, S / n)
         parts = [
-            None if value_mask is None else value_mask[j],
-            None if attention_mask is None else attention_mask[i][j],
+            None if value_mask is None else _block(value_mask, j),
+            None
+            if attention_mask is None
+            else ops.expand_dims(_block(_block(attention_mask, i), j), 1),
             distance >= 0 if causal else None,
             None if window is None else ops.abs(distance) <= window,
         ]

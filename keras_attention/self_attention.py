@@ -79,6 +79,9 @@ class SelfAttention(keras.layers.Layer):
     zero, and the output is `output_bias`, the projection of zero: 0 without biases. The query's
     mask is passed on.
 
+    Memory: linear in T and S where neither weights are asked for nor dropped; see
+    `keras_attention/flash_attention.py`. With them it holds the weights, (B, num_heads, T, S).
+
     Example:
 
     >>> attention = ka.SelfAttention(num_heads=2, key_dim=5)

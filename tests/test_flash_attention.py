@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import ops
 
 import keras_attention as ka
 from comparing import assert_close, numbers, to_numpy
@@ -165,7 +164,9 @@ def test_the_layer_in_blocks_answers_as_with_weights(policy, causal, window, lon
     layer = ka.SelfAttention(N, K, value_dim=V, window=window, dtype=policy)
     options = {"mask": mask, "use_causal_mask": causal}
     wanted, _ = layer(x, **options, return_attention_scores=True)
-    assert_close([to_numpy(layer(x, **options))], [to_numpy(wanted)], 1e-5 if policy == "float32" else 1e-2)
+    assert_close(
+        [to_numpy(layer(x, **options))], [to_numpy(wanted)], 1e-5 if policy == "float32" else 1e-2
+    )
 
 
 def test_across_with_all_masks(long_everywhere):
@@ -173,7 +174,12 @@ def test_across_with_all_masks(long_everywhere):
     query, value, key = (random.normal(size=(B, n, 17)) for n in (T, S, S))
     given = {
         f"{name}_mask": random.uniform(size=shape) < 0.7
-        for name, shape in {"query": (B, T), "value": (B, S), "key": (B, S), "attention": (T, S)}.items()
+        for name, shape in {
+            "query": (B, T),
+            "value": (B, S),
+            "key": (B, S),
+            "attention": (T, S),
+        }.items()
     }
     layer = ka.SelfAttention(N, K)
     wanted, _ = layer(query, value, key, **given, return_attention_scores=True)
@@ -193,7 +199,8 @@ def test_training_on_lengths_that_are_unknown(jit_compile, monkeypatch):
         model = keras.Model(inputs, ka.SelfAttention(N, K)(inputs, use_causal_mask=True))
         model.compile("sgd", "mse", jit_compile=jit_compile)
         data = tf.data.Dataset.from_generator(
-            lambda: ((x, x) for x in batches), output_signature=(tf.TensorSpec((None, None, 17)),) * 2
+            lambda: ((x, x) for x in batches),
+            output_signature=(tf.TensorSpec((None, None, 17)),) * 2,
         )
         model.fit(data, verbose=0)
         trained.append([to_numpy(weight) for weight in model.weights])
