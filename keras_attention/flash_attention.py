@@ -29,7 +29,7 @@ from keras_attention import masks
 # Up to so many pairs of a query and a key, weights cost less than loops over blocks.
 FEW_PAIRS = 256 * 256
 # The scores of a block: so many numbers, as long as its sides stay between these two.
-BLOCK_SCORES, SHORTEST, LONGEST = 2**20, 64, 512
+BLOCK_SCORES, SHORTEST, LONGEST = 2**21, 64, 512
 
 HIDDEN = -1e30
 
@@ -239,12 +239,13 @@ def _both(mask, other):
 
 
 def _side(batch_heads, longest):
-    """The side of a block, such that its scores (B, N, side, side) are `BLOCK_SCORES` or less."""
+    """The side of a block, a power of 2 such that (B, N, side, side) scores are not too many."""
     if isinstance(batch_heads, int):
-        side = math.isqrt(BLOCK_SCORES // max(batch_heads, 1))
+        side = 2 ** (((BLOCK_SCORES // max(batch_heads, 1)).bit_length() - 1) // 2)
         return min(max(side, SHORTEST), longest)
-    side = ops.sqrt(BLOCK_SCORES / ops.cast(ops.maximum(batch_heads, 1), "float32"))
-    return ops.minimum(ops.maximum(ops.cast(side, "int32"), SHORTEST), longest)
+    scores = BLOCK_SCORES / ops.cast(ops.maximum(batch_heads, 1), "float32")
+    side = ops.cast(2.0 ** ops.floor(ops.log2(scores) / 2), "int32")
+    return ops.minimum(ops.maximum(side, SHORTEST), longest)
 
 
 def _blocks(length, longest):

@@ -188,16 +188,17 @@ def test_across_with_all_masks(long_everywhere):
 
 @pytest.mark.parametrize("jit_compile", [True, False])
 def test_training_on_lengths_that_are_unknown(jit_compile, monkeypatch):
-    """Short and long sequences meet in one graph, and train the weights as without blocks."""
+    """A graph for any length works in blocks, and learns what attention at once does."""
     random = np.random.default_rng(13)
-    batches = [random.normal(size=(B, n, 17)).astype("float32") for n in (3, T, 7)]
+    batches = [random.normal(size=(B, n, 17)).astype("float32") for n in (3, T)]
     trained = []
-    for few in (10**6, 25, 0):
-        monkeypatch.setattr(flash_attention, "FEW_PAIRS", few)
+    monkeypatch.setattr(flash_attention, "in_blocks", small_blocks)
+    # Eagerly the lengths are known, and few.
+    for options in ({"run_eagerly": True}, {"jit_compile": jit_compile}):
         keras.utils.set_random_seed(3)
         inputs = keras.Input((None, 17))
         model = keras.Model(inputs, ka.SelfAttention(N, K)(inputs, use_causal_mask=True))
-        model.compile("sgd", "mse", jit_compile=jit_compile)
+        model.compile("sgd", "mse", **options)
         data = tf.data.Dataset.from_generator(
             lambda: ((x, x) for x in batches),
             output_signature=(tf.TensorSpec((None, None, 17)),) * 2,
@@ -205,11 +206,10 @@ def test_training_on_lengths_that_are_unknown(jit_compile, monkeypatch):
         model.fit(data, verbose=0)
         trained.append([to_numpy(weight) for weight in model.weights])
     assert_close(trained[1], trained[0])
-    assert_close(trained[2], trained[0])
 
 
 def test_an_export_serves_short_and_long(tmp_path, monkeypatch):
-    monkeypatch.setattr(flash_attention, "FEW_PAIRS", 25)
+    monkeypatch.setattr(flash_attention, "in_blocks", small_blocks)
     inputs = keras.Input((None, 17))
     model = keras.Model(inputs, ka.SelfAttention(N, K)(inputs, use_causal_mask=True))
     model.export(tmp_path / "model", verbose=False)
