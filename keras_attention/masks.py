@@ -25,6 +25,16 @@ def local_mask(query_length, memory_length, window):
     return ops.expand_dims(ops.abs(queries[:, None] - memory[None, :]) <= window, 0)
 
 
+def order_mask(query_length, memory_length, causal=False, window=None):
+    """Returns the (1, T, S) mask of what a causal order and a window leave, or None for neither."""
+    lengths = query_length, memory_length
+    causal = causal_mask(*lengths) if causal else None
+    if window is None:
+        return causal
+    local = local_mask(*lengths, window)
+    return local if causal is None else ops.logical_and(causal, local)
+
+
 def combine(query_mask=None, value_mask=None, key_mask=None, attention_mask=None, causal_mask=None):
     """Returns where all the given masks allow attention, or None if none is given.
 
@@ -32,7 +42,7 @@ def combine(query_mask=None, value_mask=None, key_mask=None, attention_mask=None
         query_mask: (B, T). A masked query attends to nothing.
         value_mask, key_mask: (B, S).
         attention_mask: (B, T, S) or (T, S).
-        causal_mask: (1, T, S), as `masks.causal_mask` makes it.
+        causal_mask: (1, T, S), as `masks.causal_mask` or `masks.order_mask` makes it.
     """
     combined = None
     for mask, axis in (

@@ -6,7 +6,7 @@ from typing import final
 import keras
 from keras import ops
 
-from keras_attention import checks, masks
+from keras_attention import checks, flash_attention, masks
 from keras_attention.identifiers import fresh
 from keras_attention.linear import project_rows
 
@@ -78,6 +78,9 @@ class SelfAttention(keras.layers.Layer):
     Masking: True means "may be attended". Where nothing may be, the weights and every head are
     zero, and the output is `output_bias`, the projection of zero: 0 without biases. The query's
     mask is passed on.
+
+    Memory: linear in T and S where neither weights are asked for nor dropped; see
+    `keras_attention/flash_attention.py`. With them it holds the weights, (B, num_heads, T, S).
 
     Example:
 
@@ -171,25 +174,24 @@ class SelfAttention(keras.layers.Layer):
         query_mask = mask if query_mask is None else query_mask
         if itself and value_mask is None:
             value_mask = query_mask
-        query_length, memory_length = ops.shape(query)[1], ops.shape(value)[1]
-        allowed = masks.combine(
-            query_mask,
-            value_mask,
-            key_mask,
-            attention_mask,
-            masks.causal_mask(query_length, memory_length) if use_causal_mask else None,
-        )
-        if self.window is not None:
-            near = masks.local_mask(query_length, memory_length, self.window)
-            allowed = near if allowed is None else ops.logical_and(allowed, near)
+        given = query_mask, value_mask, key_mask, attention_mask
+        lengths = ops.shape(query)[1], ops.shape(value)[1]
         query = self._split(self._project(query, self.query_kernel, self.query_bias))
         key = self._split(self._project(key, self.key_kernel))
         value = self._split(self._project(value, self.value_kernel, self.value_bias))
-        kept = self._draw_kept(query, key) if training and self.dropout else None
-        context, weights = attend(query, key, value, allowed, kept)
+        if return_attention_scores or (training and self.dropout):
+            order = masks.order_mask(*lengths, use_causal_mask, self.window)
+            allowed = masks.combine(*given, order)
+            kept = self._draw_kept(query, key) if training and self.dropout else None
+            context, weights = attend(query, key, value, allowed, kept)
+        else:
+            query = query / self.key_dim**0.5
+            context = flash_attention.attend(
+                query, key, value, *given, causal=use_causal_mask, window=self.window
+            )
         context = ops.transpose(context, (0, 2, 1, 3))  # (B, T, N, V)
         values = self.num_heads * self.value_dim
-        context = ops.reshape(context, (-1, query_length, values))  # (B, T, N V)
+        context = ops.reshape(context, (-1, lengths[0], values))  # (B, T, N V)
         output = self._project(context, self.output_kernel, self.output_bias)
         return (output, weights) if return_attention_scores else output
 

@@ -5,7 +5,7 @@ from typing import final
 import keras
 from keras import ops
 
-from keras_attention import checks, masks
+from keras_attention import checks, flash_attention, masks
 from keras_attention.identifiers import fresh
 from keras_attention.linear import project_rows
 
@@ -37,6 +37,8 @@ class SelfAttention2D(keras.layers.Layer):
         place (i, j) looks is the map `weights[:, i, j]`.
 
     Masking: a map has no mask.
+
+    Memory: linear in the number of places where no weights are asked for.
 
     Example:
 
@@ -80,9 +82,14 @@ class SelfAttention2D(keras.layers.Layer):
         places = ops.reshape(inputs, (batch, height * width, channels))  # (B, HW, C)
         keys = project_rows(places, f_kernel)  # (B, HW, C')
         queries = project_rows(places, g_kernel)  # (B, HW, C')
-        scores = ops.einsum("bjc,bic->bji", queries, keys)  # (B, HW, HW)
-        weights = masks.masked_softmax(scores)
-        mixed = ops.matmul(weights, project_rows(places, h_kernel))  # (B, HW, C')
+        values = project_rows(places, h_kernel)  # (B, HW, C')
+        if return_attention_scores:
+            scores = ops.einsum("bjc,bic->bji", queries, keys)  # (B, HW, HW)
+            weights = masks.masked_softmax(scores)
+            mixed = ops.matmul(weights, values)  # (B, HW, C')
+        else:
+            one_head = (ops.expand_dims(x, 1) for x in (queries, keys, values))
+            mixed = ops.squeeze(flash_attention.attend(*one_head), 1)
         mixed = project_rows(mixed, v_kernel)  # (B, HW, C)
         outputs = gamma * ops.reshape(mixed, (batch, height, width, channels)) + inputs
         if not return_attention_scores:

@@ -19,7 +19,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A module, or the package of that name, imports from itself and from lower floors only.
 FLOORS = [
     {"checks", "identifiers", "linear", "masks", "recurrence", "search"},
-    {"losses", "scheduled_sampling", "scores", "teacher_forcing"},
+    {"flash_attention", "losses", "scheduled_sampling", "scores", "teacher_forcing"},
     {"alignments"},
     {
         "deep_output",

@@ -74,6 +74,30 @@ def test_a_step_of_training_descends_as_its_gradient_says(row):
     assert losses[0] - losses[1] == pytest.approx(squares, rel=0.1)
 
 
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("causal", [True, False])
+def test_long_self_attention_answers_and_trains_as_short(masked, causal, monkeypatch):
+    """By the kernel of the backend where it takes the masks, in blocks elsewhere."""
+    random = np.random.default_rng(3)
+    x, y = (random.normal(size=(2, 13, 7)).astype("float32") for _ in "xy")
+    mask = random.uniform(size=(2, 13)) < 0.7
+    mask[0] = False
+    options = {"mask": keras.ops.convert_to_tensor(mask)} if masked else {}
+    found = []
+    for few in (10**6, 0):
+        monkeypatch.setattr(ka.flash_attention, "FEW_PAIRS", few)
+        keras.utils.set_random_seed(5)
+        layer = ka.SelfAttention(3, 5)
+        outputs = layer(x, use_causal_mask=causal, **options)
+        tensors = keras.Input((13, 7)), keras.Input((13,), dtype="bool")
+        symbols = {"mask": tensors[1]} if masked else {}
+        model = keras.Model(tensors, layer(tensors[0], use_causal_mask=causal, **symbols))
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        model.train_on_batch([x, mask], y)
+        found.append([outputs, *model.trainable_weights])
+    assert_close(*(numbers(part) for part in found))
+
+
 @pytest.mark.parametrize("feeding", [True, False])
 def test_stepping_and_dropout_in_the_cell(feeding):
     """Steps equal the call at inference; training with dropout runs, in the loop and out of it."""

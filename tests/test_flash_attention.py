@@ -1,0 +1,219 @@
+"""Attention in blocks equals attention at once: context and gradients, whatever is masked."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_attention as ka
+from comparing import assert_close, numbers, to_numpy
+from keras_attention import flash_attention
+
+B, N, T, S, K, V = 2, 3, 13, 11, 5, 7
+LONGEST = 4  # does not divide T and S, and 13 and 11 steps make 4 and 3 blocks of 4
+MODES = ["eager", "graph", "xla"]
+
+
+def at_once(query, key, value, value_mask, attention_mask, causal, window):
+    """The same from the equation, with every weight, in TensorFlow's own operations."""
+    allowed = np.ones((B, query.shape[2], key.shape[2]), bool)
+    t, s = np.ogrid[: query.shape[2], : key.shape[2]]
+    allowed &= True if value_mask is None else value_mask[:, None]
+    allowed &= True if attention_mask is None else attention_mask
+    allowed &= t >= s if causal else True
+    allowed &= True if window is None else abs(t - s) <= window
+    allowed = tf.constant(allowed[:, None])
+    scores = tf.where(allowed, tf.matmul(query, key, transpose_b=True), -1e30)
+    scores -= tf.stop_gradient(tf.reduce_max(scores, -1, keepdims=True))
+    weights = tf.where(allowed, tf.exp(scores), 0)
+    total = tf.reduce_sum(weights, -1, keepdims=True)
+    return tf.matmul(weights / tf.where(total > 0, total, 1), value)
+
+
+def drawn(dtype="float32", queries=T, memory=S, scale=1.0):
+    random = np.random.default_rng(3)
+    shapes = (B, N, queries, K), (B, N, memory, K), (B, N, memory, V), (B, N, queries, V)
+    return [tf.constant(scale * random.normal(size=shape), dtype) for shape in shapes]
+
+
+def with_gradients(attend, mode="eager", known=True):
+    """A function of query, key, value and a tensor of coefficients: context and gradients."""
+
+    def run(query, key, value, coefficients):
+        with tf.GradientTape() as tape:
+            tape.watch((query, key, value))
+            context = attend(query, key, value)
+            loss = tf.reduce_sum(context * coefficients)
+        return context, *tape.gradient(loss, (query, key, value))
+
+    if mode == "eager":
+        return run
+    # Of unknown batch and lengths, as it comes from data of many lengths.
+    specification = [tf.TensorSpec([None, N, None, width]) for width in (K, K, V, V)]
+    return tf.function(run, None if known else specification, jit_compile=mode == "xla")
+
+
+def masks_of(names, queries=T, memory=S):
+    random = np.random.default_rng(5)
+    value_mask, attention_mask = (
+        random.uniform(size=shape) < 0.6 for shape in ((B, memory), (B, queries, memory))
+    )
+    value_mask[0] = False  # nothing to see in the first example
+    return {
+        "value_mask": value_mask if "value" in names else None,
+        "attention_mask": attention_mask if "pairs" in names else None,
+    }
+
+
+CASES = [  # masks, causal, window
+    ("", False, None),
+    ("", True, None),
+    ("", False, 2),
+    ("value", True, 3),
+    ("value pairs", False, None),
+    ("value pairs", True, 6),
+]
+EVERY_CASE = pytest.mark.parametrize(("names", "causal", "window"), CASES)
+
+
+@EVERY_CASE
+@pytest.mark.parametrize(("mode", "known"), [("graph", True), ("graph", False), ("xla", False)])
+def test_blocks_equal_all_at_once(names, causal, window, mode, known):
+    given = {**masks_of(names), "causal": causal, "window": window}
+    in_blocks = functools.partial(flash_attention.in_blocks, **given, longest=LONGEST)
+    inputs = drawn()
+    results = with_gradients(in_blocks, mode, known)(*inputs)
+    wanted = with_gradients(functools.partial(at_once, **given))(*inputs)
+    assert_close(numbers(results), numbers(wanted))
+    if "value" in names:
+        assert all((result[0] == 0).all() for result in numbers(results))
+
+
+@pytest.mark.parametrize(("names", "causal", "window"), CASES[3:])
+def test_blocks_equal_all_at_once_in_float64(names, causal, window):
+    given = {**masks_of(names), "causal": causal, "window": window}
+    in_blocks = functools.partial(flash_attention.in_blocks, **given, longest=LONGEST)
+    inputs = drawn("float64")
+    results = with_gradients(in_blocks)(*inputs)
+    wanted = with_gradients(functools.partial(at_once, **given))(*inputs)
+    assert_close(numbers(results), numbers(wanted), 1e-10)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+def test_half_precision_has_no_nan(dtype, scale):
+    """Products of 300^2 overflow float16."""
+    given = {**masks_of("value pairs"), "causal": True, "window": None}
+    in_blocks = functools.partial(flash_attention.in_blocks, **given, longest=LONGEST)
+    query, key, value, coefficients = drawn(dtype, scale=scale)
+    results = with_gradients(in_blocks, "graph")(query, key, value / scale, coefficients / scale)
+    assert {result.dtype for result in results} == {tf.as_dtype(dtype)}
+    context, *gradients = numbers(results)
+    assert np.isfinite(context).all()
+    assert (context[0] == 0).all()
+    if scale == 1:
+        inputs = [tf.cast(x, "float32") for x in (query, key, value, coefficients)]
+        wanted = with_gradients(functools.partial(at_once, **given))(*inputs)
+        assert_close([context, *gradients], numbers(wanted), 0.05)
+
+
+def test_future_and_far_blocks_are_never_visited():
+    """NaN where no block looks leaves no trace; a mask would multiply it by zero."""
+    for causal, window, poisoned in ((True, None, slice(8, None)), (False, 3, slice(8, None))):
+        query, key, value, _ = drawn(queries=4, memory=12)
+        key, value = (
+            np.where(np.arange(12)[:, None] >= poisoned.start, np.nan, x) for x in (key, value)
+        )
+        key, value = (tf.constant(x, "float32") for x in (key, value))
+        context = flash_attention.in_blocks(
+            query, key, value, causal=causal, window=window, longest=LONGEST
+        )
+        assert np.isfinite(to_numpy(context)).all()
+
+
+@pytest.mark.parametrize("shape", [(B, 1, S), (1, T, 1), (T, S), (1, T, S), (1, S)])
+def test_masks_that_broadcast(shape, monkeypatch):
+    """A mask that is the same for all queries or all keys is never made larger."""
+    monkeypatch.setattr(flash_attention, "FEW_PAIRS", 0)
+    monkeypatch.setattr(flash_attention, "in_blocks", small_blocks)
+    mask = np.random.default_rng(7).uniform(size=shape) < 0.6
+    query, key, value, _ = drawn()
+    context = flash_attention.attend(query, key, value, attention_mask=mask)
+    wide = np.broadcast_to(mask, (B, T, S))
+    assert_close([to_numpy(context)], [to_numpy(at_once(query, key, value, None, wide, 0, None))])
+
+
+small_blocks = functools.partial(flash_attention.in_blocks, longest=LONGEST)
+
+
+@pytest.fixture
+def long_everywhere(monkeypatch):
+    """No sequence is short enough for attention at once, and blocks are small."""
+    monkeypatch.setattr(flash_attention, "FEW_PAIRS", 0)
+    monkeypatch.setattr(flash_attention, "in_blocks", small_blocks)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(("causal", "window"), [(False, None), (True, None), (False, 2)])
+def test_the_layer_in_blocks_answers_as_with_weights(policy, causal, window, long_everywhere):
+    random = np.random.default_rng(9)
+    x, mask = random.normal(size=(B, T, 17)), random.uniform(size=(B, T)) < 0.7
+    mask[0] = False
+    layer = ka.SelfAttention(N, K, value_dim=V, window=window, dtype=policy)
+    options = {"mask": mask, "use_causal_mask": causal}
+    wanted, _ = layer(x, **options, return_attention_scores=True)
+    assert_close(
+        [to_numpy(layer(x, **options))], [to_numpy(wanted)], 1e-5 if policy == "float32" else 1e-2
+    )
+
+
+def test_across_with_all_masks(long_everywhere):
+    random = np.random.default_rng(11)
+    query, value, key = (random.normal(size=(B, n, 17)) for n in (T, S, S))
+    given = {
+        f"{name}_mask": random.uniform(size=shape) < 0.7
+        for name, shape in {
+            "query": (B, T),
+            "value": (B, S),
+            "key": (B, S),
+            "attention": (T, S),
+        }.items()
+    }
+    layer = ka.SelfAttention(N, K)
+    wanted, _ = layer(query, value, key, **given, return_attention_scores=True)
+    assert_close([to_numpy(layer(query, value, key, **given))], [to_numpy(wanted)])
+
+
+@pytest.mark.parametrize("jit_compile", [True, False])
+def test_training_on_lengths_that_are_unknown(jit_compile, monkeypatch):
+    """A graph for any length works in blocks, and learns what attention at once does."""
+    random = np.random.default_rng(13)
+    batches = [random.normal(size=(B, n, 17)).astype("float32") for n in (3, T)]
+    trained = []
+    monkeypatch.setattr(flash_attention, "in_blocks", small_blocks)
+    # Eagerly the lengths are known, and few.
+    for options in ({"run_eagerly": True}, {"jit_compile": jit_compile}):
+        keras.utils.set_random_seed(3)
+        inputs = keras.Input((None, 17))
+        model = keras.Model(inputs, ka.SelfAttention(N, K)(inputs, use_causal_mask=True))
+        model.compile("sgd", "mse", **options)
+        data = tf.data.Dataset.from_generator(
+            lambda: ((x, x) for x in batches),
+            output_signature=(tf.TensorSpec((None, None, 17)),) * 2,
+        )
+        model.fit(data, verbose=0)
+        trained.append([to_numpy(weight) for weight in model.weights])
+    assert_close(trained[1], trained[0])
+
+
+def test_an_export_serves_short_and_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(flash_attention, "in_blocks", small_blocks)
+    inputs = keras.Input((None, 17))
+    model = keras.Model(inputs, ka.SelfAttention(N, K)(inputs, use_causal_mask=True))
+    model.export(tmp_path / "model", verbose=False)
+    served = tf.saved_model.load(tmp_path / "model")
+    for length in (3, T):
+        x = np.random.default_rng(15).normal(size=(B, length, 17)).astype("float32")
+        assert_close([to_numpy(served.serve(x))], [to_numpy(model(x))])
