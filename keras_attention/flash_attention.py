@@ -20,18 +20,25 @@ References: Dao, Fu, Ermon, Rudra, Re 2022, "FlashAttention", arXiv:2205.14135. 
 2021, "Self-attention Does Not Need O(n^2) Memory", arXiv:2112.05682.
 """
 
-import math
-
 from keras import backend, ops
 
 from keras_attention import masks
+from keras_attention.blocks import (
+    HIDDEN,
+    LONGEST,
+    block_at,
+    block_mask_of,
+    blocks_of,
+    joined,
+    put_block,
+    reach,
+    side_of,
+    split,
+)
+from keras_attention.turns import one_by_one
 
 # Up to so many pairs of a query and a key, weights cost less than loops over blocks.
 FEW_PAIRS = 256 * 256
-# The scores of a block: so many numbers, as long as its sides stay between these two.
-BLOCK_SCORES, SHORTEST, LONGEST = 2**21, 64, 512
-
-HIDDEN = -1e30
 
 
 def attend(
@@ -100,11 +107,13 @@ def in_blocks(
 ):
     """`attend` for long sequences, with blocks of at most `longest` queries and keys."""
     (batch, heads, queries, _), memory = ops.shape(query), ops.shape(key)[2]
-    longest = _side(batch * heads, longest)
-    rows, columns = _blocks(queries, longest), _blocks(memory, longest)
+    longest = side_of(batch * heads, longest)
+    rows, columns = blocks_of(queries, longest), blocks_of(memory, longest)
     dtype = backend.standardize_dtype(query.dtype)
     float_type = backend.result_type(dtype, "float32")
-    block_mask = _block_mask(rows, columns, value_mask, attention_mask, causal, window, float_type)
+    block_mask = block_mask_of(
+        rows, columns, value_mask, attention_mask, causal, window, float_type
+    )
     back, ahead = window, 0 if causal else window
 
     def product(x, y):
@@ -117,70 +126,68 @@ def in_blocks(
         return scores if block_mask is None else scores + block_mask(i, j)
 
     def forward(query, key, value):
-        query, key, value = _split(query, rows), _split(key, columns), _split(value, columns)
+        query, key, value = split(query, rows), split(key, columns), split(value, columns)
 
         def row_of_blocks(i, results):
             def step(j, state):
                 largest, total, context = state
-                scores = scores_of(i, j, _block(query, i), _block(key, j))
+                scores = scores_of(i, j, block_at(query, i), block_at(key, j))
                 new = ops.maximum(largest, ops.max(scores, axis=-1, keepdims=True))
                 weights, shrunk = ops.exp(scores - new), ops.exp(largest - new)
                 total = total * shrunk + ops.sum(weights, axis=-1, keepdims=True)
-                return new, total, context * shrunk + product(weights, _block(value, j))
+                return new, total, context * shrunk + product(weights, block_at(value, j))
 
-            zero = ops.zeros_like(_block(results[1], 0))
-            state = (zero + HIDDEN, zero, ops.zeros_like(_block(results[0], 0)))
-            first, last = _reach(i, rows, columns, back, ahead)
-            largest, total, context = _loop(first, last, step, state)
+            zero = ops.zeros_like(block_at(results[1], 0))
+            state = (zero + HIDDEN, zero, ops.zeros_like(block_at(results[0], 0)))
+            first, last = reach(i, rows, columns, back, ahead)
+            largest, total, context = one_by_one(first, last, step, state)
             # With nothing but hidden scores, `context` is a mean of what is hidden, and `largest`
             # would make weights of it once more.
             sees = largest > HIDDEN / 2
             context = ops.where(sees, context / ops.where(sees, total, 1), 0)
             logarithm = ops.where(sees, largest + ops.log(ops.where(sees, total, 1)), -HIDDEN)
-            return _put(results[0], i, context), _put(results[1], i, logarithm)
+            return put_block(results[0], i, context), put_block(results[1], i, logarithm)
 
         narrow = ops.zeros_like(query[..., :1], dtype=float_type)  # (n, B, N, T / n, 1)
-        results = narrow + ops.zeros_like(_block(value, 0)[:, :, :1], dtype=float_type), narrow
-        context, logarithm = _loop(0, rows[0], row_of_blocks, results)
-        return ops.cast(_joined(context, queries), dtype), logarithm
+        results = narrow + ops.zeros_like(block_at(value, 0)[:, :, :1], dtype=float_type), narrow
+        context, logarithm = one_by_one(0, rows[0], row_of_blocks, results)
+        return ops.cast(joined(context, queries), dtype), logarithm
 
     def backward(query, key, value, context, logarithm, upstream):
         inner = ops.sum(ops.cast(context, float_type) * ops.cast(upstream, float_type), -1)
-        inner = _split(ops.expand_dims(inner, -1), rows)
-        query, upstream = _split(query, rows), _split(upstream, rows)
-        key, value = _split(key, columns), _split(value, columns)
+        inner = split(ops.expand_dims(inner, -1), rows)
+        query, upstream = split(query, rows), split(upstream, rows)
+        key, value = split(key, columns), split(value, columns)
 
         def column_of_blocks(j, gradients):
             def step(i, state):
                 # A product whose first factor is transposed is slow if that is the large one.
                 of_query, of_key, of_value = state
-                row, above = _block(query, i), _block(upstream, i)
-                weights = ops.exp(scores_of(i, j, row, _block(key, j)) - _block(logarithm, i))
-                of_weights = product(above, ops.swapaxes(_block(value, j), -1, -2))
-                of_scores = weights * (of_weights - _block(inner, i))
+                row, above = block_at(query, i), block_at(upstream, i)
+                weights = ops.exp(scores_of(i, j, row, block_at(key, j)) - block_at(logarithm, i))
+                of_weights = product(above, ops.swapaxes(block_at(value, j), -1, -2))
+                of_scores = weights * (of_weights - block_at(inner, i))
                 of_value = of_value + product(ops.swapaxes(above, -1, -2), weights)
                 of_key = of_key + product(ops.swapaxes(row, -1, -2), of_scores)
-                of_query = _put(
-                    of_query, i, _block(of_query, i) + product(of_scores, _block(key, j))
+                of_query = put_block(
+                    of_query, i, block_at(of_query, i) + product(of_scores, block_at(key, j))
                 )
                 return of_query, of_key, of_value
 
             of_query, of_key, of_value = gradients
-            first, last = _reach(j, columns, rows, ahead, back)
+            first, last = reach(j, columns, rows, ahead, back)
             zeros = (
-                ops.zeros_like(ops.swapaxes(_block(x, j), -1, -2), dtype=float_type)
+                ops.zeros_like(ops.swapaxes(block_at(x, j), -1, -2), dtype=float_type)
                 for x in (key, value)
             )
-            state = _loop(first, last, step, (of_query, *zeros))
+            state = one_by_one(first, last, step, (of_query, *zeros))
             key_block, value_block = (ops.swapaxes(x, -1, -2) for x in state[1:])
-            return state[0], _put(of_key, j, key_block), _put(of_value, j, value_block)
+            return state[0], put_block(of_key, j, key_block), put_block(of_value, j, value_block)
 
         gradients = tuple(ops.zeros_like(x, dtype=float_type) for x in (query, key, value))
-        gradients = _loop(0, columns[0], column_of_blocks, gradients)
+        gradients = one_by_one(0, columns[0], column_of_blocks, gradients)
         lengths = (queries, memory, memory)
-        return tuple(
-            ops.cast(_joined(x, n), dtype) for x, n in zip(gradients, lengths, strict=True)
-        )
+        return tuple(ops.cast(joined(x, n), dtype) for x, n in zip(gradients, lengths, strict=True))
 
     @ops.custom_gradient
     def attention(query, key, value):
@@ -236,124 +243,3 @@ def _factored(query_mask, value_mask, attention_mask):
 def _both(mask, other):
     other = ops.cast(other, "bool")
     return other if mask is None else ops.logical_and(ops.cast(mask, "bool"), other)
-
-
-def _side(batch_heads, longest):
-    """The side of a block, a power of 2 such that (B, N, side, side) scores are not too many."""
-    if isinstance(batch_heads, int):
-        side = 2 ** (((BLOCK_SCORES // max(batch_heads, 1)).bit_length() - 1) // 2)
-        return min(max(side, SHORTEST), longest)
-    scores = BLOCK_SCORES / ops.cast(ops.maximum(batch_heads, 1), "float32")
-    side = ops.cast(2.0 ** ops.floor(ops.log2(scores) / 2), "int32")
-    return ops.minimum(ops.maximum(side, SHORTEST), longest)
-
-
-def _blocks(length, longest):
-    """Number and size of the fewest blocks of equal size that hold `length` steps."""
-    number = (length + longest - 1) // longest
-    number = max(number, 1) if isinstance(number, int) else ops.maximum(number, 1)
-    return number, (length + number - 1) // number, length
-
-
-def _reach(i, blocks, others, before, after):
-    """From which to before which of the `others` the steps of block `i` may look.
-
-    They look up to `before` steps back and `after` ahead; None is without end.
-    """
-    (_, size, _), (number, other, _) = blocks, others
-    first = 0 if before is None else ops.maximum(0, (i * size - before) // other)
-    if after is None:
-        return first, number
-    return first, ops.minimum(number, ((i + 1) * size - 1 + after) // other + 1)
-
-
-def _padded(x, axis, blocks):
-    number, size, length = blocks
-    pads = [(0, 0)] * len(x.shape)
-    pads[axis] = (0, number * size - length)
-    return ops.pad(x, pads)
-
-
-def _split(x, blocks):
-    """(B, N, T, K) to (n, B, N, T / n, K), with zeros at the end of the last block."""
-    number, size, _ = blocks
-    batch, heads, _, width = ops.shape(x)
-    x = ops.reshape(_padded(x, 2, blocks), (batch, heads, number, size, width))
-    return ops.transpose(x, (2, 0, 1, 3, 4))
-
-
-def _joined(x, length):
-    """(n, B, N, T / n, K) to (B, N, T, K), without what came after the last step."""
-    number, batch, heads, size, width = ops.shape(x)
-    x = ops.reshape(ops.transpose(x, (1, 2, 0, 3, 4)), (batch, heads, number * size, width))
-    return x[:, :, :length]
-
-
-def _loop(first, last, step, state):
-    """`ops.fori_loop`, one turn after the other.
-
-    TensorFlow runs ten turns at once where only their numbers depend on each other, and would hold
-    the blocks of all: so the next number waits for what a turn gives.
-    """
-
-    def turn(i, *state):
-        state = step(i, state)
-        for x in state:
-            never = ops.reshape(x, (-1,))[0] < -math.inf
-            i = i + ops.cast(never, "int32")
-        return (i + 1, *state)
-
-    first = ops.convert_to_tensor(first, "int32")
-    return ops.while_loop(lambda i, *state: i < last, turn, (first, *state))[1:]
-
-
-def _block(blocks, i):
-    return ops.take(blocks, i, axis=0)
-
-
-def _put(blocks, i, block):
-    return ops.scatter_update(blocks, ops.reshape(i, (1, 1)), ops.expand_dims(block, 0))
-
-
-def _block_mask(rows, columns, value_mask, attention_mask, causal, window, dtype):
-    """Returns what to add to the scores of block (i, j), as a function of i and j, or None.
-
-    The masks come in blocks of their own: nothing of size (B, T, S) but what the caller gave.
-    """
-    (_, row_size, queries), (number, column_size, memory) = rows, columns
-    whole = all(isinstance(n, int) for n in columns) and number * column_size == memory
-    if value_mask is None and not whole:
-        value_mask = ops.ones((1, memory), dtype="bool")
-    if value_mask is not None:
-        value_mask = _padded(ops.cast(value_mask, "bool"), 1, columns)
-        value_mask = ops.reshape(value_mask, (-1, number, column_size))
-        value_mask = ops.expand_dims(
-            ops.transpose(value_mask, (1, 0, 2)), (2, 3)
-        )  # (n, B, 1, 1, S / n)
-    if attention_mask is not None:
-        pairs = ops.cast(attention_mask, "bool")
-        pairs = ops.broadcast_to(pairs, (ops.shape(pairs)[0], queries, memory))
-        pairs = _padded(_padded(pairs, 1, rows), 2, columns)
-        pairs = ops.reshape(pairs, (-1, rows[0], row_size, number, column_size))
-        attention_mask = ops.transpose(pairs, (1, 3, 0, 2, 4))  # (n, n', B, T / n, S / n')
-    if value_mask is None and attention_mask is None and not causal and window is None:
-        return None
-    row, column = ops.arange(row_size, dtype="int32"), ops.arange(column_size, dtype="int32")
-
-    def block_mask(i, j):
-        distance = (i * row_size + row)[:, None] - (j * column_size + column)  # (T / n, S / n)
-        parts = [
-            None if value_mask is None else _block(value_mask, j),
-            None
-            if attention_mask is None
-            else ops.expand_dims(_block(_block(attention_mask, i), j), 1),
-            distance >= 0 if causal else None,
-            None if window is None else ops.abs(distance) <= window,
-        ]
-        allowed = None
-        for part in parts:
-            if part is not None:
-                allowed = part if allowed is None else ops.logical_and(allowed, part)
-        return ops.cast(ops.where(allowed, 0.0, HIDDEN), dtype)
-
-    return block_mask

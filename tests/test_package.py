@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A module, or the package of that name, imports from itself and from lower floors only.
 FLOORS = [
-    {"checks", "identifiers", "linear", "masks", "recurrence", "search"},
+    {"blocks", "checks", "identifiers", "linear", "masks", "recurrence", "search", "turns"},
     {"flash_attention", "losses", "scheduled_sampling", "scores", "teacher_forcing"},
     {"alignments"},
     {

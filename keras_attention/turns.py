@@ -1,0 +1,23 @@
+"""Loops whose turns wait for each other."""
+
+import math
+
+from keras import ops
+
+
+def one_by_one(first, last, step, state):
+    """`ops.fori_loop`, one turn after the other.
+
+    TensorFlow runs ten turns at once where only their numbers depend on each other, and would hold
+    the blocks of all: so the next number waits for what a turn gives.
+    """
+
+    def turn(i, *state):
+        state = step(i, state)
+        for x in state:
+            never = ops.reshape(x, (-1,))[0] < -math.inf
+            i = i + ops.cast(never, "int32")
+        return (i + 1, *state)
+
+    first = ops.convert_to_tensor(first, "int32")
+    return ops.while_loop(lambda i, *state: i < last, turn, (first, *state))[1:]
