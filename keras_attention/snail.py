@@ -1,4 +1,4 @@
-"""SNAIL's blocks: convolutions that gather the past of a sequence, and attention that looks it up."""
+"""SNAIL: convolutions that gather the past of a sequence, attention that looks something up."""
 
 from typing import final
 
