@@ -2,7 +2,7 @@
 
     python -m examples.few_shot --out out/few-shot
 
-No data is needed, and two CPU cores take about two minutes. An episode shows a few items of each of
+No data is needed, and two CPU cores take about a minute. An episode shows a few items of each of
 some new classes with their labels, which are dealt anew, and asks for the label of a last one. What
 is learned is thus not the classes but to look up like things, as SNAIL does (Mishra et al. 2018,
 arXiv:1707.03141). The same is tried without attention, by temporal convolutions alone.
@@ -87,7 +87,7 @@ def draw_look(model, path, ways, shots):
     """Draws at which items the last block looks from each, with their labels."""
     episodes, asked = draw_episodes(1, ways, shots, np.random.default_rng(3))
     block = model.get_layer("look")
-    seen = keras.Model(model.inputs, block.input)(episodes)
+    seen = keras.Model(model.input, block.input)(episodes)
     _, weights = block(seen, return_attention_scores=True)
     letters = [chr(ord("A") + mark.argmax()) for mark in episodes[0, :-1, WIDTH:]]
     last = f"{chr(ord('A') + asked[0])}?"
@@ -99,7 +99,7 @@ def main(arguments=None):
     parser.add_argument("--out", type=pathlib.Path, default="out/few-shot", help="folder to write")
     parser.add_argument("--ways", type=int, default=5, help="classes of an episode")
     parser.add_argument("--shots", type=int, default=2, help="items of a class with their label")
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=200, help="batches of an epoch")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--units", type=int, default=16)

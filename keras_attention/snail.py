@@ -116,9 +116,9 @@ class TemporalConvBlock(keras.layers.Layer):
         for i in 1, ..., ceil(log2 T):  x = DenseBlock(x, 2^(i-1), filters)
                                                                        (section 3, "TCBlock")
 
-    The paper wants a receptive field that covers the sequence, but its listing has dilations 2^i,
-    from 2 on, with which no step sees another at an odd distance, such as the one before it. Here
-    they begin with 1: the same number of blocks then sees 2^ceil(log2 T) >= T steps, without a gap.
+    The receptive field is to cover the sequence, but the paper's listing has dilations 2^i, from 2
+    on: no step would see one at an odd distance, and the last dilation, T or more, would reach
+    nothing. Here they begin with 1, and as many blocks see 2^ceil(log2 T) >= T steps, without gaps.
 
     Args:
         filters: How many channels each dense block adds, the paper's D.

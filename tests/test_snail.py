@@ -12,9 +12,9 @@ from comparing import assert_close, numbers, to_numpy
 
 WIDTH = 3
 BLOCKS = {
-    "causal_conv": lambda length: ka.CausalConvBlock(5, max(1, length // 2), dtype="float64"),
-    "temporal_conv": lambda length: ka.TemporalConvBlock(5, length, dtype="float64"),
-    "attention": lambda length: ka.SnailAttentionBlock(5, 7, dtype="float64"),
+    "causal_conv": lambda length, **k: ka.CausalConvBlock(5, length // 2, **k),
+    "temporal_conv": lambda length, **k: ka.TemporalConvBlock(5, length, **k),
+    "attention": lambda length, **k: ka.SnailAttentionBlock(5, 7, **k),
 }
 
 
@@ -37,7 +37,7 @@ def seen(layer, length):
 @pytest.mark.parametrize("name", BLOCKS)
 def test_a_change_changes_nothing_before_it(name):
     length = 11
-    layer, x = BLOCKS[name](length), normal(2, length, WIDTH)
+    layer, x = BLOCKS[name](length, dtype="float64"), normal(2, length, WIDTH)
     before = to_numpy(layer(x))
     for t in range(length):
         changed = x.copy()
@@ -91,7 +91,7 @@ def test_shorter_sequences_than_the_block_was_made_for(length):
 def test_padding_in_front_changes_nothing(name):
     """What is padded is like the zeros before the first step, through all of a model."""
     length, front = 7, 3
-    layers = [BLOCKS[name](length + front), BLOCKS["temporal_conv"](length + front)]
+    layers = [BLOCKS[key](length + front, dtype="float64") for key in (name, "temporal_conv")]
 
     def run(x, mask):
         for layer in layers:
@@ -106,6 +106,30 @@ def test_padding_in_front_changes_nothing(name):
     outputs = run(padded, np.pad(everything, [(0, 0), (front, 0)]))
     assert_close(numbers(outputs[:, front:]), numbers(run(x, everything)), atol=1e-12)
     assert (to_numpy(outputs[:, :front]) == 0).all()
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", BLOCKS)
+def test_what_does_not_count_is_zero_and_nothing_is_nan(name, policy):
+    """In outputs and gradients, for random masks and large numbers; every fifth is all padding."""
+    length, random = 7, np.random.default_rng(29)
+    layer, x = BLOCKS[name](length, dtype=policy), tf.constant(30 * normal(101, length, WIDTH))
+    counts = random.uniform(size=(101, length)) < random.uniform(0.3, 1, size=(101, 1))
+    counts[::5] = False
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        outputs = layer(x, mask=counts)
+        loss = tf.reduce_sum(tf.cast(outputs, "float32")) / 1000
+    gradients = tape.gradient(loss, [x, *layer.trainable_variables])
+    outputs, *gradients = numbers([outputs, *map(tf.convert_to_tensor, gradients)])
+    assert all(np.isfinite(values).all() for values in [outputs, *gradients])
+    assert (outputs[~counts] == 0).all()
+    assert (gradients[0][~counts] == 0).all()
+    if name == "attention":
+        weights = to_numpy(layer(x, mask=counts, return_attention_scores=True)[1])
+        may = np.tri(length, dtype=bool) & counts[:, :, None] & counts[:, None, :]
+        assert (weights[~may] == 0).all()
+        np.testing.assert_allclose(weights.sum(axis=2)[counts], 1, atol=2e-2)
 
 
 def test_masks_run_through_a_model():
