@@ -1,19 +1,17 @@
-"""Learns to classify by a few examples of classes never seen before, and draws where it looks.
+"""Learns to classify by a few examples of classes never seen before.
 
-    python -m examples.few_shot --out out/few-shot
+    python -m examples.few_shot
 
 No data is needed, and two CPU cores take about a minute. An episode shows a few items of each of
 some new classes with their labels, which are dealt anew, and asks for the label of a last one. What
-is learned is thus not the classes but to look up like things, as SNAIL does (Mishra et al. 2018,
+is learned is thus not the classes but to compare, as SNAIL does (Mishra et al. 2018,
 arXiv:1707.03141). The same is tried without attention, by temporal convolutions alone.
 """
 
 import argparse
-import pathlib
 import time
 
 import keras
-import matplotlib
 import numpy as np
 
 import keras_attention as ka
@@ -59,14 +57,14 @@ class FreshEpisodes(keras.utils.PyDataset):
 def build_model(ways, shots, units, attends=True):
     """SNAIL, from an episode to the logits of the last item's label.
 
-    Without attention a second temporal block, which has more weights, stands in for both looks.
+    Without attention a second temporal block, which has more weights, stands in for its two blocks.
     """
     length = ways * shots + 1
     x = episode = keras.Input((length, WIDTH + ways))
     if attends:
         x = ka.SnailAttentionBlock(units, units)(x)
         x = ka.TemporalConvBlock(units, length)(x)
-        x = ka.SnailAttentionBlock(units, units, name="look")(x)
+        x = ka.SnailAttentionBlock(units, units)(x)
     else:
         x = ka.TemporalConvBlock(units, length)(x)
         x = ka.TemporalConvBlock(units, length)(x)
@@ -83,20 +81,8 @@ def train(model, episodes, epochs):
     model.fit(episodes, epochs=epochs, verbose=2)
 
 
-def draw_look(model, path, ways, shots):
-    """Draws at which items the last block looks from each, with their labels."""
-    episodes, asked = draw_episodes(1, ways, shots, np.random.default_rng(3))
-    block = model.get_layer("look")
-    seen = keras.Model(model.input, block.input)(episodes)
-    _, weights = block(seen, return_attention_scores=True)
-    letters = [chr(ord("A") + mark.argmax()) for mark in episodes[0, :-1, WIDTH:]]
-    last = f"{chr(ord('A') + asked[0])}?"
-    ka.visualize.plot_alignment(weights[0], [*letters, last], [*letters, last], path=path)
-
-
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=pathlib.Path, default="out/few-shot", help="folder to write")
     parser.add_argument("--ways", type=int, default=5, help="classes of an episode")
     parser.add_argument("--shots", type=int, default=2, help="items of a class with their label")
     parser.add_argument("--epochs", type=int, default=5)
@@ -106,10 +92,8 @@ def main(arguments=None):
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
 
-    matplotlib.use("Agg")  # The picture goes to a file; a display is not needed.
     sizes = options.ways, options.shots
     unseen = draw_episodes(2000, *sizes, np.random.default_rng(options.seed + 1))
-    options.out.mkdir(parents=True, exist_ok=True)
     for attends in (True, False):
         keras.utils.set_random_seed(options.seed)
         model = build_model(*sizes, options.units, attends)
@@ -119,9 +103,6 @@ def main(arguments=None):
         print(f"trained {model.count_params():,} weights in {time.perf_counter() - begun:.0f} s")
         found = model.evaluate(*unseen, verbose=0)[1]
         print(f"{'with' if attends else 'without'} attention: {found:.2%} of 2,000 new episodes")
-        if attends:
-            draw_look(model, options.out / "look.png", *sizes)
-            print(f"drew {options.out / 'look.png'}")
 
 
 if __name__ == "__main__":
