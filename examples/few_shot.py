@@ -57,7 +57,7 @@ class FreshEpisodes(keras.utils.PyDataset):
 def build_model(ways, shots, units, attends=True):
     """SNAIL, from an episode to the logits of the last item's label.
 
-    Without attention a second temporal block, which has more weights, stands in for its two blocks.
+    Without attention a second temporal block, which has more weights, stands in for the two looks.
     """
     length = ways * shots + 1
     x = episode = keras.Input((length, WIDTH + ways))
