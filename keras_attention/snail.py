@@ -258,28 +258,19 @@ class SnailAttentionBlock(keras.layers.Layer):
             return self.add_weight(name=name, shape=shape, initializer=initializer)
 
         width = inputs_shape[2]
-        self.query_kernel, self.query_bias = (
-            add("query_kernel", width, self.key_dim),
-            add("query_bias", self.key_dim),
-        )
+        self.query_kernel = add("query_kernel", width, self.key_dim)
+        self.query_bias = add("query_bias", self.key_dim)
         self.key_kernel = add("key_kernel", width, self.key_dim)
-        self.value_kernel, self.value_bias = (
-            add("value_kernel", width, self.value_dim),
-            add("value_bias", self.value_dim),
-        )
+        self.value_kernel = add("value_kernel", width, self.value_dim)
+        self.value_bias = add("value_bias", self.value_dim)
 
     def call(self, inputs, mask=None, return_attention_scores=False):
         _check_sequence(inputs.shape)
         checks.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
         inputs, length = _kept(inputs, mask), ops.shape(inputs)[1]
-        query, key, value = (
-            ops.expand_dims(self._affine(inputs, *weights), 1)  # (B, 1, T, width)
-            for weights in (
-                (self.query_kernel, self.query_bias),
-                (self.key_kernel,),
-                (self.value_kernel, self.value_bias),
-            )
-        )
+        query = self._affine(inputs, self.query_kernel, self.query_bias)  # (B, 1, T, key_dim)
+        key = self._affine(inputs, self.key_kernel)
+        value = self._affine(inputs, self.value_kernel, self.value_bias)  # (B, 1, T, value_dim)
         allowed = masks.combine(mask, mask, causal_mask=masks.causal_mask(length, length))
         read, weights = attend(query, key, value, allowed)
         outputs = ops.concatenate([inputs, read[:, 0]], axis=-1)
@@ -309,7 +300,8 @@ class SnailAttentionBlock(keras.layers.Layer):
 
     def _affine(self, sequence, kernel, bias=None):
         rows = project_rows(sequence, ops.cast(kernel, self.compute_dtype))
-        return rows if bias is None else rows + ops.cast(bias, self.compute_dtype)
+        rows = rows if bias is None else rows + ops.cast(bias, self.compute_dtype)
+        return ops.expand_dims(rows, 1)  # one head
 
 
 def _kept(sequence, mask):
