@@ -27,6 +27,9 @@ from keras_attention.pointer_generator import PointerGenerator as PointerGenerat
 from keras_attention.pooling import AttentionPooling as AttentionPooling
 from keras_attention.self_attention import SelfAttention as SelfAttention
 from keras_attention.self_attention_2d import SelfAttention2D as SelfAttention2D
+from keras_attention.snail import CausalConvBlock as CausalConvBlock
+from keras_attention.snail import SnailAttentionBlock as SnailAttentionBlock
+from keras_attention.snail import TemporalConvBlock as TemporalConvBlock
 from keras_attention.spatial import HardSpatialAttention as HardSpatialAttention
 from keras_attention.spatial import SoftSpatialAttention as SoftSpatialAttention
 from keras_attention.structured_self_attention import (

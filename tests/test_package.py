@@ -29,7 +29,7 @@ FLOORS = [
         "pooling",
         "self_attention",
     },
-    {"self_attention_2d", "structured_self_attention"},
+    {"self_attention_2d", "snail", "structured_self_attention"},
     {"mechanism"},
     {"multi_source_attention", "sequence_attention", "spatial"},
     {"attention", "coverage_attention", "location_sensitive_attention"},

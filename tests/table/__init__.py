@@ -16,6 +16,7 @@ from table import (
     multi_source,
     pointer,
     self_attention,
+    snail,
     spatial,
 )
 from table.row import OTHER_SIZES, SIZES, SMALLEST_SIZES, shaped
@@ -30,6 +31,7 @@ KINS = (
     multi_source,
     pointer,
     self_attention,
+    snail,
     spatial,
 )
 TABLE = [row for kin in KINS for row in kin.ROWS]
