@@ -9,6 +9,8 @@ Shapes: B batch, T query steps, S memory steps, U units.
 
 from keras import backend, ops
 
+from keras_attention.turns import one_by_one
+
 # A hidden layer of up to so many numbers, 4 MB in float32, is held: loops would cost more.
 HELD = 2**20
 
@@ -81,7 +83,8 @@ def _walk_units(query, keys, vector):
 
     _, batch, steps = ops.shape(queries)
     scores = ops.zeros((batch, steps, ops.shape(keys)[2]), dtype=query.dtype)
-    return ops.fori_loop(0, vector.shape[0], add, scores)
+    (scores,) = one_by_one(0, vector.shape[0], lambda unit, state: (add(unit, *state),), (scores,))
+    return scores
 
 
 def _walk_queries(query, keys, vector, upstream):
@@ -94,7 +97,7 @@ def _walk_queries(query, keys, vector, upstream):
         return of_queries, of_keys + of_keys_here, of_vector + of_vector_here
 
     start = ops.zeros_like(queries), ops.zeros_like(keys), ops.zeros_like(query[:, 0])
-    gradients = ops.fori_loop(0, ops.shape(queries)[0], add, start)
+    gradients = one_by_one(0, ops.shape(queries)[0], add, start)
     of_queries, of_keys, of_vector = gradients
     return ops.transpose(of_queries, (1, 0, 2)) * vector, of_keys * vector, ops.sum(of_vector, 0)
 
