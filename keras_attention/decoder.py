@@ -12,7 +12,7 @@ from typing import NamedTuple
 import keras
 from keras import ops
 
-from keras_attention import checks, recurrence
+from keras_attention import checks, recurrence, search
 from keras_attention.identifiers import revived
 from keras_attention.mechanism import AttentionMechanism, check_mask
 
@@ -31,6 +31,14 @@ class Widths(NamedTuple):
     query: int
     emitted: int
     output: int
+
+
+def shared_memory(state):
+    """Returns the memory in a decoder's state, where its beams can share it; see `search.sharing`.
+
+    An attention with a state of its own answers one query at a time.
+    """
+    return () if keras.tree.flatten(state["attention"]) else state["memory"]
 
 
 class AttentionDecoder(keras.layers.Layer, abc.ABC):
@@ -75,7 +83,7 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
 
     @abc.abstractmethod
     def move(self, inputs, state, noise):
-        """As `step`, with this step's slice of the noise that the attention drew.
+        """As `step`, with this step's slice of the noise that the attention drew, or None.
 
         What it emits, (B, emitted), `read` turns into the output.
         """
@@ -133,18 +141,20 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
             **self.initial_feedback(batch_size, self._widths(memory)),
         }
 
+    @search.sharing(shared_memory)
     def step(self, inputs, state):
         """Takes one step, for search.
 
         Args:
-            inputs: (B, Din).
+            inputs: (B, Din), or (B K, Din) with such a state of the cell and a memory of B rows,
+                where the attention keeps no state.
             state: What `begin` or the last step gave.
 
         Returns:
             The output (B, O), the weights (B, S), S = H W over a map, and the next state.
         """
         try:
-            emitted, weights, state = self.move(inputs, state, noise={})
+            emitted, weights, state = self.move(inputs, state, noise=None)
             return self.read(emitted, inputs), weights, state
         finally:
             recurrence.forget_dropout(self.cell)

@@ -6,8 +6,8 @@ from typing import final
 import keras
 from keras import ops
 
-from keras_attention import checks, masks, scheduled_sampling
-from keras_attention.decoder import AttentionDecoder
+from keras_attention import checks, masks, scheduled_sampling, search
+from keras_attention.decoder import AttentionDecoder, shared_memory
 from keras_attention.identifiers import revived
 from keras_attention.mechanism import as_places
 
@@ -232,6 +232,7 @@ class EncoderDecoder(keras.Model):
         memory = self.encoder(ops.convert_to_tensor(source))
         return self.decoder.begin(memory, _MaskOf()(memory), initial_state=self.bridge(memory))
 
+    @search.sharing(shared_memory)
     def step(self, tokens, state):
         """Returns logits (N, V), weights (N, S) and the next state after `tokens` (N,).
 

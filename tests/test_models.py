@@ -235,6 +235,30 @@ def test_searches_follow_the_model(kind):
             assert (attention[:, length:] == 0).all()
 
 
+@pytest.mark.parametrize("kind", [*DECODERS, "several", "coverage"])
+def test_beams_share_the_memory_unless_the_attention_keeps_a_state(kind, monkeypatch):
+    """The result is that of a repeated memory, which a function around the step gets."""
+    attentions = {
+        "several": lambda: ka.MultiSourceAttention([ka.BahdanauAttention(7), ka.LuongAttention()]),
+        "coverage": lambda: ka.CoverageAttention(7),
+    }
+    if kind in attentions:
+        new = ka.BahdanauDecoder(LAYERS.GRUCell(11), attentions[kind]())
+        monkeypatch.setitem(DECODERS, kind, lambda: new)
+    model, rows = make(kind, scale=0.8), []
+    options = (model.begin(SOURCE), START, END, 5, 3, 0.6, 0.2)
+
+    def step(tokens, state):
+        rows.append((tokens.shape[0], keras.tree.flatten(state["memory"])[0].shape[0]))
+        return model.step(tokens, state)
+
+    repeated = ka.search.beam(step, *options)
+    assert rows[-1] == (9, 9)
+    shared = ka.search.beam(ka.search.sharing(model.step.shared)(step), *options)
+    assert rows[-1] == (9, 9 if kind == "coverage" else 3)
+    assert_close(numbers(shared), numbers(repeated), atol=1e-5)
+
+
 @EVERY_DECODER
 def test_the_model_itself_saves(kind, tmp_path):
     model = make(kind)

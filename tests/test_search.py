@@ -130,6 +130,58 @@ def test_a_beam_as_wide_as_the_vocabulary_is_exhaustive_over_two_steps(length_we
             assert float(result.log_probs[b, n]) == pytest.approx(log_prob, abs=1e-4)
 
 
+@pytest.mark.parametrize("length_weight", [0.0, 1.3])
+def test_beam_over_a_large_vocabulary_equals_the_oracle(length_weight):
+    """Large enough for the words to be found piece by piece, the last piece not full."""
+    language = Language(23, vocabulary=401, end_bias=8.0)
+    state, finished = language.begin(3), 0
+    result = ka.search.beam(language.step, state, START, END, 4, 2, length_weight)
+    for b in range(3):
+        hypotheses = oracle.beam(
+            language.single, example(state, b), START, END, 4, 2, length_weight, 0.0
+        )
+        for n, hypothesis in enumerate(hypotheses):
+            assert_hypothesis(
+                result, b, n, hypothesis["tokens"], hypothesis["log_prob"], hypothesis["rows"], 4
+            )
+            finished += hypothesis["done"]
+    assert finished
+
+
+@pytest.mark.parametrize("size", [64, 401, 1024])
+@pytest.mark.parametrize("levels", [2, 7, 10**6])
+def test_the_largest_are_those_of_a_stable_sort(size, levels):
+    random = np.random.default_rng(size)
+    values = random.integers(-levels, levels, size=(13, size)).astype("float32")
+    values[0] = -np.inf
+    values[1, 1:] = -np.inf
+    top, places = ka.search.ranking.largest(ops.convert_to_tensor(values), 3)
+    expected = np.argsort(-values, axis=1, kind="stable")[:, :3]
+    np.testing.assert_array_equal(to_numpy(places, "int32"), expected)
+    np.testing.assert_array_equal(to_numpy(top), np.take_along_axis(values, expected, axis=1))
+
+
+def test_a_marked_step_gets_what_beams_share_unrepeated():
+    language = Language(31, end_bias=1.0)
+    state = language.begin(5)
+
+    @ka.search.sharing(lambda state: state["mask"])
+    def step(tokens, state):
+        assert state["mask"].shape[0] == 5
+        beams = tokens.shape[0] // 5
+        repeated = {**state, "mask": ops.repeat(state["mask"], beams, axis=0)}
+        logits, weights, following = language.step(tokens, repeated)
+        return logits, weights, {**following, "mask": state["mask"]}
+
+    options = (START, END, 6, 3, 0.7, 0.2)
+    for one, other in zip(
+        ka.search.beam(step, state, *options),
+        ka.search.beam(language.step, state, *options),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(to_numpy(one), to_numpy(other))
+
+
 def test_beam_finds_what_greedy_misses():
     """A likely first word with only unlikely words after it: the textbook's garden path."""
     first = np.log([1e-9, 1e-9, 1e-9, 0.6, 0.4])

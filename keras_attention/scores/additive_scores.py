@@ -77,14 +77,13 @@ def _walked(query, keys, vector):
 def _walk_units(query, keys, vector):
     queries, keys = ops.transpose(query, (2, 0, 1)), ops.transpose(keys, (2, 0, 1))
 
-    def add(unit, scores):
+    def add(unit, state):
         now = ops.expand_dims(queries[unit], 2) + ops.expand_dims(keys[unit], 1)  # (B, T, S)
-        return scores + vector[unit] * ops.tanh(now)
+        return (state[0] + vector[unit] * ops.tanh(now),)
 
     _, batch, steps = ops.shape(queries)
     scores = ops.zeros((batch, steps, ops.shape(keys)[2]), dtype=query.dtype)
-    (scores,) = one_by_one(0, vector.shape[0], lambda unit, state: (add(unit, *state),), (scores,))
-    return scores
+    return one_by_one(0, vector.shape[0], add, (scores,))[0]
 
 
 def _walk_queries(query, keys, vector, upstream):

@@ -3,10 +3,12 @@
 A step maps tokens (N,) and a state to logits (N, V), attention weights (N, S) and the next state;
 the state is any nest of tensors with the batch first. Nobody tiles anything by hand: `beam` widens
 the state itself, and parts of it that a step hands on untouched, such as a memory, stay out of the
-loop. Shapes: B batch, N results per batch entry, T steps, S memory steps, V vocabulary.
+loop. A step marked with `sharing`, as those of decoders and models are, takes a memory without a
+row per beam. Shapes: B batch, N results per batch entry, T steps, S memory steps, V vocabulary.
 """
 
 from keras_attention.search.beams import beam as beam
 from keras_attention.search.loop import SearchResult as SearchResult
+from keras_attention.search.loop import sharing as sharing
 from keras_attention.search.single import greedy as greedy
 from keras_attention.search.single import sample as sample

@@ -13,11 +13,11 @@ from keras_attention.search.loop import (
     check_ids,
     first_tokens,
     full,
-    log_softmax,
     repeat,
     write_entry,
     write_step,
 )
+from keras_attention.search.ranking import largest
 
 
 def beam(
@@ -75,16 +75,35 @@ def beam(
             scores = scores + coverage_penalty_weight * penalty[:, :, None]
         return scores
 
-    def best(log_probs, lengths, coverage, finished):
-        """Picks from candidates (B, K, V) of sequences (B, K)."""
-        vocabulary = log_probs.shape[-1]
-        is_end = ops.arange(vocabulary) == end_id
+    def best(logits, log_probs, lengths, coverage, finished):
+        """Picks from what may follow sequences (B, K), by logits (B K, V).
+
+        A sequence's penalty is the same for all words but the end, so that C candidates are enough:
+        its K likeliest words, and the end, which comes last.
+        """
+        logits = ops.cast(logits, "float32")
+        words, tokens = largest(logits, min(beam_width + 1, logits.shape[-1]))
+        total = ops.sum(ops.exp(logits - words[:, :1]), axis=-1, keepdims=True)
+        total = ops.log(total) + words[:, :1]
+        words = ops.where(tokens == end_id, -float("inf"), words)
+        candidates = ops.concatenate([words, logits[:, end_id : end_id + 1]], axis=-1) - total
+        tokens = ops.pad(tokens, [[0, 0], [0, 1]], constant_values=end_id)  # (B K, C)
+
+        count = tokens.shape[-1]
+        candidates = ops.reshape(candidates, (batch, -1, count))  # (B, K, C)
+        is_end = ops.arange(count) == count - 1
+        # All that a finished sequence can do is to end once more, at no cost.
+        frozen = ops.where(is_end, 0.0, -float("inf"))
+        candidates = ops.where(finished[:, :, None], frozen, candidates) + log_probs[:, :, None]
         grown = ops.cast(ops.logical_not(ops.logical_or(finished[:, :, None], is_end)), "int32")
-        scores = penalised(log_probs, lengths[:, :, None] + grown, coverage, finished)
+        scores = penalised(candidates, lengths[:, :, None] + grown, coverage, finished)
         scores, indices = ops.top_k(ops.reshape(scores, (batch, -1)), beam_width)  # (B, K)
         indices = ops.cast(indices, "int32")
-        picked = ops.take_along_axis(ops.reshape(log_probs, (batch, -1)), indices, axis=1)
-        return scores, picked, indices // vocabulary, indices % vocabulary
+
+        def picked(tensor):
+            return ops.take_along_axis(ops.reshape(tensor, (batch, -1)), indices, axis=1)
+
+        return scores, picked(candidates), indices // count, picked(tokens)
 
     # The first step is taken before there are beams: all of them start from its best tokens.
     logits, weights, next_state = step(first_tokens(start_id, batch), state)
@@ -94,7 +113,8 @@ def beam(
             f"`beam_width` is {beam_width}; accepted is at most the vocabulary, {logits.shape[-1]}."
         )
     scores, log_probs, _, tokens = best(
-        log_softmax(logits)[:, None],
+        logits,
+        ops.zeros((batch, 1), dtype="float32"),
         ops.zeros((batch, 1), dtype="int32"),
         ops.cast(weights, "float32")[:, None],
         ops.zeros((batch, 1), dtype="bool"),
@@ -103,7 +123,8 @@ def beam(
     def widen(tensor):
         return ops.repeat(tensor, beam_width, axis=0)
 
-    carried = Carried(state, next_state, widen)
+    shared = getattr(step, "shared", lambda state: ())
+    carried = Carried(state, next_state, widen, shared(state))
     first_rows = ops.arange(batch, dtype="int32")[:, None] * beam_width  # (B, 1)
     weights = widen(weights)  # (B K, S)
     no_weights = ops.zeros((steps, *ops.shape(weights)), dtype=weights.dtype)
@@ -130,16 +151,12 @@ def beam(
         logits, weights, state = step(
             ops.reshape(found["last"], (-1,)), carried.whole(found["state"])
         )
-        log_probs = ops.reshape(log_softmax(logits), (batch, beam_width, logits.shape[-1]))
-        # All that a finished sequence can do is to end once more, at no cost.
-        frozen = ops.where(ops.arange(logits.shape[-1]) == end_id, 0.0, -float("inf"))
-        log_probs = ops.where(finished[:, :, None], frozen, log_probs)
         weights = ops.where(ops.reshape(finished, (-1, 1)), 0, weights)
         coverage = found["coverage"] + ops.reshape(
             ops.cast(weights, "float32"), ops.shape(found["coverage"])
         )
         scores, log_probs, parents, tokens = best(
-            log_probs + found["log_probs"][:, :, None], found["lengths"], coverage, finished
+            logits, found["log_probs"], found["lengths"], coverage, finished
         )
         parents = parents + first_rows
         rows = ops.reshape(parents, (-1,))  # (B K,)

@@ -25,10 +25,31 @@ class SearchResult(NamedTuple):
     attention: Any
 
 
-class Carried:
-    """The part of a state that a step moves, as against what it hands on untouched."""
+def sharing(parts):
+    """Marks a step whose state has parts that all tokens of a batch entry share.
 
-    def __init__(self, state, next_state, widen):
+    The marked step takes tokens (N,) with N = B K, and these parts with B rows: `beam` leaves them
+    as they are. They are parts that the step hands on untouched. A step without the mark, such as a
+    function around a marked one, gets N rows of everything.
+
+    Args:
+        parts: Function of a state to these parts of it, a nest of tensors.
+    """
+
+    def mark(step):
+        step.shared = parts
+        return step
+
+    return mark
+
+
+class Carried:
+    """The part of a state that a step moves, as against what it hands on untouched.
+
+    What is handed on goes through `widen`, unless it is in the nest `shared`.
+    """
+
+    def __init__(self, state, next_state, widen, shared=()):
         before, after = keras.tree.flatten(state), keras.tree.flatten(next_state)
         if len(before) != len(after):
             raise ValueError(
@@ -36,13 +57,18 @@ class Carried:
                 f"{len(before)}."
             )
         self._structure = next_state
+        shared = [id(leaf) for leaf in keras.tree.flatten(shared)]
         # A tensor that stands in two places may have moved from one to the other.
-        once = [sum(leaf is other for other in before) == 1 for leaf in before]
+        settled = [
+            id(leaf) in shared or sum(leaf is other for other in before) == 1 for leaf in before
+        ]
         self._moves = [
-            new is not old or not alone for old, new, alone in zip(before, after, once, strict=True)
+            new is not old or not stays
+            for old, new, stays in zip(before, after, settled, strict=True)
         ]
         self._still = [
-            None if moves else widen(leaf) for leaf, moves in zip(after, self._moves, strict=True)
+            None if moves else leaf if id(leaf) in shared else widen(leaf)
+            for leaf, moves in zip(after, self._moves, strict=True)
         ]
 
     def moving(self, state):
