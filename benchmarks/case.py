@@ -18,8 +18,9 @@ class Contender:
     """One row of the table: a script of the case, run in a process of its own.
 
     Contenders of one `peer` are its configurations, and the fastest of them counts. The script is
-    a module of the case's folder that calls `benchmarks.worker.serve`; it receives the point's
-    sizes and `options` in one dict, and runs in `environment` (see `environments.py`).
+    a module of the case's folder that calls `benchmarks.worker.serve`, or of another's, then as
+    "folder.module"; it receives the point's sizes and `options` in one dict, and runs in
+    `environment` (see `environments.py`).
 
     Attributes:
         takes_part: Whether it is measured at a point of these sizes.
@@ -65,6 +66,7 @@ class Case:
             come before the outputs then, so that a step must not change what is compared.
         rounds: Fewer turns than the command's, for steps that take long.
         against: The size that the points differ in, for one table and a plot of all of them.
+        trial: Small sizes, to see in seconds that all of it works.
     """
 
     title: str
@@ -78,6 +80,12 @@ class Case:
     extra_memory: bool = False
     rounds: int | None = None
     against: str | None = None
+    trial: dict = field(default_factory=dict)
+
+
+def module(case: str, script: str) -> str:
+    """Returns the module of a script of a case."""
+    return f"benchmarks.{script}" if "." in script else f"benchmarks.{case}.{script}"
 
 
 def names() -> list[str]:

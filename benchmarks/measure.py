@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.case import Case
+from benchmarks.case import Case, module
+from benchmarks.compare import nothing
 from benchmarks.processes import Worker, WorkerError, run
 
 _TURN_SECONDS = 1.0  # A turn is long beside the switch, and short beside the machine's moods.
 _HOPELESS = 5  # Times the fastest configuration of the same peer.
-_FIRST_STEPS = 2  # The first compiles, and may need less memory than the next.
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ def measure(name: str, case: Case, sizes: dict, settings: Settings) -> dict:
         for contender in list(workers):
             _progress(f"{name}: warming up {contender}")
             # The first step compiles; the fastest of the next tells how long a turn has to be.
-            first = [] if case.extra_memory else [1]
-            warm = _ask(workers, rows, contender, "time", steps=1 + len(first) + (rounds > 2))
+            compiled = 0 if case.extra_memory else 1
+            warm = _ask(workers, rows, contender, "time", steps=compiled + min(rounds, 2))
             if warm is not None:
-                seconds = rows[contender]["warm"] = min(warm["seconds"][len(first) :])
+                seconds = rows[contender]["warm"] = min(warm["seconds"][compiled:])
                 steps[contender] = max(1, round(_TURN_SECONDS / seconds))
         _dismiss_slow(rows, workers)
         turns = {contender: [] for contender in workers}
@@ -97,14 +97,14 @@ def _started(name, case, contenders, sizes, settings, rows, folder, stack):
             script, environment = contender.prepare
             python = settings.pythons[environment]
             try:
-                run(python, f"benchmarks.{name}.{script}", options, log)
+                run(python, module(name, script), options, log)
             except WorkerError as error:
                 rows[contender.name]["error"] = f"failed: {error}"
                 return
         _progress(f"{name}: starting {contender.name}")
         worker = Worker(
             settings.pythons[contender.environment],
-            f"benchmarks.{name}.{contender.script}",
+            module(name, contender.script),
             options,
             log,
         )
@@ -113,10 +113,12 @@ def _started(name, case, contenders, sizes, settings, rows, folder, stack):
         if _ask(workers, rows, contender.name, "setup") is None:
             return
         if case.extra_memory:
-            extra = _ask(workers, rows, contender.name, "first_steps", steps=_FIRST_STEPS)
+            extra = _ask(workers, rows, contender.name, "first_steps", steps=_first_steps(case))
             if extra is None:
                 return
             rows[contender.name]["extra"] = extra
+        if case.compare is nothing:
+            return
         answer = _ask(workers, rows, contender.name, "outputs", path=path)
         if answer is not None and answer["compared"]:
             with np.load(path) as arrays:
@@ -129,6 +131,11 @@ def _started(name, case, contenders, sizes, settings, rows, folder, stack):
         {each: workers[each] for each in order if each in workers},
         {each: outputs[each] for each in order if each in outputs},
     )
+
+
+def _first_steps(case):
+    # The first compiles, and the next may need more memory; where a step takes long, one has to do.
+    return 1 if case.rounds == 1 else 2
 
 
 def _ask(workers, rows, contender, do, **arguments):

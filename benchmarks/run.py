@@ -30,7 +30,10 @@ def main():
     machine = report.machine(arguments.threads)
     measured = []
     for name, each in cases.items():
-        points = [measure.measure(name, each, sizes, settings) for sizes in each.points]
+        trial = each.trial if arguments.trial else {}
+        points = [
+            measure.measure(name, each, {**sizes, **trial}, settings) for sizes in each.points
+        ]
         measured.append(
             {
                 "case": name,
@@ -81,6 +84,9 @@ def _parse():
     parser.add_argument("--rounds", type=int, default=6, help="turns of every contender")
     parser.add_argument(
         "--memory-limit", type=float, default=8, help="GiB that a process may hold; else it fails"
+    )
+    parser.add_argument(
+        "--trial", action="store_true", help="small sizes, to see that all of it works"
     )
     arguments = parser.parse_args()
     unknown = set(arguments.cases) - set(case.names())

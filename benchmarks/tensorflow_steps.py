@@ -17,7 +17,10 @@ def gradient_step(function, weights, inputs, upstream, jit_compile):
     """
     inputs = [tf.constant(each) for each in inputs]
     upstream = tf.constant(upstream)
-    variables = [getattr(weight, "value", weight) for weight in weights]  # of a Keras variable
+    variables = [
+        weight if isinstance(weight, tf.Variable) else weight.value  # that of a Keras variable
+        for weight in weights
+    ]
 
     @tf.function(jit_compile=jit_compile, autograph=False)
     def compiled(inputs, upstream):

@@ -2,8 +2,8 @@
 
     context = softmax(v^T tanh(query W + memory U)) memory
 
-Query and memory are `units` wide. The weights are loaded by everyone; the loss is the sum of the
-context times a fixed draw.
+Query and memory are `units` wide and `length` long. The weights are loaded by everyone; the loss is
+the sum of the context times a fixed draw.
 """
 
 import numpy as np
@@ -12,14 +12,12 @@ import numpy as np
 def arrays(sizes):
     """Returns query, memory, the draw, and the weights by name, float32."""
     random = np.random.default_rng(0)
-    batch, units = sizes["batch"], sizes["units"]
-    memory_steps = sizes["memory_steps"]
+    units = sizes["units"]
 
     def draw(*shape):
         return random.standard_normal(shape, "float32")
 
-    query, upstream = draw(batch, sizes["steps"], units), draw(batch, sizes["steps"], units)
-    memory = draw(batch, memory_steps, units)
+    query, memory, upstream = (draw(sizes["batch"], sizes["length"], units) for _ in range(3))
     weights = {
         "query_kernel": draw(units, units) * units**-0.5,
         "key_kernel": draw(units, units) * units**-0.5,
