@@ -203,9 +203,7 @@ def rank(ours: str, rows: dict):
     if best is None:
         return
     for row in timed.values():
-        quotients = [
-            their / our for their, our in zip(row["rounds"], best["rounds"], strict=True)
-        ]
+        quotients = [their / our for their, our in zip(row["rounds"], best["rounds"], strict=True)]
         row["times_ours"] = statistics.median(quotients)
         row["times_ours_range"] = [min(quotients), max(quotients)]
 

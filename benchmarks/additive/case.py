@@ -13,7 +13,6 @@ def _fits_keras(sizes):
     return sizes["length"] < 4096  # It would take 17 GB there.
 
 
-
 def _contenders():
     for jit_compile in (False, True):
         xla = ", XLA" if jit_compile else ""

@@ -32,7 +32,11 @@ CASE = Case(
     unit=("batches", lambda sizes: 1),
     compare=compare.nothing,
     bars=tuple(
-        Bar(f"{example}: share of a training step that waits for data", _share(example), at_most=0.02)
+        Bar(
+            f"{example}: share of a training step that waits for data",
+            _share(example),
+            at_most=0.02,
+        )
         for example in _EXAMPLES
     ),
     floor=None,

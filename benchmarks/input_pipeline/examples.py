@@ -44,9 +44,7 @@ def captioning():
     config = Config(data="random", fingerprint="", images="")
     random = np.random.default_rng(0)
     shape = (features.SHARD, config.size, config.size, 3)
-    pictures = features.Features(
-        [random.integers(0, 256, shape).astype("uint8") for _ in range(8)]
-    )
+    pictures = features.Features([random.integers(0, 256, shape).astype("uint8") for _ in range(8)])
     vocabulary, captions = 60, 4 * len(pictures)
     numbers = np.repeat(np.arange(len(pictures)), 4)
     ids = np.zeros((captions, 14), "int32")

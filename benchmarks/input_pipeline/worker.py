@@ -1,8 +1,8 @@
 """The input pipeline of an example: alone, and beside its training step.
 
-    "pipeline"  the time to the next batch, when nothing else runs
-    "waiting"   the time to the next batch, when a training step comes after each
-    "step"      the time of both: what an epoch is made of
+"pipeline"  the time to the next batch, when nothing else runs
+"waiting"   the time to the next batch, when a training step comes after each
+"step"      the time of both: what an epoch is made of
 """
 
 import time

@@ -30,9 +30,7 @@ def _contenders():
             {**_SELF, "jit_compile": jit_compile},
             _up_to(longest),
         )
-    yield Contender(
-        "self-attention, torch", "torch", "self_attention.torch_worker", "torch", _SELF
-    )
+    yield Contender("self-attention, torch", "torch", "self_attention.torch_worker", "torch", _SELF)
     for (peer, script), units, longest in (
         (ours, _UNITS[0], 16384),
         (ours, _UNITS[1], 16384),

@@ -17,9 +17,7 @@ def _contenders():
             ("keras-self-attention", "keras-self-attention", "keras_self_attention"),
         ):
             script = f"{peer.split('.')[0].replace('-', '_')}_worker"
-            yield Contender(
-                f"{name}{xla}", peer, script, environment, {"jit_compile": jit_compile}
-            )
+            yield Contender(f"{name}{xla}", peer, script, environment, {"jit_compile": jit_compile})
     yield Contender("torch, scaled_dot_product_attention", "torch", "torch_worker", "torch")
 
 

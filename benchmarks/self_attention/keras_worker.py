@@ -13,9 +13,9 @@ def setup(options):
     sequence, upstream, kernels = problem.arrays(options)
     layer = keras.layers.MultiHeadAttention(options["heads"], options["width"], use_bias=False)
     layer.build(sequence.shape, sequence.shape)
-    variables = [
-        getattr(layer, f"{name}_dense").kernel for name in ("query", "key", "value")
-    ] + [layer.output_dense.kernel]
+    variables = [getattr(layer, f"{name}_dense").kernel for name in ("query", "key", "value")] + [
+        layer.output_dense.kernel
+    ]
     for name, variable in zip(problem.KERNELS, variables, strict=True):
         variable.assign(np.reshape(kernels[name], variable.shape))
     step = tensorflow_steps.gradient_step(

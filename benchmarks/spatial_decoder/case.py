@@ -32,6 +32,7 @@ CASE = Case(
         _usual("keras.layers.RNN", loop="rnn", jit_compile=False),
         _usual("keras.layers.RNN, XLA", loop="rnn", jit_compile=True),
         _usual("Python loop", loop="python", jit_compile=False),
+        _usual("Python loop, XLA", loop="python", jit_compile=True),
         _ours("keras_attention", jit_compile=False),
         _ours("keras_attention, XLA", jit_compile=True),
     ),

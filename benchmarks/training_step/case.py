@@ -1,5 +1,7 @@
 """The training step of a translator: forward, backward, Adam; teacher forcing."""
 
+import functools
+
 from benchmarks import bars
 from benchmarks.bars import Bar
 from benchmarks.case import Case, Comparison, Contender
@@ -11,12 +13,13 @@ _BAHDANAU, _FEEDING, _PLAIN = ({"decoder": decoder} for decoder in problem.DECOD
 
 
 def _compare(sizes, outputs):
+    reference = functools.cache(functools.partial(problem.reference, sizes))
     decoder = sizes["decoder"]
     comparisons = []
     for name, values in outputs.items():
         joeynmt = name == "joeynmt"
         equations = "joeynmt's" if joeynmt and decoder == "bahdanau" else decoder
-        expected = problem.reference(sizes, equations)["last states" if joeynmt else "mean"]
+        expected = reference(equations, "last states" if joeynmt else "mean")
         comparisons += [
             Comparison(
                 f"{name}: {output} against NumPy",
@@ -55,7 +58,9 @@ CASE = Case(
         # What never pays with one decoder need not be tried with the others.
         _tfa("tfa, head as output_layer", _bahdanau_alone, jit_compile=False, head_in_loop=True),
         _tfa("tfa, head after the loop", jit_compile=False, head_in_loop=False),
-        _tfa("tfa, head after the loop, XLA", _bahdanau_alone, jit_compile=True, head_in_loop=False),
+        _tfa(
+            "tfa, head after the loop, XLA", _bahdanau_alone, jit_compile=True, head_in_loop=False
+        ),
         Contender("joeynmt", "joeynmt", "joeynmt_worker", "joeynmt"),
         _floor("numpy"),
         _floor("tensorflow"),

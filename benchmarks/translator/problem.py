@@ -119,8 +119,11 @@ def gemms(sizes):
     return (*shared, *of_decoder[sizes["decoder"]])
 
 
-def reference(sizes, decoder):
-    """Returns the loss of the first batch and the logits of its first sentence, in float64."""
+def reference(sizes, decoder, start):
+    """Returns the loss of the first batch and the logits of its first sentence, in float64.
+
+    `start` is what the first state is made from: "mean", or "last states".
+    """
     w = {name: value.astype("float64") for name, value in weights(sizes).items()}
     source, target_in, target_out = batch(sizes)
     embedded = w["source_embedding"][source]
@@ -128,22 +131,19 @@ def reference(sizes, decoder):
     backward = _unroll(w, "backward", embedded[:, ::-1])[:, ::-1]
     memory = np.concatenate([forward, backward], axis=2)
     tokens = w["target_embedding"][target_in]
-    # joeynmt starts from the last states, whatever the decoder.
-    width = sizes["width"]
-    ends = np.concatenate([memory[:, -1, :width], memory[:, 0, width:]], axis=1)
-    summaries = {"mean": memory.mean(axis=1), "last states": ends}
-    answers = {}
-    for start, summary in summaries.items():
-        first = np.tanh(summary @ w["bridge_kernel"] + w["bridge_bias"])
-        if decoder == "bahdanau":
-            logits = _bahdanau(w, tokens, memory, first)
-        else:
-            logits = _attentional_vector(w, tokens, memory, first, decoder)
-        shifted = logits - logits.max(axis=2, keepdims=True)
-        log_probs = shifted - np.log(np.exp(shifted).sum(axis=2, keepdims=True))
-        loss = -np.take_along_axis(log_probs, target_out[..., None], axis=2).mean()
-        answers[start] = {"loss": loss, "logits": logits[0]}
-    return answers
+    summary = {
+        "mean": memory.mean(axis=1),
+        "last states": np.concatenate([forward[:, -1], backward[:, 0]], axis=1),
+    }[start]
+    first = np.tanh(summary @ w["bridge_kernel"] + w["bridge_bias"])
+    if decoder == "bahdanau":
+        logits = _bahdanau(w, tokens, memory, first)
+    else:
+        logits = _attentional_vector(w, tokens, memory, first, decoder)
+    shifted = logits - logits.max(axis=2, keepdims=True)
+    log_probs = shifted - np.log(np.exp(shifted).sum(axis=2, keepdims=True))
+    loss = -np.take_along_axis(log_probs, target_out[..., None], axis=2).mean()
+    return {"loss": loss, "logits": logits[0]}
 
 
 def _bahdanau(w, tokens, memory, state):
