@@ -53,14 +53,11 @@ def _run(problem, device, rates, options):
     inputs, upstream = problem.arrays()
     values, expected = None, None
     steps = {}
-    for name, make in (
-        ("processor", problem.ours),
-        ("ours", problem.ours),
-        ("keras", problem.keras),
-    ):
+    makers = {"processor": problem.ours, "ours": problem.ours, "keras": problem.keras}
+    for name, make in makers.items():
         if make is None:
             continue
-        where = _PROCESSOR if name == "processor" else device
+        where = accelerators.processor() if name == "processor" else device
         with keras.device(where):
             layer = make()
             layer.build(*problem.shapes)

@@ -78,15 +78,11 @@ class SelfMultiHeadAttention(keras.layers.Layer):
 
 def problems(small: bool) -> list[Problem]:
     """Returns all problems, at the sizes of the other benchmarks, or at small ones."""
+    additive = [(2, 7, 5)] if small else [(4, 512, 256), (32, 64, 256)]
+    heads = (1, 11, 2, 3) if small else (1, 4096, 8, 64)
     return [
-        *(
-            _additive(*sizes)
-            for sizes in ([(2, 7, 5)] if small else [(4, 512, 256), (32, 64, 256)])
-        ),
-        *(
-            _self_attention(*((1, 11, 2, 3) if small else (1, 4096, 8, 64)), c)
-            for c in (False, True)
-        ),
+        *(_additive(*sizes) for sizes in additive),
+        *(_self_attention(*heads, causal) for causal in (False, True)),
         *_decoders(*((2, 3, 5, 4) if small else (64, 20, 20, 256))),
         _spatial(*((2, 3, 7, 5) if small else (32, 20, 196, 512))),
     ]

@@ -1,5 +1,6 @@
 """The driver's side of a worker: a live process that is asked to do things, one at a time."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -75,10 +76,8 @@ class Worker:
         self.stop()
         # What a dead process has not read is lost.
         for pipe in (self._process.stdin, self._process.stdout):
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 pipe.close()
-            except BrokenPipeError:
-                pass
 
 
 def _environment(threads):

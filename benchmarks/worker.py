@@ -9,6 +9,7 @@ It imports the standard library and NumPy alone, because it runs in every peer's
     {"do": "memory"}                    answers {"peak": bytes, "imports": bytes}
 """
 
+import contextlib
 import dataclasses
 import gc
 import json
@@ -112,10 +113,8 @@ def _resident():
 
 def _forget_peak():
     # Linux lets a process start its peak anew. Elsewhere it is that of the whole life so far.
-    try:
+    with contextlib.suppress(OSError):
         pathlib.Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 def _peak():

@@ -1,4 +1,4 @@
-"""One sentence, tokens to tokens, with beam search: the export against joeynmt's model in PyTorch."""
+"""One sentence, tokens to tokens, with beam search: the export against joeynmt's model."""
 
 from benchmarks import bars
 from benchmarks.bars import Bar

@@ -1,4 +1,7 @@
-"""How time and memory grow with the length, forward and backward. The work is compared elsewhere."""
+"""How time and memory grow with the length, forward and backward.
+
+That the work is the same, the cases from which the scripts come compare.
+"""
 
 from benchmarks import bars, compare
 from benchmarks.bars import Bar

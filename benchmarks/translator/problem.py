@@ -19,7 +19,8 @@ Attention is additive in the first and the last, and "general" in Luong's. joeyn
 like Bahdanau's: its last one stands in. With H = E both need the same multiplications: the
 attentional vector moves H (E + 2H + H) of the 3H (E + 2H) of the cell's input into W_c.
 
-The first state is tanh(W_b m + b_b) of the memory's mean m; in joeynmt of its encoder's last states.
+The first state is tanh(W_b m + b_b) of the memory's mean m; in joeynmt, of the last states of the
+encoder.
 """
 
 import numpy as np
