@@ -15,6 +15,8 @@ from benchmarks.compare import nothing
 from benchmarks.processes import Worker, WorkerError, run
 
 _TURN_SECONDS = 1.0  # A turn is long beside the switch, and short beside the machine's moods.
+_POINT_SECONDS = 60  # For the rounds of all contenders together.
+_SLOW = 5  # Seconds of a step that one warm-up of has to do.
 _HOPELESS = 5  # Times the fastest configuration of the same peer.
 
 
@@ -41,7 +43,6 @@ def measure(name: str, case: Case, sizes: dict, settings: Settings) -> dict:
     """Returns the report of `case` at `sizes`: a dict that goes into the JSON as it is."""
     contenders = [each for each in case.contenders if each.takes_part(sizes)]
     rows = {each.name: {"peer": each.peer, "options": each.options} for each in contenders}
-    rounds = min(settings.rounds, case.rounds or settings.rounds)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         workers, outputs = _started(name, case, contenders, sizes, settings, rows, folder, stack)
@@ -49,13 +50,13 @@ def measure(name: str, case: Case, sizes: dict, settings: Settings) -> dict:
         steps = {}
         for contender in list(workers):
             _progress(f"{name}: warming up {contender}")
-            # The first step compiles; the fastest of the next tells how long a turn has to be.
-            compiled = 0 if case.extra_memory else 1
-            warm = _ask(workers, rows, contender, "time", steps=compiled + min(rounds, 2))
-            if warm is not None:
-                seconds = rows[contender]["warm"] = min(warm["seconds"][compiled:])
-                steps[contender] = max(1, round(_TURN_SECONDS / seconds))
+            _warm_up(case, workers, rows, contender)
         _dismiss_slow(rows, workers)
+        steps = {
+            contender: max(1, round(_TURN_SECONDS / rows[contender]["warm"]))
+            for contender in workers
+        }
+        rounds = _rounds(rows, workers, min(settings.rounds, case.rounds or settings.rounds))
         turns = {contender: [] for contender in workers}
         processor = {contender: [] for contender in workers}
         for number in range(rounds):
@@ -113,7 +114,7 @@ def _started(name, case, contenders, sizes, settings, rows, folder, stack):
         if _ask(workers, rows, contender.name, "setup") is None:
             return
         if case.extra_memory:
-            extra = _ask(workers, rows, contender.name, "first_steps", steps=_first_steps(case))
+            extra = _ask(workers, rows, contender.name, "first_steps", steps=2)
             if extra is None:
                 return
             rows[contender.name]["extra"] = extra
@@ -133,9 +134,21 @@ def _started(name, case, contenders, sizes, settings, rows, folder, stack):
     )
 
 
-def _first_steps(case):
-    # The first compiles, and the next may need more memory; where a step takes long, one has to do.
-    return 1 if case.rounds == 1 else 2
+def _warm_up(case, workers, rows, contender):
+    """Compiles, and notes how long a step takes about: the fastest of the next."""
+    compiling, seconds = 1, 0.0
+    if case.extra_memory:
+        compiling, seconds = 0, rows[contender]["extra"]["seconds"][-1]
+    timed = 1 if case.rounds == 1 or seconds > _SLOW else 2
+    warm = _ask(workers, rows, contender, "time", steps=compiling + timed)
+    if warm is not None:
+        rows[contender]["warm"] = min(warm["seconds"][compiling:])
+
+
+def _rounds(rows, workers, wanted):
+    """As many as are wanted, unless a round takes so long that fewer have to do."""
+    a_round = sum(max(_TURN_SECONDS, rows[contender]["warm"]) for contender in workers)
+    return max(1, min(wanted, round(_POINT_SECONDS / max(a_round, _TURN_SECONDS))))
 
 
 def _ask(workers, rows, contender, do, **arguments):

@@ -44,7 +44,7 @@ def tables(results: dict, pictures: pathlib.Path) -> str:
     """Returns the tables of all cases. Pictures are in the folder `pictures`, seen from there."""
     lines = []
     for case in results["cases"]:
-        lines += [f"## {case['title']}", ""]
+        lines += [f"### {case['title']}", ""]
         if case["against"]:
             picture = pictures / f"{case['case']}.svg"
             lines += [f"![{case['title']}]({picture.as_posix()})", ""]

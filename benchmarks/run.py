@@ -109,7 +109,7 @@ def _environment(text):
             f"{text!r} is not NAME=PYTHON with a name of {', '.join(environments.names())} and an "
             "executable file"
         )
-    return name, python
+    return name, os.path.abspath(python)
 
 
 if __name__ == "__main__":

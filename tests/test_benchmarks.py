@@ -204,6 +204,7 @@ def test_a_worker_tells_the_memory_of_its_first_steps():
     session = worker.Session(setup, {})
     session.setup()
     answer = session.first_steps(steps=2)
+    assert len(answer["seconds"]) == 2
     extra = answer["peak"] - answer["before"]
     assert 60 * MIB < extra < 200 * MIB
     assert session.memory()["peak"] >= answer["peak"]
