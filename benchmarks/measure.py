@@ -20,6 +20,10 @@ _SLOW = 5  # Seconds of a step that one warm-up of has to do.
 _HOPELESS = 5  # Times the fastest configuration of the same peer.
 
 
+class OutputsDiffer(Exception):
+    """Contenders do not compute the same thing."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """What all points share.
@@ -47,7 +51,6 @@ def measure(name: str, case: Case, sizes: dict, settings: Settings) -> dict:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         workers, outputs = _started(name, case, contenders, sizes, settings, rows, folder, stack)
         comparisons = _compared(case, sizes, outputs)
-        steps = {}
         for contender in list(workers):
             _progress(f"{name}: warming up {contender}")
             _warm_up(case, workers, rows, contender)
@@ -181,9 +184,9 @@ def _compared(case, sizes, outputs):
     comparisons = case.compare(sizes, outputs)
     wrong = [comparison for comparison in comparisons if not comparison.agrees]
     if wrong:
-        raise SystemExit(
-            "no times, because outputs differ:\n"
-            + "\n".join(f"  {c.what}: {c.difference:.2e} > {c.tolerance:.0e}" for c in wrong)
+        raise OutputsDiffer(
+            "no times, because outputs differ: "
+            + "; ".join(f"{c.what}: {c.difference:.2e} > {c.tolerance:.0e}" for c in wrong)
         )
     return [vars(comparison) for comparison in comparisons]
 

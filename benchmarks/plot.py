@@ -7,7 +7,7 @@ from benchmarks import bars
 
 def draw(results: dict, folder: pathlib.Path):
     """Draws each such case into `folder`, as `<case>.svg`."""
-    cases = [case for case in results["cases"] if case["against"]]
+    cases = [case for case in results["cases"] if case["against"] and case["points"]]
     if not cases:
         return
     import matplotlib

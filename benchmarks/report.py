@@ -45,6 +45,9 @@ def tables(results: dict, pictures: pathlib.Path) -> str:
     lines = []
     for case in results["cases"]:
         lines += [f"### {case['title']}", ""]
+        if case["error"]:
+            lines += [f"**{case['error']}**".replace("|", " "), ""]
+            continue
         if case["against"]:
             picture = pictures / f"{case['case']}.svg"
             lines += [f"![{case['title']}]({picture.as_posix()})", ""]

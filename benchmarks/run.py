@@ -30,19 +30,7 @@ def main():
     machine = report.machine(arguments.threads)
     measured = []
     for name, each in cases.items():
-        trial = each.trial if arguments.trial else {}
-        points = [
-            measure.measure(name, each, {**sizes, **trial}, settings) for sizes in each.points
-        ]
-        measured.append(
-            {
-                "case": name,
-                "title": each.title,
-                "against": each.against,
-                "bars": [bar.result(points) for bar in each.bars],
-                "points": points,
-            }
-        )
+        measured.append(_measured(name, each, settings, each.trial if arguments.trial else {}))
         # After every case, so that a run that is cut short leaves what it has.
         results = {"machine": machine, "cases": measured}
         text = page.write(results, arguments.out)
@@ -50,6 +38,26 @@ def main():
     if arguments.page:
         page.put_into(results, arguments.page)
     print(f"written to {arguments.out}/results.json and results.md")
+    if any(each["error"] for each in measured):
+        raise SystemExit("outputs differ: see above")
+
+
+def _measured(name, each, settings, trial):
+    """A case in the report: its points and bars, or why there are none."""
+    points, error = [], None
+    try:
+        for sizes in each.points:
+            points.append(measure.measure(name, each, {**sizes, **trial}, settings))
+    except measure.OutputsDiffer as differ:
+        points, error = [], str(differ)
+    return {
+        "case": name,
+        "title": each.title,
+        "against": each.against,
+        "bars": [bar.result(points) for bar in each.bars],
+        "error": error,
+        "points": points,
+    }
 
 
 def _environments(each):

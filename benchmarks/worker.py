@@ -23,7 +23,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-
 _PATIENCE = 10  # Seconds.
 
 

@@ -8,11 +8,12 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import bars, case, compare, environments, measure, page, report, worker
+from benchmarks import bars, case, compare, environments, measure, page, report, run, worker
 from benchmarks.bars import Bar
 from benchmarks.case import Case, Contender
 
 MIB = 2**20
+CASES = {name: case.load(name) for name in case.names()}
 
 
 def row(peer, seconds, extra=MIB, **options):
@@ -149,6 +150,7 @@ def results():
                     Bar("fast enough", bars.times_as_fast("peer"), at_least=2).result([made_up()]),
                     Bar("small", bars.extra_mib(), at_most=1, unit="MiB").result([made_up()]),
                 ],
+                "error": None,
                 "points": [made_up()],
             }
             for against in (None, "length")
@@ -196,6 +198,19 @@ def test_a_page_keeps_its_own_words(tmp_path):
     assert json.loads((tmp_path / "results.json").read_text())["cases"][0]["bars"][0]["met"]
 
 
+def test_a_case_whose_outputs_differ_has_no_times_and_meets_nothing(tmp_path, monkeypatch):
+    def differing(*arguments):
+        raise measure.OutputsDiffer("no times, because outputs differ: x")
+
+    monkeypatch.setattr(measure, "measure", differing)
+    for name, each in CASES.items():
+        measured = run._measured(name, each, None, {})
+        assert not any(bar["met"] for bar in measured["bars"])
+        text = report.tables({"cases": [measured]}, tmp_path)
+        assert "outputs differ: x" in text
+        assert "ms" not in text
+
+
 def test_a_worker_tells_the_memory_of_its_first_steps():
     def setup(options):
         held = np.ones(40 * MIB // 8)
@@ -241,9 +256,6 @@ def test_contenders_take_turns_and_one_that_fails_drops_out(tmp_path):
     assert rows["json"]["times_ours"] == 1
     assert rows["nothing"]["error"].startswith("failed: CalledProcessError")
     assert "median" not in rows["nothing"]
-
-
-CASES = {name: case.load(name) for name in case.names()}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -53,14 +53,14 @@ def _whatever_units(points):
     few, many = (
         bars.growth(points, f"keras_attention, additive, {units}", "length") for units in _UNITS
     )
-    if len(few) < len(points) or len(many) < len(points):
+    if not points or len(few) < len(points) or len(many) < len(points):
         return None
     return many[-1][1] / few[-1][1]
 
 
 def _over_scores(points):
     grown = bars.growth(points, f"keras_attention, additive, {_UNITS[1]}", "length")
-    if len(grown) < len(points):
+    if not points or len(grown) < len(points):
         return None
     length, extra = grown[-1]
     return extra / (4 * length * length)
