@@ -55,10 +55,7 @@ def measure(name: str, case: Case, sizes: dict, settings: Settings) -> dict:
             _progress(f"{name}: warming up {contender}")
             _warm_up(case, workers, rows, contender)
         _dismiss_slow(rows, workers)
-        steps = {
-            contender: max(1, round(_TURN_SECONDS / rows[contender]["warm"]))
-            for contender in workers
-        }
+        steps = {each: max(1, round(_TURN_SECONDS / rows[each]["costs"])) for each in workers}
         rounds = _rounds(rows, workers, min(settings.rounds, case.rounds or settings.rounds))
         turns = {contender: [] for contender in workers}
         processor = {contender: [] for contender in workers}
@@ -138,19 +135,22 @@ def _started(name, case, contenders, sizes, settings, rows, folder, stack):
 
 
 def _warm_up(case, workers, rows, contender):
-    """Compiles, and notes how long a step takes about: the fastest of the next."""
-    compiling, seconds = 1, 0.0
+    """Compiles, and notes how long the next steps take, and what a step costs us to wait for."""
+    compiling, seconds = True, 0.0
     if case.extra_memory:
-        compiling, seconds = 0, rows[contender]["extra"]["seconds"][-1]
+        compiling, seconds = False, rows[contender]["extra"]["seconds"][-1]
     timed = 1 if case.rounds == 1 or seconds > _SLOW else 2
-    warm = _ask(workers, rows, contender, "time", steps=compiling + timed)
-    if warm is not None:
-        rows[contender]["warm"] = min(warm["seconds"][compiling:])
+    if compiling:
+        _ask(workers, rows, contender, "time", steps=1)
+    warm = contender in workers and _ask(workers, rows, contender, "time", steps=timed)
+    if warm:
+        rows[contender]["warm"] = min(warm["seconds"])
+        rows[contender]["costs"] = warm["all_seconds"] / timed
 
 
 def _rounds(rows, workers, wanted):
     """As many as are wanted, unless a round takes so long that fewer have to do."""
-    a_round = sum(max(_TURN_SECONDS, rows[contender]["warm"]) for contender in workers)
+    a_round = sum(max(_TURN_SECONDS, rows[contender]["costs"]) for contender in workers)
     return max(1, min(wanted, round(_POINT_SECONDS / max(a_round, _TURN_SECONDS))))
 
 

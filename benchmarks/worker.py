@@ -5,7 +5,8 @@ It imports the standard library and NumPy alone, because it runs in every peer's
     {"do": "setup"}                     answers {"facts": {...}}
     {"do": "first_steps", "steps": 2}   answers {"before": bytes, "peak": bytes, "seconds": [...]}
     {"do": "outputs", "path": "x.npz"}  writes the outputs to compare
-    {"do": "time", "steps": 5}          answers {"seconds": [...], "processor_seconds": [...]}
+    {"do": "time", "steps": 5}          answers {"seconds": [...], "processor_seconds": [...],
+                                                 "all_seconds": seconds in all}
     {"do": "memory"}                    answers {"peak": bytes, "imports": bytes}
 """
 
@@ -95,14 +96,19 @@ class Session:
 
     def time(self, steps):
         gc.collect()
-        seconds, processor_seconds = [], []
+        seconds, processor_seconds, began = [], [], time.perf_counter()
         for _ in range(steps):
             start, processor_start = time.perf_counter(), time.process_time()
             result = self._work.step()
             took = time.perf_counter() - start
             seconds.append(float(result) if isinstance(result, Seconds) else took)
             processor_seconds.append(time.process_time() - processor_start)
-        return {"seconds": seconds, "processor_seconds": processor_seconds}
+        all_seconds = time.perf_counter() - began
+        return {
+            "seconds": seconds,
+            "processor_seconds": processor_seconds,
+            "all_seconds": all_seconds,
+        }
 
     def memory(self):
         return {"peak": max(self._peak, _peak()), "imports": self._imports}

@@ -228,7 +228,25 @@ def test_a_worker_tells_the_memory_of_its_first_steps():
 def test_a_step_may_tell_its_own_seconds():
     session = worker.Session(lambda options: worker.Work(lambda: worker.Seconds(7)), {})
     session.setup()
-    assert session.time(2)["seconds"] == [7, 7]
+    answer = session.time(2)
+    assert answer["seconds"] == [7, 7]
+    assert answer["all_seconds"] < 7  # by which a turn is planned
+
+
+class Hasty:
+    """A worker whose steps say that they take no time, and cost a lot."""
+
+    def ask(self, do, steps):
+        return {"seconds": [1e-6] * steps, "processor_seconds": [0] * steps, "all_seconds": steps}
+
+
+def test_turns_are_planned_by_what_a_step_costs():
+    rows = {"a": {}}
+    imports = case.load("import_time")
+    measure._warm_up(imports, {"a": Hasty()}, rows, "a")
+    assert rows["a"] == {"warm": 1e-6, "costs": 1}
+    assert measure._rounds({"a": {"costs": 25}}, ["a"], wanted=6) == 2
+    assert measure._rounds({"a": {"costs": 1e-3}}, ["a"], wanted=6) == 6
 
 
 def importing(name, peer, module):
