@@ -14,12 +14,12 @@ Measure = Callable[[list[dict]], float | None]
 
 @dataclass(frozen=True)
 class Bar:
-    """A number to reach.
+    """A number to reach, or without a limit one to report.
 
     Attributes:
         what: What is measured; the report's words.
         measure: How.
-        at_least, at_most: The bar. One of the two.
+        at_least, at_most: The bar. One of the two at most.
         unit: What follows the numbers: "s", "MiB"; nothing for a quotient.
     """
 
@@ -30,21 +30,25 @@ class Bar:
     unit: str = ""
 
     def __post_init__(self):
-        if (self.at_least is None) == (self.at_most is None):
-            raise ValueError(f"The bar {self.what!r} needs one of `at_least` and `at_most`.")
+        if self.at_least is not None and self.at_most is not None:
+            raise ValueError(
+                f"The bar {self.what!r} has `at_least` and `at_most`; accepted is one."
+            )
 
     def result(self, points: list[dict]) -> dict:
         """Returns what was measured and whether it is enough. What failed is not."""
         measured = self.measure(points)
-        met = False
-        if measured is not None:
-            met = measured >= self.at_least if self.at_most is None else measured <= self.at_most
+        met = None
+        if self.at_least is not None:
+            met = measured is not None and bool(measured >= self.at_least)
+        elif self.at_most is not None:
+            met = measured is not None and bool(measured <= self.at_most)
         return {
             "what": self.what,
             "asked": {"at_least": self.at_least, "at_most": self.at_most},
             "unit": self.unit,
             "measured": measured,
-            "met": bool(met),
+            "met": met,
         }
 
 

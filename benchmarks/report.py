@@ -32,7 +32,7 @@ def summary(results: dict) -> str:
     ]
     for case in results["cases"]:
         for bar in case["bars"]:
-            met = "met" if bar["met"] else "**not met**"
+            met = {True: "met", False: "**not met**", None: ""}[bar["met"]]
             lines.append(
                 f"| {case['case']} | {bar['what']} | {_asked(bar)} "
                 f"| {_measured(bar['measured'], bar['unit'])} | {met} |"
@@ -75,7 +75,7 @@ def _row(name, row, point):
         return f"| {name} | {row['error'].replace('|', ' ')} | | | | | | | |"
     low, high = (_milliseconds(seconds) for seconds in row["quartiles"])
     peak, imports = (row["memory"][part] / 2**20 for part in ("peak", "imports"))
-    units = "" if row["peer"] == point["floor"] else f"{row['units_per_second']:.0f}"
+    units = "" if row["peer"] == point["floor"] else _number(row["units_per_second"])
     times = spread = extra = ""
     if "times_ours" in row:
         times = f"{row['times_ours']:.2f}"
@@ -136,14 +136,18 @@ def _sizes(sizes):
 
 def _asked(bar):
     at_least, at_most = bar["asked"]["at_least"], bar["asked"]["at_most"]
+    if at_least is None and at_most is None:
+        return "reported"
     words, number = ("at least", at_least) if at_most is None else ("at most", at_most)
     return f"{words} {_measured(number, bar['unit'])}"
 
 
 def _measured(number, unit):
-    if number is None:
-        return "nothing"
-    return f"{number:.3g} {unit}".strip() if abs(number) < 1000 else f"{number:.0f} {unit}".strip()
+    return "nothing" if number is None else f"{_number(number)} {unit}".strip()
+
+
+def _number(number):
+    return f"{number:.3g}" if abs(number) < 100 else f"{number:.0f}"
 
 
 def _conditions(machine):

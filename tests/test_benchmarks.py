@@ -101,9 +101,8 @@ def test_bars_have_one_side_which_counts_as_met():
         measured = bars.times_as_fast("peer")
         assert Bar("x", measured, at_least=limit).result(points)["met"] is at_least
         assert Bar("x", measured, at_most=limit).result(points)["met"] is at_most
-    with pytest.raises(ValueError, match="needs one of"):
-        Bar("x", measured)
-    with pytest.raises(ValueError, match="needs one of"):
+    assert Bar("x", measured).result(points)["met"] is None
+    with pytest.raises(ValueError, match="accepted is one"):
         Bar("x", measured, at_least=1, at_most=2)
 
 
@@ -149,6 +148,7 @@ def results():
                 "bars": [
                     Bar("fast enough", bars.times_as_fast("peer"), at_least=2).result([made_up()]),
                     Bar("small", bars.extra_mib(), at_most=1, unit="MiB").result([made_up()]),
+                    Bar("a share", bars.times_the_time("peer")).result([made_up()]),
                 ],
                 "error": None,
                 "points": [made_up()],
@@ -162,6 +162,7 @@ def test_the_summary_says_what_was_asked_and_measured():
     text = report.summary(results())
     assert "| made_up | fast enough | at least 2 | 3 | met |" in text
     assert "| made_up | small | at most 1 MiB | 2 MiB | **not met** |" in text
+    assert "| made_up | a share | reported | 0.333 |  |" in text
     assert "Not for quoting" not in text
     busy = results()
     busy["machine"]["load"] = 3.2
@@ -171,7 +172,7 @@ def test_the_summary_says_what_was_asked_and_measured():
 def test_tables_have_a_row_for_everyone_and_say_why_one_is_missing():
     text = report.tables(results(), pathlib.Path("pictures"))
     assert (
-        "| theirs | 600 | 375 to 1275 | 300 | 17 | 3.00 | 3.00 to 3.00 | 10 | 300 (200) |" in text
+        "| theirs | 600 | 375 to 1275 | 300 | 16.7 | 3.00 | 3.00 to 3.00 | 10 | 300 (200) |" in text
     )
     assert "| broken | failed: a reason |" in text
     assert "| fast | 0.2; 2 |" in text

@@ -42,6 +42,7 @@ CASE = Case(
     bars=(
         Bar("times tfa's sentences per second", bars.times_as_fast("tfa"), at_least=2),
         Bar("times joeynmt's sentences per second", bars.times_as_fast("joeynmt"), at_least=2),
+        Bar("share of the floor, head and top-k", bars.times_as_fast("floor")),
     ),
     floor="floor",
     trial={"width": 16, "vocabulary": 50, "batch": 3, "source_steps": 7, "target_steps": 9},

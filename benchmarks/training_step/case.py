@@ -88,6 +88,15 @@ CASE = Case(
             bars.times_as_fast("tfa", _PLAIN),
             at_least=2.5,
         ),
+        Bar("Bahdanau: share of the GEMM floor", bars.times_as_fast("GEMMs", _BAHDANAU)),
+        Bar(
+            "Luong with input feeding: share of the GEMM floor",
+            bars.times_as_fast("GEMMs", _FEEDING),
+        ),
+        Bar(
+            "Luong without input feeding: share of the GEMM floor",
+            bars.times_as_fast("GEMMs", _PLAIN),
+        ),
     ),
     floor="GEMMs",
     trial={"width": 16, "vocabulary": 50, "batch": 5, "source_steps": 7, "target_steps": 5},
