@@ -69,10 +69,13 @@ def for_search(weights):
     """Returns weights with which every search takes all its steps, and starts from the same state.
 
     The special tokens have logits of 0, too low for a beam; the first state is zero whatever it is
-    made from; states and logits are far enough apart for the best words to be the same ones for
-    everyone.
+    made from; words differ and logits are far apart, so that the best words are the same ones for
+    everyone. The recurrent weights stay small: large ones would make float32's rounding grow.
     """
-    weights = {name: value * 4 for name, value in weights.items()}
+    weights = dict(weights)
+    for name in ("source_embedding", "target_embedding"):
+        weights[name] = weights[name] * (0.5 / weights[name].std())
+    weights["head_kernel"] = weights["head_kernel"] * 16
     weights["head_kernel"][:, :_FIRST_WORD] = 0
     for name in ("bridge_kernel", "bridge_bias", "vector_bias"):
         weights[name] = np.zeros_like(weights[name])
