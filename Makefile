@@ -73,9 +73,9 @@ conformance: .venv/with-test .venv-jax/ready .venv-torch/ready
 		--outcomes out/conformance/torch.json
 	.venv/bin/python docs/conformance.py out/conformance/*.json
 
-# Its contenders get environments of their own, in .bench.
+# The peers get environments of their own, in .bench.
 bench: .venv/with-examples
-	.venv/bin/python -m benchmarks.run
+	.venv/bin/python -m benchmarks.run --env ours=.venv/bin/python --page docs/benchmarks.md
 
 package: .venv/with-test
 	rm -rf build dist

@@ -5,7 +5,12 @@ import pathlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
+from benchmarks.bars import Bar
+
+
+def everywhere(sizes: dict) -> bool:
+    """A contender that takes part at all points."""
+    return True
 
 
 @dataclass(frozen=True)
@@ -13,8 +18,14 @@ class Contender:
     """One row of the table: a script of the case, run in a process of its own.
 
     Contenders of one `peer` are its configurations, and the fastest of them counts. The script is
-    a module of the case's folder that calls `benchmarks.worker.serve`; it receives the point's
-    sizes and `options` in one dict, and runs in `environment` (see `environments.py`).
+    a module of the case's folder that calls `benchmarks.worker.serve`, or of another's, then as
+    "folder.module"; it receives the point's sizes and `options` in one dict, and runs in
+    `environment` (see `environments.py`).
+
+    Attributes:
+        takes_part: Whether it is measured at a point of these sizes.
+        prepare: A script and an environment to run once before it starts, with the same options
+            and a "folder" that both may use.
     """
 
     name: str
@@ -22,6 +33,8 @@ class Contender:
     script: str
     environment: str
     options: dict = field(default_factory=dict)
+    takes_part: Callable[[dict], bool] = everywhere
+    prepare: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +60,13 @@ class Case:
         contenders: The rows. Those of the peer `ours` are what the others are compared with.
         unit: Name of what a step works through, and how many of them at a point.
         compare: Checks the outputs of the contenders that started, {name: {output: array}}.
+        bars: What the results have to reach.
         floor: A peer that does not solve the problem but bounds it, such as its GEMMs alone.
+        extra_memory: Whether to measure what the first steps take over what was there before. They
+            come before the outputs then, so that a step must not change what is compared.
+        rounds: Fewer turns than the command's, for steps that take long.
+        against: The size that the points differ in, for one table and a plot of all of them.
+        trial: Small sizes, to see in seconds that all of it works.
     """
 
     title: str
@@ -55,8 +74,18 @@ class Case:
     contenders: tuple[Contender, ...]
     unit: tuple[str, Callable[[dict], int]]
     compare: Callable[[dict, dict], list[Comparison]]
+    bars: tuple[Bar, ...] = ()
     ours: str = "keras_attention"
     floor: str | None = None
+    extra_memory: bool = False
+    rounds: int | None = None
+    against: str | None = None
+    trial: dict = field(default_factory=dict)
+
+
+def module(case: str, script: str) -> str:
+    """Returns the module of a script of a case."""
+    return f"benchmarks.{script}" if "." in script else f"benchmarks.{case}.{script}"
 
 
 def names() -> list[str]:
@@ -67,8 +96,3 @@ def names() -> list[str]:
 def load(name: str) -> Case:
     """Returns the case in folder `name`."""
     return importlib.import_module(f"benchmarks.{name}.case").CASE
-
-
-def difference(actual, expected) -> float:
-    """Returns the largest absolute difference of two arrays."""
-    return float(np.max(np.abs(np.asarray(actual, "float64") - np.asarray(expected, "float64"))))

@@ -30,22 +30,31 @@ def python(name: str) -> str:
         _CACHE.mkdir(exist_ok=True)
         (_CACHE / ".gitignore").write_text("*\n")
         shutil.rmtree(folder, ignore_errors=True)
-        _run(_base_python(requirements), "-m", "venv", folder)
+        orders = _orders(requirements)
+        _run(_base_python(requirements, orders), "-m", "venv", folder)
         _run(interpreter, "-m", "pip", "install", "--quiet", "-r", requirements)
+        if "without" in orders:
+            _run(interpreter, "-m", "pip", "uninstall", "--quiet", "--yes", orders["without"])
         complete.touch()
     return str(interpreter)
 
 
-def _base_python(requirements):
-    # A list whose packages stopped at some Python says so in its first line: "# python 3.11".
+def _orders(requirements):
+    """What the first line asks for: "# python 3.11", or "# without keras"."""
     first = requirements.read_text().splitlines()[0].split()
+    return {first[1]: first[2]} if first[0] == "#" and len(first) == 3 else {}
+
+
+def _base_python(requirements, orders):
+    # A list whose packages stopped at some Python says so.
     running = ".".join(map(str, sys.version_info[:2]))
-    if first[:2] != ["#", "python"] or first[2] == running:
+    wanted = orders.get("python", running)
+    if wanted == running:
         return sys.executable
-    found = shutil.which(f"python{first[2]}")
+    found = shutil.which(f"python{wanted}")
     if found is None:
         raise SystemExit(
-            f"{requirements} needs python{first[2]}, which is not on the PATH; install it, or name "
+            f"{requirements} needs python{wanted}, which is not on the PATH; install it, or name "
             f"an existing environment with --env {requirements.stem}=PYTHON."
         )
     return found

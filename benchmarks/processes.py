@@ -1,5 +1,6 @@
 """The driver's side of a worker: a live process that is asked to do things, one at a time."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -19,12 +20,26 @@ class WorkerError(RuntimeError):
     """The worker could not do what it was asked to."""
 
 
+def run(python: str, module: str, options: dict, log: pathlib.Path):
+    """Runs a script once, to its end, as a worker would be started."""
+    with log.open("w") as errors:
+        code = subprocess.run(
+            [python, "-m", module, json.dumps(options)],
+            cwd=_ROOT,
+            env=_environment(options["threads"]),
+            stdout=errors,
+            stderr=errors,
+        ).returncode
+    if code:
+        raise WorkerError(f"{module} ended with exit code {code}, see {log}")
+
+
 class Worker:
     """A script `benchmarks.<case>.<script>` in a process of its own; use it in a `with`."""
 
     def __init__(self, python: str, module: str, options: dict, log: pathlib.Path):
         self._log = log
-        with log.open("w") as errors:
+        with log.open("a" if "folder" in options else "w") as errors:
             self._process = subprocess.Popen(
                 [python, "-m", module, json.dumps(options)],
                 cwd=_ROOT,
@@ -49,14 +64,20 @@ class Worker:
             raise WorkerError(answer["error"])
         return answer
 
+    def stop(self):
+        """Ends the process, and what it holds."""
+        self._process.kill()
+        self._process.wait()
+
     def __enter__(self):
         return self
 
     def __exit__(self, *exception):
-        self._process.kill()
-        self._process.wait()
-        self._process.stdin.close()
-        self._process.stdout.close()
+        self.stop()
+        # What a dead process has not read is lost.
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
 
 
 def _environment(threads):

@@ -2,37 +2,69 @@
 
 Every contender has a process and an environment of its own. Outputs are compared first; then the
 contenders take turns, with the same number of threads. Environments are made in `.bench/` on first
-use, or named with `--env tfa=/path/to/python`. `--page docs/benchmarks.md` puts the tables there.
+use, or named with `--env tfa=/path/to/python`. `--page docs/benchmarks.md` puts the tables there,
+and the pictures beside it, in `pictures/benchmarks`.
 """
 
 import argparse
 import os
 import pathlib
 
-from benchmarks import case, environments, measure, report
+from benchmarks import case, environments, measure, page, report
 
 
 def main():
     arguments = _parse()
     given = dict(arguments.env)
     cases = {name: case.load(name) for name in arguments.cases or case.names()}
-    needed = {c.environment for each in cases.values() for c in each.contenders}
+    needed = {environment for each in cases.values() for environment in _environments(each)}
     pythons = {name: given.get(name) or environments.python(name) for name in sorted(needed)}
     arguments.out.mkdir(parents=True, exist_ok=True)
+    settings = measure.Settings(
+        pythons,
+        arguments.threads,
+        arguments.rounds,
+        arguments.out,
+        round(arguments.memory_limit * 2**30),
+    )
     machine = report.machine(arguments.threads)
-    points = [
-        measure.measure(
-            name, each, sizes, pythons, arguments.threads, arguments.rounds, arguments.out
-        )
-        for name, each in cases.items()
-        for sizes in each.points
-    ]
-    results = {"machine": machine, "points": points}
-    tables = report.write(results, arguments.out)
-    print(tables)
+    measured = []
+    for name, each in cases.items():
+        measured.append(_measured(name, each, settings, each.trial if arguments.trial else {}))
+        # After every case, so that a run that is cut short leaves what it has.
+        results = {"machine": machine, "cases": measured}
+        text = page.write(results, arguments.out)
+    print(text)
     if arguments.page:
-        report.put_into_page(tables, arguments.page)
+        page.put_into(results, arguments.page)
     print(f"written to {arguments.out}/results.json and results.md")
+    if any(each["error"] for each in measured):
+        raise SystemExit("outputs differ: see above")
+
+
+def _measured(name, each, settings, trial):
+    """A case in the report: its points and bars, or why there are none."""
+    points, error = [], None
+    try:
+        for sizes in each.points:
+            points.append(measure.measure(name, each, {**sizes, **trial}, settings))
+    except measure.OutputsDiffer as differ:
+        points, error = [], str(differ)
+    return {
+        "case": name,
+        "title": each.title,
+        "against": each.against,
+        "bars": [bar.result(points) for bar in each.bars],
+        "error": error,
+        "points": points,
+    }
+
+
+def _environments(each):
+    for contender in each.contenders:
+        yield contender.environment
+        if contender.prepare is not None:
+            yield contender.prepare[1]
 
 
 def _parse():
@@ -54,18 +86,24 @@ def _parse():
         help=f"use this interpreter for an environment ({', '.join(environments.names())})",
     )
     parser.add_argument(
-        "--page", type=pathlib.Path, help=f"put the tables into this page, after {report.MARKER}"
+        "--page", type=pathlib.Path, help=f"put the tables into this page, after {page.MARKER}"
     )
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="for every contender")
-    parser.add_argument("--rounds", type=int, default=8, help="turns of every contender")
+    parser.add_argument("--rounds", type=int, default=6, help="turns of every contender")
+    parser.add_argument(
+        "--memory-limit", type=float, default=8, help="GiB that a process may hold; else it fails"
+    )
+    parser.add_argument(
+        "--trial", action="store_true", help="small sizes, to see that all of it works"
+    )
     arguments = parser.parse_args()
     unknown = set(arguments.cases) - set(case.names())
     if unknown:
         parser.error(
             f"no case {', '.join(sorted(unknown))}; accepted are {', '.join(case.names())}"
         )
-    if arguments.page and report.MARKER not in arguments.page.read_text():
-        parser.error(f"--page {arguments.page} has no line {report.MARKER}")
+    if arguments.page and page.MARKER not in arguments.page.read_text():
+        parser.error(f"--page {arguments.page} has no line {page.MARKER}")
     for option in ("threads", "rounds"):
         if getattr(arguments, option) < 1:
             parser.error(f"--{option} is {getattr(arguments, option)}; accepted is 1 or more")
@@ -79,7 +117,7 @@ def _environment(text):
             f"{text!r} is not NAME=PYTHON with a name of {', '.join(environments.names())} and an "
             "executable file"
         )
-    return name, python
+    return name, os.path.abspath(python)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import worker
-from benchmarks.training_step import problem
+from benchmarks.translator import problem
 
 
 def setup(options):

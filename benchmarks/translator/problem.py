@@ -1,24 +1,32 @@
-"""The translator that all contenders train: its sizes, weights, batch, and what it must answer.
+"""The translator that all contenders have: its sizes, weights, batch, and what it must answer.
 
-Embedding E -> bidirectional GRU, H per direction -> memory (B, S, 2H); additive attention with H
-units; GRU decoder of H; softmax over V tokens. Weights are drawn here once and loaded by everyone;
-kernels are (in, out), GRU gates in Keras's order z, r, h with two biases (`reset_after`).
+Embedding E -> bidirectional GRU, H per direction -> memory (B, S, 2H); attention; GRU decoder of H;
+softmax over V tokens. Weights are drawn here once and loaded by everyone; kernels are (in, out),
+GRU gates in Keras's order z, r, h with two biases (`reset_after`).
 The batch has no padding, but everyone gets its masks or lengths, as real batches need them.
 
-There are two decoders, because joeynmt's is not Bahdanau's. Both are written out in NumPy below:
+There are these decoders, all written out in NumPy below:
 
     bahdanau:   c_t from s_{t-1};  s_t = GRU([y_t; c_t], s_{t-1});          logits of s_t
-    attentional vector (joeynmt):
-                s_t = GRU([y_t; a_{t-1}], s_{t-1});  c_t from s_t;
-                a_t = tanh(W_c [s_t; c_t] + b_c);                           logits of a_t
+    luong:      s_t = GRU(y_t, s_{t-1});  c_t from s_t;
+                a_t = tanh(W_c [s_t; c_t]);                                 logits of a_t
+    luong with input feeding:
+                the same with s_t = GRU([y_t; a_{t-1}], s_{t-1})
+    joeynmt's with additive attention:
+                as with input feeding, with c_t from additive attention, and a bias in a_t
 
-With H = E they need the same multiplications: the attentional vector moves H (E + 2H + H) of the
-3H (E + 2H) of the cell's input into W_c.
+Attention is additive in the first and the last, and "general" in Luong's. joeynmt has no decoder
+like Bahdanau's: its last one stands in. With H = E both need the same multiplications: the
+attentional vector moves H (E + 2H + H) of the 3H (E + 2H) of the cell's input into W_c.
+
+The first state is tanh(W_b m + b_b) of the memory's mean m; in joeynmt, of the last states of the
+encoder.
 """
 
 import numpy as np
 
-END = 3
+START, END = 2, 3
+DECODERS = ("bahdanau", "luong with input feeding", "luong", "joeynmt's")
 _FIRST_WORD = 4
 
 
@@ -28,7 +36,7 @@ def batch(sizes):
     words = (_FIRST_WORD, sizes["vocabulary"])
     source = random.integers(*words, (sizes["batch"], sizes["source_steps"]))
     target = random.integers(*words, (sizes["batch"], sizes["target_steps"] + 1))
-    target[:, 0], target[:, -1] = 2, END
+    target[:, 0], target[:, -1] = START, END
     return source.astype("int32"), target[:, :-1].astype("int32"), target[:, 1:].astype("int32")
 
 
@@ -52,8 +60,36 @@ def weights(sizes):
         **_gru("vector_cell", width + width, width),
         "vector_kernel": (width + 2 * width, width),
         "vector_bias": (width,),
+        **_gru("plain_cell", width, width),
     }
     return {name: _draw(random, shape) for name, shape in shapes.items()}
+
+
+def for_search(weights):
+    """Returns weights with which every search takes all its steps, and starts from the same state.
+
+    The special tokens have logits of 0, too low for a beam; the first state is zero whatever it is
+    made from; words differ and logits are far apart, so that the best words are the same ones for
+    everyone. The recurrent weights stay small: large ones would make float32's rounding grow.
+    """
+    weights = dict(weights)
+    for name in ("source_embedding", "target_embedding"):
+        weights[name] = weights[name] * (0.5 / weights[name].std())
+    weights["head_kernel"] = weights["head_kernel"] * 16
+    weights["head_kernel"][:, :_FIRST_WORD] = 0
+    for name in ("bridge_kernel", "bridge_bias", "vector_bias"):
+        weights[name] = np.zeros_like(weights[name])
+    return weights
+
+
+def cell(decoder):
+    """Returns the name of a decoder's cell among the weights."""
+    return {"bahdanau": "cell", "luong": "plain_cell"}.get(decoder, "vector_cell")
+
+
+def is_luong(decoder):
+    """Returns whether a decoder's attention is "general", and its attention layer has no bias."""
+    return decoder.startswith("luong")
 
 
 def gemms(sizes):
@@ -65,20 +101,33 @@ def gemms(sizes):
     """
     vocabulary, width = sizes["vocabulary"], sizes["width"]
     rows, source, target = sizes["batch"], sizes["source_steps"], sizes["target_steps"]
-    return (
+    shared = (
         (rows * source, width, 3 * width, 1, 2),  # encoder, tokens, both directions
         (rows, width, 3 * width, source, 2),  # encoder, states
         (rows * source, 2 * width, width, 1, 1),  # keys
-        (rows, width, width, target, 1),  # queries
         (rows * target, width, 3 * width, 1, 1),  # decoder, tokens
-        (rows, 2 * width, 3 * width, target, 1),  # decoder, contexts
         (rows, width, 3 * width, target, 1),  # decoder, states
         (rows * target, width, vocabulary, 1, 1),  # head
     )
+    of_decoder = {
+        "bahdanau": (
+            (rows, width, width, target, 1),  # queries
+            (rows, 2 * width, 3 * width, target, 1),  # contexts
+        ),
+        "luong with input feeding": (
+            (rows, width, 3 * width, target, 1),  # attentional vectors, fed back
+            (rows, 3 * width, width, target, 1),  # attentional vectors, made
+        ),
+        "luong": ((rows * target, 3 * width, width, 1, 1),),  # attentional vectors
+    }
+    return (*shared, *of_decoder[sizes["decoder"]])
 
 
-def reference(sizes, decoder):
-    """Returns the loss of the first batch and the logits of its first sentence, in float64."""
+def reference(sizes, decoder, start):
+    """Returns the loss of the first batch and the logits of its first sentence, in float64.
+
+    `start` is what the first state is made from: "mean", or "last states".
+    """
     w = {name: value.astype("float64") for name, value in weights(sizes).items()}
     source, target_in, target_out = batch(sizes)
     embedded = w["source_embedding"][source]
@@ -86,42 +135,51 @@ def reference(sizes, decoder):
     backward = _unroll(w, "backward", embedded[:, ::-1])[:, ::-1]
     memory = np.concatenate([forward, backward], axis=2)
     tokens = w["target_embedding"][target_in]
-    logits = {"bahdanau": _bahdanau, "attentional_vector": _attentional_vector}[decoder](
-        w, tokens, memory
-    )
+    summary = {
+        "mean": memory.mean(axis=1),
+        "last states": np.concatenate([forward[:, -1], backward[:, 0]], axis=1),
+    }[start]
+    first = np.tanh(summary @ w["bridge_kernel"] + w["bridge_bias"])
+    if decoder == "bahdanau":
+        logits = _bahdanau(w, tokens, memory, first)
+    else:
+        logits = _attentional_vector(w, tokens, memory, first, decoder)
     shifted = logits - logits.max(axis=2, keepdims=True)
     log_probs = shifted - np.log(np.exp(shifted).sum(axis=2, keepdims=True))
     loss = -np.take_along_axis(log_probs, target_out[..., None], axis=2).mean()
     return {"loss": loss, "logits": logits[0]}
 
 
-def _bahdanau(w, tokens, memory):
-    state = np.tanh(memory.mean(axis=1) @ w["bridge_kernel"] + w["bridge_bias"])
+def _bahdanau(w, tokens, memory, state):
     states = []
     for step in range(tokens.shape[1]):
-        context = _attend(w, state, memory)
+        context = _attend(w, state, memory, additive=True)
         state = _gru_step(w, "cell", np.concatenate([tokens[:, step], context], 1), state)
         states.append(state)
     return np.stack(states, axis=1) @ w["head_kernel"]
 
 
-def _attentional_vector(w, tokens, memory):
-    width = memory.shape[2] // 2
-    last = np.concatenate([memory[:, -1, :width], memory[:, 0, width:]], axis=1)
-    state = np.tanh(last @ w["bridge_kernel"] + w["bridge_bias"])
+def _attentional_vector(w, tokens, memory, state, decoder):
     vector, vectors = np.zeros_like(state), []
+    bias = 0 if is_luong(decoder) else w["vector_bias"]
     for step in range(tokens.shape[1]):
-        inputs = np.concatenate([tokens[:, step], vector], axis=1)
-        state = _gru_step(w, "vector_cell", inputs, state)
-        both = np.concatenate([state, _attend(w, state, memory)], axis=1)
-        vector = np.tanh(both @ w["vector_kernel"] + w["vector_bias"])
+        inputs = tokens[:, step]
+        if decoder != "luong":
+            inputs = np.concatenate([inputs, vector], axis=1)
+        state = _gru_step(w, cell(decoder), inputs, state)
+        context = _attend(w, state, memory, additive=not is_luong(decoder))
+        both = np.concatenate([state, context], axis=1)
+        vector = np.tanh(both @ w["vector_kernel"] + bias)
         vectors.append(vector)
     return np.stack(vectors, axis=1) @ w["head_kernel"]
 
 
-def _attend(w, query, memory):
-    hidden = np.tanh((query @ w["query_kernel"])[:, None] + memory @ w["key_kernel"])
-    scores = hidden @ w["score_vector"]
+def _attend(w, query, memory, additive):
+    keys = memory @ w["key_kernel"]
+    if additive:
+        scores = np.tanh((query @ w["query_kernel"])[:, None] + keys) @ w["score_vector"]
+    else:
+        scores = np.einsum("bh,bsh->bs", query, keys)
     exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
     alignment = exponentials / exponentials.sum(axis=1, keepdims=True)
     return np.einsum("bs,bsd->bd", alignment, memory)

@@ -1,0 +1,1 @@
+"""A decoder that looks at the regions of a picture."""
