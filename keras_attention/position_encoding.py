@@ -47,10 +47,11 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
 
     Example:
 
-    >>> encode = ka.SinusoidalPositionEncoding()
-    >>> encoded = encode(np.zeros((1, 3, 2)))
-    >>> np.round(encoded[0], 2).tolist()
-    [[0.0, 1.0], [0.8399999737739563, 0.5400000214576721], [0.9100000262260437, -0.41999998688697815]]
+    >>> encoded = ka.SinusoidalPositionEncoding()(np.zeros((1, 3, 2)))
+    >>> np.round(encoded[0], 2)
+    array([[ 0.  ,  1.  ],
+           [ 0.84,  0.54],
+           [ 0.91, -0.42]], dtype=float32)
 
     Reference: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762, section 3.5.
     """
@@ -69,6 +70,11 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
         width = inputs.shape[-1]
         if positions is None:
             positions = ops.arange(ops.shape(inputs)[1], dtype="int32")
+        came, steps = tuple(positions.shape), tuple(inputs.shape[:2])
+        if not (checks.fits(came, steps) or checks.fits(came, steps[1:])):
+            raise ValueError(
+                f"`positions` has shape {came}; accepted is {steps}, (batch, steps), or (steps,)."
+            )
         # In half precision the places of a long sequence would be rounded to each other.
         dtype = backend.result_type(self.compute_dtype, "float32")
         encodings = ops.cast(

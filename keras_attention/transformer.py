@@ -76,10 +76,12 @@ class TransformerEncoderBlock(TransformerBlock):
         use_causal_mask=False,
         mask=None,
     ):
+        inputs_mask = mask if inputs_mask is None else inputs_mask
+        self.check_inputs(inputs.shape, inputs_mask)
         norm = self.self_attention_norm
         added = self.self_attention(
             self.enter(norm, inputs),
-            query_mask=mask if inputs_mask is None else inputs_mask,
+            query_mask=inputs_mask,
             attention_mask=attention_mask,
             training=training,
             return_attention_scores=return_attention_scores,
@@ -202,6 +204,10 @@ class TransformerDecoderBlock(TransformerBlock):
         use_causal_mask=True,
     ):
         self._check_memory(inputs.shape, memory.shape)
+        self.check_inputs(inputs.shape, inputs_mask)
+        checks.mask("memory_mask", memory_mask, memory.shape[:2], "(batch, memory)")
+        over_shape = (*inputs.shape[:2], memory.shape[1])
+        checks.broadcastable("memory_attention_mask", memory_attention_mask, over_shape)
         norm = self.self_attention_norm
         added = self.self_attention(
             self.enter(norm, inputs),
@@ -260,9 +266,7 @@ class TransformerDecoderBlock(TransformerBlock):
         query_mask = None if inputs_mask is None else inputs_mask[:, None]
         allowed = masks.combine(query_mask, memory.get("mask"))
         query = self.enter(norm, x)
-        added, weights = self.cross_attention.look(
-            query, memory["keys"], memory["values"], allowed
-        )
+        added, weights = self.cross_attention.look(query, memory["keys"], memory["values"], allowed)
         return self.feed_forward(self.leave(norm, x, added))[:, 0], weights[:, :, 0], state
 
     def compute_output_shape(self, inputs_shape, memory_shape):

@@ -162,8 +162,9 @@ class TransformerBlock(keras.layers.Layer, abc.ABC):
         shape = (shape[0], self.num_heads, shape[1], memory_length)
         return output, keras.KerasTensor(shape, dtype=self.compute_dtype)
 
-    def check_inputs(self, inputs_shape):
+    def check_inputs(self, inputs_shape, inputs_mask=None):
         checks.rank("inputs", inputs_shape, "(batch, steps, width)")
+        checks.mask("inputs_mask", inputs_mask, inputs_shape[:2], "(batch, steps)")
         if inputs_shape[-1] is None:
             raise ValueError(
                 f"`inputs` has shape {tuple(inputs_shape)}; accepted is a shape whose last axis "

@@ -21,6 +21,8 @@ class Transformer(keras.Model):
         y = Dropout(sqrt(d_model) target_embedding(target_in) + PE)     (sections 3.4, 3.5, 5.4)
         logits = head(block_N(... block_1(y, memory) ..., memory))      (section 3.1)
 
+    Between blocks with `norm_first` and the head stands the layer norm that such a stack needs.
+
     It is trained and searched as `ka.models.EncoderDecoder` is: with plain `compile` and `fit` on
     `((source, target_in), target_out)`, where the mask of `target_in` reaches the loss and the
     metrics; `begin` and `step` are what `ka.search` takes.
@@ -32,9 +34,7 @@ class Transformer(keras.Model):
         target_embedding: A layer from tokens to vectors (B, T, D), `keras.layers.Embedding(...,
             mask_zero=True)` where 0 is padding. D is even.
         decoder_blocks: A list of `ka.TransformerDecoderBlock`s.
-        head: A layer from the last block's outputs to logits. Behind blocks with `norm_first` it
-            starts with a norm: `keras.Sequential([keras.layers.LayerNormalization(),
-            keras.layers.Dense(...)])`.
+        head: A layer from the last block's outputs to logits.
         max_length: The most steps that a search may take: the size of the caches.
         dropout: Share of the embedded target dropped in training.
         seed: Seed of the dropout.
@@ -100,6 +100,8 @@ class Transformer(keras.Model):
         self.position_encoding = SinusoidalPositionEncoding(
             scale_inputs=True, dtype=self.dtype_policy
         )
+        last = self.decoder_blocks[-1]
+        self.final_norm = last.new_norm("final_norm") if last.norm_first else None
         self.embedding_dropout = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy)
 
     def build(self, input_shape):
@@ -111,13 +113,14 @@ class Transformer(keras.Model):
             (self.target_embedding, [target_shape]),
             (self.position_encoding, [embedded_shape]),
             *((block, [embedded_shape, memory_shape]) for block in self.decoder_blocks),
+            *([] if self.final_norm is None else [(self.final_norm, [embedded_shape])]),
             (self.head, [embedded_shape]),
         ):
             if not layer.built:
                 layer.build(*shapes)
 
     def call(self, inputs, training=None):
-        return self.head(self._outputs(inputs, training), training=training)
+        return self._logits(self._outputs(inputs, training), training)
 
     def decode(self, inputs, training=None):
         """As the call, for those who ask for more than logits.
@@ -127,7 +130,7 @@ class Transformer(keras.Model):
             its heads; and an empty dict in place of a last state, which there is not.
         """
         outputs, weights = self._outputs(inputs, training, return_attention_scores=True)
-        return self.head(outputs, training=training), ops.mean(weights, axis=1), {}
+        return self._logits(outputs, training), ops.mean(weights, axis=1), {}
 
     def begin(self, source):
         """Returns the state before the first of at most `max_length` steps, for `ka.search`."""
@@ -152,7 +155,7 @@ class Transformer(keras.Model):
             x, weights, block_state = block.step(x, block_state, mask)
             following.append(block_state)
         # With the axis of the steps, as in training: a Sequential head is built for that rank.
-        return self.head(x[:, None])[:, 0], ops.mean(weights, axis=1), following
+        return self._logits(x[:, None])[:, 0], ops.mean(weights, axis=1), following
 
     def attention_scores(self, inputs):
         """Returns the weights (B, T, S) of `decode`, on the way through the inputs."""
@@ -184,3 +187,7 @@ class Transformer(keras.Model):
         for block in blocks:
             x = block(x, memory, training=training)
         return last(x, memory, training=training, return_attention_scores=return_attention_scores)
+
+    def _logits(self, outputs, training=None):
+        outputs = outputs if self.final_norm is None else self.final_norm(outputs)
+        return self.head(outputs, training=training)

@@ -35,6 +35,11 @@ app = typer.Typer(
 )
 
 
+class Model(enum.StrEnum):
+    recurrent = "recurrent"
+    transformer = "transformer"
+
+
 class Attention(enum.StrEnum):
     bahdanau = "bahdanau"
     luong = "luong"
@@ -111,6 +116,9 @@ def train(
         BleuTokenize,
         option(CORPUS, "sacrebleu's tokenizer; auto: zh or char for Chinese or Japanese emoji."),
     ] = BleuTokenize.auto,
+    model: Annotated[
+        Model, option(MODEL, "GRUs with attention between them, or a Transformer.")
+    ] = Model.recurrent,
     attention: Annotated[
         Attention, option(MODEL, "Decoder and score: Luong's (general), or Bahdanau's.")
     ] = Attention.luong,
@@ -119,6 +127,8 @@ def train(
         int, option(MODEL, "Width of the encoder's states; larger corpora can use more.")
     ] = 64,
     embedding: Annotated[int, option(MODEL, "Width of the embeddings.")] = 256,
+    heads: Annotated[int, option(MODEL, "Heads of each attention of a Transformer.")] = 4,
+    layers: Annotated[int, option(MODEL, "Blocks of a Transformer, on each side.")] = 2,
     dropout: Annotated[float, option(MODEL, "Share of features dropped in training.")] = 0.3,
     label_smoothing: Annotated[
         float, option(TRAINING, "Share of a target that is spread over the vocabulary.")
@@ -168,10 +178,13 @@ def train(
         max_length=max_length,
         skip_long=skip_long,
         fold_case=fold_case.value,
+        model=model.value,
         attention=attention.value,
         units=units,
         encoder_units=encoder_units,
         embedding=embedding,
+        heads=heads,
+        layers=layers,
         dropout=dropout,
         label_smoothing=label_smoothing,
         epochs=epochs,

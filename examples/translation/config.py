@@ -15,8 +15,13 @@ class Config(config.Config):
         bleu_tokenize: sacrebleu's tokenizer for the target language.
         max_length: The longest sentence, in tokens, on either side.
         fold_case: "source": the source is lower-cased; "both": the target too; or "none".
-        units: Width of the decoder's state.
-        encoder_units: Width of the encoder's states, both directions together.
+        model: "recurrent", or "transformer".
+        attention: Of the recurrent model: "luong" or "bahdanau".
+        units: Width of the decoder's state; in a Transformer, of the feed-forward networks.
+        encoder_units: Of the recurrent model: the width of the encoder's states, both directions
+            together.
+        embedding: Width of the embeddings; in a Transformer, of all that its blocks exchange.
+        heads, layers: Of a Transformer: in each attention, and on each side.
         seed: Decides first weights, dropout and the order of the batches.
         jit: Whether the training step is compiled by XLA.
         mixed_precision: "none", or the type to compute in: "float16" or "bfloat16".
@@ -27,10 +32,13 @@ class Config(config.Config):
     max_length: int = 40
     skip_long: bool = False
     fold_case: str = "source"
+    model: str = "recurrent"
     attention: str = "luong"
     units: int = 256
     encoder_units: int = 64
     embedding: int = 256
+    heads: int = 4
+    layers: int = 2
     dropout: float = 0.3
     label_smoothing: float = 0.1
     epochs: int = 30

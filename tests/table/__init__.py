@@ -17,6 +17,7 @@ from table import (
     pointer,
     self_attention,
     spatial,
+    transformer,
 )
 from table.row import OTHER_SIZES, SIZES, SMALLEST_SIZES, shaped
 
@@ -31,6 +32,7 @@ KINS = (
     pointer,
     self_attention,
     spatial,
+    transformer,
 )
 TABLE = [row for kin in KINS for row in kin.ROWS]
 
