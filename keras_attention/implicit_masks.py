@@ -1,18 +1,27 @@
-"""Keras's implicit masks, where a tensor goes from one layer to the next without a call."""
+"""Keras's implicit masks, read and passed on where no call of a layer does it.
+
+A mask is an attribute of the tensor on some backends only, but Keras hands it to layers on all.
+"""
 
 from typing import final
 
 import keras
 
 
+def mask_of(tensor):
+    """Returns the Keras mask of a tensor, or None."""
+    return _MaskOf()(tensor)
+
+
+def with_mask_of(masked, tensor):
+    """Gives a tensor the Keras mask of another, as a layer between the two would."""
+    return _WithMaskOf()(masked, tensor)
+
+
 @final
-class MaskOf(keras.layers.Layer):
-    """Returns the Keras mask of a tensor, or None.
-
-    It is an attribute of the tensor on some backends only, but Keras hands it to layers on all.
-    """
-
+class _MaskOf(keras.layers.Layer):
     def __init__(self):
+        # By its class's name, TensorFlow's scopes would start with an underscore.
         super().__init__(name="mask_of", autocast=False)
         self.supports_masking = True
 
@@ -24,9 +33,7 @@ class MaskOf(keras.layers.Layer):
 
 
 @final
-class WithMaskOf(keras.layers.Layer):
-    """Gives a tensor the Keras mask of another, as a layer between the two would."""
-
+class _WithMaskOf(keras.layers.Layer):
     def __init__(self):
         super().__init__(name="with_mask_of", autocast=False)
         self.supports_masking = True

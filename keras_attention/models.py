@@ -9,7 +9,7 @@ from keras import ops
 from keras_attention import checks, masks, scheduled_sampling
 from keras_attention.decoder import AttentionDecoder
 from keras_attention.identifiers import revived
-from keras_attention.implicit_masks import MaskOf, WithMaskOf
+from keras_attention.implicit_masks import mask_of, with_mask_of
 from keras_attention.mechanism import as_places
 from keras_attention.transformer_model import Transformer as Transformer
 
@@ -201,8 +201,8 @@ class EncoderDecoder(keras.Model):
         memory = self.encoder(source, training=training)
         embedded = self.target_embedding(target_in, training=training)
         call = {
-            "inputs_mask": MaskOf()(embedded),
-            "memory_mask": MaskOf()(memory),
+            "inputs_mask": mask_of(embedded),
+            "memory_mask": mask_of(memory),
             "initial_state": self.bridge(memory),
             "training": training,
         }
@@ -211,9 +211,9 @@ class EncoderDecoder(keras.Model):
             logits, weights, state = scheduled_sampling.decode(
                 self.decoder, self._embed, self.head, embedded, memory, own, draws, **call
             )
-            return WithMaskOf()(embedded, logits), weights, state
+            return with_mask_of(embedded, logits), weights, state
         outputs, weights, state = self.decoder.decode(embedded, memory, **call)
-        outputs = WithMaskOf()(embedded, outputs)
+        outputs = with_mask_of(embedded, outputs)
         return self.head(outputs, training=training), weights, state
 
     def _drawn(self, embedded):
@@ -232,7 +232,7 @@ class EncoderDecoder(keras.Model):
     def begin(self, source):
         """Returns the state before the first step, for `ka.search`."""
         memory = self.encoder(ops.convert_to_tensor(source))
-        return self.decoder.begin(memory, MaskOf()(memory), initial_state=self.bridge(memory))
+        return self.decoder.begin(memory, mask_of(memory), initial_state=self.bridge(memory))
 
     def step(self, tokens, state):
         """Returns logits (N, V), weights (N, S) and the next state after `tokens` (N,).

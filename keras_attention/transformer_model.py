@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_attention import checks
 from keras_attention.identifiers import revived
-from keras_attention.implicit_masks import MaskOf
+from keras_attention.implicit_masks import mask_of
 from keras_attention.position_encoding import SinusoidalPositionEncoding
 from keras_attention.transformer import TransformerDecoderBlock
 
@@ -135,7 +135,7 @@ class Transformer(keras.Model):
     def begin(self, source):
         """Returns the state before the first of at most `max_length` steps, for `ka.search`."""
         memory = self.encoder(ops.convert_to_tensor(source))
-        mask = MaskOf()(memory)
+        mask = mask_of(memory)
         return [
             block.begin(memory, mask, max_length=self.max_length) for block in self.decoder_blocks
         ]
@@ -147,7 +147,7 @@ class Transformer(keras.Model):
             ValueError: `max_length` steps are taken. In a graph the logits are NaN instead.
         """
         embedded = self.target_embedding(tokens[:, None])  # (N, 1, D)
-        mask = MaskOf()(embedded)
+        mask = mask_of(embedded)
         mask = None if mask is None else mask[:, 0]
         x = self.position_encoding(embedded, positions=state[0]["position"][:, None])[:, 0]
         following = []

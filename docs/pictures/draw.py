@@ -19,6 +19,7 @@ matplotlib.use("Agg")  # The pictures go to files; a display is not needed.
 
 import layers
 import scores_and_alignments
+import transformer
 from matplotlib import pyplot as plt
 
 PICTURES = [
@@ -29,6 +30,7 @@ PICTURES = [
     layers.history,
     layers.pointers,
     layers.self_attention,
+    transformer.transformer,
     layers.pooling,
     layers.images,
 ]
