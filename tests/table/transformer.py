@@ -177,9 +177,9 @@ ROWS = [
             oracle=model_oracle,
             call=lambda layer, tensors, masks: [layer((tensors["source"], tensors["target_in"]))],
             ids=IDS,
-            seed=32,
+            seed=seed,
             weights=None,
         )
-        for name, norm_first in [("", False), ("_norm_first", True)]
+        for name, norm_first, seed in [("", False, 11), ("_norm_first", True, 69)]
     ),
 ]
