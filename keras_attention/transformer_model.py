@@ -86,12 +86,13 @@ class Transformer(keras.Model):
         self.target_embedding = revived(target_embedding)
         several = isinstance(decoder_blocks, (list, tuple))
         self.decoder_blocks = [revived(block) for block in decoder_blocks] if several else []
-        if not self.decoder_blocks or not all(
+        distinct = len(set(map(id, self.decoder_blocks)))
+        if not distinct == len(self.decoder_blocks) > 0 or not all(
             isinstance(block, TransformerDecoderBlock) for block in self.decoder_blocks
         ):
             raise ValueError(
-                f"`decoder_blocks` is {decoder_blocks!r}; accepted is a list of "
-                "ka.TransformerDecoderBlock."
+                f"`decoder_blocks` is {decoder_blocks!r}; accepted is a list of one or more "
+                "ka.TransformerDecoderBlock, all different."
             )
         self.head = revived(head)
         self.max_length = checks.positive_integer("max_length", max_length)

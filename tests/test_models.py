@@ -451,6 +451,7 @@ def test_cached_steps_equal_recomputing_the_prefix():
     [
         ({"decoder_blocks": []}, ["`decoder_blocks`", "TransformerDecoderBlock"]),
         ({"decoder_blocks": [LAYERS.Dense(3)]}, ["`decoder_blocks`", "Dense"]),
+        ({"decoder_blocks": [ka.TransformerDecoderBlock(2, 3)] * 2}, ["`decoder_blocks`", "all"]),
         ({"max_length": 0}, ["`max_length`", "0", "at least 1"]),
         ({"dropout": 1}, ["`dropout`", "1", "[0, 1)"]),
     ],
