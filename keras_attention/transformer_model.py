@@ -135,7 +135,10 @@ class Transformer(keras.Model):
 
     def begin(self, source):
         """Returns the state before the first of at most `max_length` steps, for `ka.search`."""
-        memory = self.encoder(ops.convert_to_tensor(source))
+        source = ops.convert_to_tensor(source)
+        if not self.built:
+            self.build([source.shape, (source.shape[0], None)])
+        memory = self.encoder(source)
         mask = mask_of(memory)
         return [
             block.begin(memory, mask, max_length=self.max_length) for block in self.decoder_blocks
