@@ -25,6 +25,9 @@ from keras_attention.multi_source_attention import MultiSourceAttention as Multi
 from keras_attention.pointer import PointerAttention as PointerAttention
 from keras_attention.pointer_generator import PointerGenerator as PointerGenerator
 from keras_attention.pooling import AttentionPooling as AttentionPooling
+from keras_attention.position_encoding import (
+    SinusoidalPositionEncoding as SinusoidalPositionEncoding,
+)
 from keras_attention.self_attention import SelfAttention as SelfAttention
 from keras_attention.self_attention_2d import SelfAttention2D as SelfAttention2D
 from keras_attention.snail import CausalConvBlock as CausalConvBlock
@@ -35,6 +38,8 @@ from keras_attention.spatial import SoftSpatialAttention as SoftSpatialAttention
 from keras_attention.structured_self_attention import (
     StructuredSelfAttention as StructuredSelfAttention,
 )
+from keras_attention.transformer import TransformerDecoderBlock as TransformerDecoderBlock
+from keras_attention.transformer import TransformerEncoderBlock as TransformerEncoderBlock
 
 if TYPE_CHECKING:
     from keras_attention import export as export

@@ -9,7 +9,9 @@ from keras import ops
 from keras_attention import checks, masks, scheduled_sampling, search
 from keras_attention.decoder import AttentionDecoder, shared_memory
 from keras_attention.identifiers import revived
+from keras_attention.implicit_masks import mask_of, with_mask_of
 from keras_attention.mechanism import as_places
+from keras_attention.transformer_model import Transformer as Transformer
 
 
 @final
@@ -199,8 +201,8 @@ class EncoderDecoder(keras.Model):
         memory = self.encoder(source, training=training)
         embedded = self.target_embedding(target_in, training=training)
         call = {
-            "inputs_mask": _MaskOf()(embedded),
-            "memory_mask": _MaskOf()(memory),
+            "inputs_mask": mask_of(embedded),
+            "memory_mask": mask_of(memory),
             "initial_state": self.bridge(memory),
             "training": training,
         }
@@ -209,9 +211,9 @@ class EncoderDecoder(keras.Model):
             logits, weights, state = scheduled_sampling.decode(
                 self.decoder, self._embed, self.head, embedded, memory, own, draws, **call
             )
-            return _WithMaskOf()(embedded, logits), weights, state
+            return with_mask_of(embedded, logits), weights, state
         outputs, weights, state = self.decoder.decode(embedded, memory, **call)
-        outputs = _WithMaskOf()(embedded, outputs)
+        outputs = with_mask_of(embedded, outputs)
         return self.head(outputs, training=training), weights, state
 
     def _drawn(self, embedded):
@@ -230,7 +232,7 @@ class EncoderDecoder(keras.Model):
     def begin(self, source):
         """Returns the state before the first step, for `ka.search`."""
         memory = self.encoder(ops.convert_to_tensor(source))
-        return self.decoder.begin(memory, _MaskOf()(memory), initial_state=self.bridge(memory))
+        return self.decoder.begin(memory, mask_of(memory), initial_state=self.bridge(memory))
 
     @search.sharing(shared_memory)
     def step(self, tokens, state):
@@ -251,37 +253,3 @@ class EncoderDecoder(keras.Model):
         config = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in parts}
         config["sampling_probability"] = self.initial_sampling_probability
         return {**super().get_config(), **config, "seed": self.seed}
-
-
-@final
-class _MaskOf(keras.layers.Layer):
-    """Returns the Keras mask of a tensor, or None.
-
-    It is an attribute of the tensor on some backends only, but Keras hands it to layers on all.
-    """
-
-    def __init__(self):
-        super().__init__(name="mask_of", autocast=False)
-        self.supports_masking = True
-
-    def call(self, tensor, mask=None):
-        return mask
-
-    def compute_mask(self, tensor, previous_mask=None):
-        return None
-
-
-@final
-class _WithMaskOf(keras.layers.Layer):
-    """Gives a tensor the Keras mask of another, as a layer between the two would."""
-
-    def __init__(self):
-        # By its class's name, TensorFlow's scopes would start with an underscore.
-        super().__init__(name="with_mask_of", autocast=False)
-        self.supports_masking = True
-
-    def call(self, masked, tensor):
-        return tensor
-
-    def compute_mask(self, masked, previous_mask=None):
-        return previous_mask

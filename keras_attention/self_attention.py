@@ -227,6 +227,25 @@ class SelfAttention(keras.layers.Layer):
         shape = (query.shape[0], self.num_heads, query.shape[1], value.shape[1])
         return output, keras.KerasTensor(shape, dtype=self.compute_dtype)
 
+    def prepare(self, value, key=None):
+        """Returns keys (B, N, S, K) and values (B, N, S, V), the part of the work that is done once
+        for a memory; both in the compute dtype, as what comes must be."""
+        keys = self._project(value if key is None else key, self.key_kernel)
+        values = self._project(value, self.value_kernel, self.value_bias)
+        return self._split(keys), self._split(values)
+
+    def attend(self, query, keys, values, mask=None):
+        """Attends to what `prepare` gave, where `mask` allows it, broadcastable to (B, T, S).
+
+        Returns:
+            The output (B, T, D) and the weights (B, N, T, S).
+        """
+        queries = self._split(self._project(query, self.query_kernel, self.query_bias))
+        context, weights = attend(queries, keys, values, mask)
+        context = ops.transpose(context, (0, 2, 1, 3))  # (B, T, N, V)
+        context = ops.reshape(context, (*ops.shape(query)[:2], self.num_heads * self.value_dim))
+        return self._project(context, self.output_kernel, self.output_bias), weights
+
     def get_config(self):
         return {
             **super().get_config(),

@@ -91,6 +91,39 @@ def test_what_was_learned_in_parallel_serves_as_hard_monotonic_attention():
     assert (found == symbols[-UNSEEN:]).mean() > 0.97
 
 
+# ---- The Transformer
+
+
+@pytest.mark.parametrize("lacking", [None, "positions", "block"])
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_an_encoder_block_learns_to_reverse(lacking, norm_first):
+    """Each place says the symbol at the mirrored place, which takes attention and positions."""
+    symbols = np.random.default_rng(5).integers(0, SYMBOLS, size=(SEEN + UNSEEN, PLACES))
+    sequence = keras.Input((PLACES, SYMBOLS))
+    x = LAYERS.Dense(32)(sequence)
+    if lacking != "positions":
+        x = ka.SinusoidalPositionEncoding(max_wavelength=100)(x)
+    if lacking != "block":
+        x = ka.TransformerEncoderBlock(2, 64, norm_first=norm_first)(x)
+    model = keras.Model(sequence, LAYERS.Dense(SYMBOLS)(x))
+    found = accuracy(model, [one_hot(symbols, SYMBOLS)], symbols[:, ::-1], epochs=12, rate=0.005)
+    assert found < 0.6 if lacking else found > 0.97
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_decoder_block_learns_to_read_at_a_place(reads):
+    """Of the mean of a memory it reads all places alike."""
+    queries, memories, symbols = sequences()
+    query, memory = keras.Input((None, WIDTH)), keras.Input((None, WIDTH))
+    read = memory if reads else LAYERS.GlobalAveragePooling1D(keepdims=True)(memory)
+    block = ka.TransformerDecoderBlock(2, 64)
+    model = keras.Model(
+        [query, memory], LAYERS.Dense(SYMBOLS)(block(LAYERS.Dense(32)(query), read))
+    )
+    found = accuracy(model, [queries, memories], symbols, epochs=8, rate=0.005)
+    assert found > 0.97 if reads else found < 0.6
+
+
 # ---- Pictures
 
 

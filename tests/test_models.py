@@ -1,8 +1,11 @@
-"""EncoderDecoder: what padding does, search over its steps, saving, training."""
+"""EncoderDecoder and Transformer: what padding does, search over its steps, saving, training."""
+
+import time
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_attention as ka
 from comparing import assert_close, numbers, to_numpy
@@ -28,6 +31,8 @@ DECODERS = {
     ),
 }
 EVERY_DECODER = pytest.mark.parametrize("kind", DECODERS)
+TRANSFORMERS = ["transformer", "transformer_norm_first"]
+EVERY_MODEL = pytest.mark.parametrize("kind", [*DECODERS, *TRANSFORMERS])
 
 # Sources of length 5, 2 and 0; targets of length 4, 3 and 1.
 SOURCE = np.array([[3, 4, 5, 6, 7], [8, 9, 0, 0, 0], [0, 0, 0, 0, 0]], "int32")
@@ -35,20 +40,43 @@ TARGET_IN = np.array([[1, 3, 4, 5], [1, 6, 7, 0], [1, 0, 0, 0]], "int32")
 TARGET_OUT = np.array([[3, 4, 5, 2], [6, 7, 2, 0], [2, 0, 0, 0]], "int32")
 
 
-def make(kind, dtype=None, scale=0.5):
+def encoder_decoder(kind, dtype=None):
     encoder = keras.Sequential(
         [
             LAYERS.Embedding(IDS, 5, mask_zero=True),
             LAYERS.Bidirectional(LAYERS.GRU(5, return_sequences=True)),
         ]
     )
-    model = ka.models.EncoderDecoder(
+    return ka.models.EncoderDecoder(
         encoder,
         LAYERS.Embedding(IDS, 7, mask_zero=True),
         DECODERS[kind](),
         LAYERS.Dense(IDS, dtype="float32"),
         dtype=dtype,
     )
+
+
+def transformer(kind, dtype=None, width=6, max_length=11, **options):
+    options = {"norm_first": kind == "transformer_norm_first", **options}
+    encoder = keras.Sequential(
+        [
+            LAYERS.Embedding(IDS, width, mask_zero=True),
+            ka.SinusoidalPositionEncoding(scale_inputs=True),
+            ka.TransformerEncoderBlock(2, 2 * width, **options),
+        ]
+    )
+    return ka.models.Transformer(
+        encoder,
+        LAYERS.Embedding(IDS, width, mask_zero=True),
+        [ka.TransformerDecoderBlock(2, 2 * width, **options) for _ in range(2)],
+        LAYERS.Dense(IDS, dtype="float32"),
+        max_length,
+        dtype=dtype,
+    )
+
+
+def make(kind, dtype=None, scale=0.5):
+    model = (transformer if kind in TRANSFORMERS else encoder_decoder)(kind, dtype)
     model((SOURCE, TARGET_IN))
     random = np.random.default_rng(3)
     for variable in model.trainable_variables:
@@ -139,7 +167,7 @@ def wider(ids):
     return np.pad(ids, ((0, 0), (0, 3)))
 
 
-@EVERY_DECODER
+@EVERY_MODEL
 def test_target_padding_counts_in_no_loss_and_no_metric(kind):
     """The loss is the mean over real tokens, however much padding there is."""
     model = compiled(make(kind), run_eagerly=True)
@@ -154,7 +182,7 @@ def test_target_padding_counts_in_no_loss_and_no_metric(kind):
         assert values == pytest.approx([np.mean(losses), np.mean(hits)], rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["bahdanau_gru", "luong_unfed"])
+@pytest.mark.parametrize("kind", ["bahdanau_gru", "luong_unfed", "transformer_norm_first"])
 def test_training_does_not_see_padding(kind):
     """One step on padded and on wider padded batches moves the weights alike."""
     weights = []
@@ -168,7 +196,7 @@ def test_training_does_not_see_padding(kind):
         assert np.abs(one - other).max() > 0, variable.path
 
 
-@EVERY_DECODER
+@EVERY_MODEL
 def test_no_example_depends_on_who_shares_its_batch(kind):
     model = make(kind)
     together = to_numpy(model((SOURCE, TARGET_IN)))
@@ -179,7 +207,7 @@ def test_no_example_depends_on_who_shares_its_batch(kind):
         np.testing.assert_allclose(alone[0], together[b, :steps], atol=1e-5)
 
 
-@EVERY_DECODER
+@EVERY_MODEL
 def test_teacher_forcing_equals_stepping(kind):
     model = make(kind)
     logits = to_numpy(model((SOURCE, TARGET_IN)))
@@ -208,7 +236,7 @@ def test_the_first_state_is_the_bridge_over_the_mean_of_the_memory(kind):
     np.testing.assert_allclose(first, wanted, atol=1e-5)
 
 
-@EVERY_DECODER
+@EVERY_MODEL
 def test_searches_follow_the_model(kind):
     """Beam and greedy over the model's steps equal oracles that step one hypothesis at a time."""
     model = make(kind, scale=0.8)
@@ -259,7 +287,7 @@ def test_beams_share_the_memory_unless_the_attention_keeps_a_state(kind, monkeyp
     assert_close(numbers(shared), numbers(repeated), atol=1e-5)
 
 
-@EVERY_DECODER
+@EVERY_MODEL
 def test_the_model_itself_saves(kind, tmp_path):
     model = make(kind)
     wanted = to_numpy(model((SOURCE, TARGET_IN)))
@@ -274,9 +302,10 @@ def test_the_model_itself_saves(kind, tmp_path):
     np.testing.assert_array_equal(to_numpy(fresh((SOURCE, TARGET_IN))), wanted)
 
 
-def test_training_goes_on_after_loading(tmp_path):
+@pytest.mark.parametrize("kind", ["bahdanau_gru", "transformer"])
+def test_training_goes_on_after_loading(kind, tmp_path):
     """The optimizer comes along: one more step is the same with and without a stop between."""
-    model = compiled(make("bahdanau_gru"), "adam", run_eagerly=True)
+    model = compiled(make(kind), "adam", run_eagerly=True)
     model.train_on_batch((SOURCE, TARGET_IN), TARGET_OUT)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -290,10 +319,12 @@ def test_training_goes_on_after_loading(tmp_path):
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_mixed_precision(policy):
+@pytest.mark.parametrize("kind", ["bahdanau_gru", "transformer"])
+def test_mixed_precision(kind, policy):
     keras.config.set_dtype_policy(policy)
-    model = compiled(make("bahdanau_gru"))
-    assert model.decoder.compute_dtype == keras.dtype_policies.get(policy).compute_dtype
+    model = compiled(make(kind))
+    decoder = model.decoder_blocks[0] if kind in TRANSFORMERS else model.decoder
+    assert decoder.compute_dtype == keras.dtype_policies.get(policy).compute_dtype
     logits = model((SOURCE, TARGET_IN))
     assert keras.backend.standardize_dtype(logits.dtype) == "float32"
     history = model.fit((SOURCE, TARGET_IN), TARGET_OUT, epochs=2, verbose=0).history["loss"]
@@ -312,16 +343,7 @@ def test_dropout_in_the_encoder_knows_that_it_trains():
     assert np.abs(to_numpy(model(inputs, training=True)) - to_numpy(model(inputs))).max() > 0
 
 
-@pytest.mark.parametrize("kind", ["bahdanau_gru", "luong_lstm"])
-def test_a_model_learns_to_copy_what_it_translates_then(kind):
-    """fit, greedy search and beam search, end to end, on words of 2 to 4 letters."""
-    random = np.random.default_rng(5)
-    letters = random.integers(3, IDS, size=(2176, 4))
-    words = np.where(np.arange(4) < random.integers(2, 5, size=(2176, 1)), letters, 0)
-    ends = np.count_nonzero(words, axis=1)
-    target_in = np.pad(words, ((0, 0), (1, 0)), constant_values=START)
-    target_out = np.pad(words, ((0, 0), (0, 1)))
-    target_out[np.arange(2176), ends] = END
+def copier(kind):
     encoder = keras.Sequential(
         [
             LAYERS.Embedding(IDS, 24, "orthogonal", mask_zero=True),
@@ -332,10 +354,26 @@ def test_a_model_learns_to_copy_what_it_translates_then(kind):
         "bahdanau_gru": lambda: ka.BahdanauDecoder(LAYERS.GRUCell(32), ka.BahdanauAttention(32)),
         "luong_lstm": lambda: ka.LuongDecoder(LAYERS.LSTMCell(32), ka.LuongAttention(), 32),
     }[kind]()
-    model = ka.models.EncoderDecoder(
+    return ka.models.EncoderDecoder(
         encoder, LAYERS.Embedding(IDS, 24, "orthogonal", mask_zero=True), decoder, LAYERS.Dense(IDS)
     )
-    compiled(model, keras.optimizers.Adam(0.02))
+
+
+@pytest.mark.parametrize("kind", ["bahdanau_gru", "luong_lstm", "transformer"])
+def test_a_model_learns_to_copy_what_it_translates_then(kind):
+    """fit, greedy search and beam search, end to end, on words of 2 to 4 letters."""
+    random = np.random.default_rng(5)
+    letters = random.integers(3, IDS, size=(2176, 4))
+    words = np.where(np.arange(4) < random.integers(2, 5, size=(2176, 1)), letters, 0)
+    ends = np.count_nonzero(words, axis=1)
+    target_in = np.pad(words, ((0, 0), (1, 0)), constant_values=START)
+    target_out = np.pad(words, ((0, 0), (0, 1)))
+    target_out[np.arange(2176), ends] = END
+    if kind == "transformer":
+        model, rate = transformer(kind, width=32, max_length=5), 0.005
+    else:
+        model, rate = copier(kind), 0.02
+    compiled(model, keras.optimizers.Adam(rate))
     model.fit((words[:2048], target_in[:2048]), target_out[:2048], 64, epochs=8, verbose=0)
     unseen, wanted = words[2048:], np.where(target_out[2048:] == 0, END, target_out[2048:])
     greedy = ka.search.greedy(model.step, model.begin(unseen), START, END, 5)
@@ -344,3 +382,107 @@ def test_a_model_learns_to_copy_what_it_translates_then(kind):
         exact = (to_numpy(result.tokens, "int32")[:, 0] == wanted).all(axis=1).mean()
         assert exact > 0.9
         np.testing.assert_array_equal(to_numpy(result.lengths)[:, 0] <= 5, True)
+
+
+# ---- What is the Transformer's own
+
+
+def test_dropout_of_the_embedded_target_knows_that_it_trains():
+    model = make("transformer")
+    dropping = ka.models.Transformer.from_config({**model.get_config(), "dropout": 0.5, "seed": 3})
+    inputs = (SOURCE, TARGET_IN)
+    dropping(inputs)
+    dropping.set_weights(model.get_weights())
+    assert_close(numbers(dropping(inputs)), numbers(model(inputs)), atol=0)
+    assert np.abs(to_numpy(dropping(inputs, training=True)) - to_numpy(model(inputs))).max() > 1e-3
+
+
+def test_the_weights_of_the_last_block_are_the_mean_of_its_heads():
+    model = make("transformer")
+    memory = model.encoder(SOURCE)
+    x = model.position_encoding(model.target_embedding(TARGET_IN))
+    first, last = model.decoder_blocks
+    _, weights = last(first(x, memory), memory, return_attention_scores=True)
+    logits, scores, state = model.decode((SOURCE, TARGET_IN))
+    np.testing.assert_allclose(to_numpy(scores), to_numpy(weights).mean(axis=1), atol=1e-6)
+    np.testing.assert_allclose(to_numpy(logits), to_numpy(model((SOURCE, TARGET_IN))), atol=1e-5)
+    assert state == {}
+
+
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_a_search_longer_than_the_caches_is_told(in_graph):
+    """By an error, or in a graph, where none can be raised, by log-probabilities that are none."""
+    model = make("transformer")
+
+    def log_probs(steps):
+        never = IDS - 1  # an end id that the head does not give
+        return ka.search.greedy(model.step, model.begin(SOURCE), START, never, steps).log_probs
+
+    model.head.bias.assign(np.where(np.arange(IDS) == IDS - 1, -1e4, to_numpy(model.head.bias)))
+    if in_graph:
+        search = tf.function(log_probs)
+        assert np.isfinite(to_numpy(search(model.max_length))).all()
+        assert np.isnan(to_numpy(search(model.max_length + 1))).all()
+    else:
+        assert np.isfinite(to_numpy(log_probs(model.max_length))).all()
+        with pytest.raises(ValueError, match="`max_length`, 11"):
+            log_probs(model.max_length + 1)
+
+
+def test_cached_steps_equal_recomputing_the_prefix():
+    """128 steps of 2 blocks, of width 128; `-s` prints how much longer it takes without a cache."""
+    batch, steps = 8, 128
+    random = np.random.default_rng(5)
+    model = transformer("transformer", width=128, max_length=steps)
+    source, target = (random.integers(3, IDS, (batch, n)).astype("int32") for n in (16, steps))
+    wanted = to_numpy(model((source, target)))
+
+    @tf.function
+    def cached():
+        def step(t, state, logits):
+            now, _, state = model.step(tf.gather(target, t, axis=1), state)
+            return t + 1, state, logits.write(t, now)
+
+        started = 0, model.begin(source), tf.TensorArray("float32", steps)
+        return tf.while_loop(lambda t, *_: t < steps, step, started)[2].stack()
+
+    @tf.function
+    def recomputed():
+        memory = model.encoder(source)
+
+        def step(t, logits):
+            x = model.target_embedding(tf.slice(target, (0, 0), (batch, t + 1)))
+            x = model.position_encoding(x)
+            for block in model.decoder_blocks:
+                x = block(x, memory)
+            return t + 1, logits.write(t, model.head(x[:, -1:])[:, 0])
+
+        started = 0, tf.TensorArray("float32", steps)
+        return tf.while_loop(lambda t, *_: t < steps, step, started)[1].stack()
+
+    seconds = {}
+    for run in (cached, recomputed) * 4:
+        begun = time.process_time()
+        logits = to_numpy(run())
+        seconds.setdefault(run, []).append(time.process_time() - begun)
+        np.testing.assert_allclose(np.moveaxis(logits, 0, 1), wanted, atol=1e-5)
+    best = {run: min(times) for run, times in seconds.items()}
+    print(f"\nwithout the cache {best[recomputed] / best[cached]:.1f} times as long")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"decoder_blocks": []}, ["`decoder_blocks`", "TransformerDecoderBlock"]),
+        ({"decoder_blocks": [LAYERS.Dense(3)]}, ["`decoder_blocks`", "Dense"]),
+        ({"decoder_blocks": [ka.TransformerDecoderBlock(2, 3)] * 2}, ["`decoder_blocks`", "all"]),
+        ({"max_length": 0}, ["`max_length`", "0", "at least 1"]),
+        ({"dropout": 1}, ["`dropout`", "1", "[0, 1)"]),
+    ],
+)
+def test_errors_of_the_transformer(options, words):
+    config = {**transformer("transformer").get_config(), **options}
+    with pytest.raises(ValueError, match="accepted is") as caught:
+        ka.models.Transformer(**config)
+    for word in words:
+        assert word in str(caught.value)

@@ -18,8 +18,25 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A module, or the package of that name, imports from itself and from lower floors only.
 FLOORS = [
-    {"blocks", "checks", "identifiers", "linear", "masks", "recurrence", "search", "turns"},
-    {"flash_attention", "losses", "scheduled_sampling", "scores", "teacher_forcing"},
+    {
+        "blocks",
+        "checks",
+        "identifiers",
+        "implicit_masks",
+        "linear",
+        "masks",
+        "recurrence",
+        "search",
+        "turns",
+    },
+    {
+        "flash_attention",
+        "losses",
+        "position_encoding",
+        "scheduled_sampling",
+        "scores",
+        "teacher_forcing",
+    },
     {"alignments"},
     {
         "deep_output",
@@ -29,13 +46,13 @@ FLOORS = [
         "pooling",
         "self_attention",
     },
-    {"self_attention_2d", "snail", "structured_self_attention"},
+    {"self_attention_2d", "snail", "structured_self_attention", "transformer_block"},
     {"mechanism"},
     {"multi_source_attention", "sequence_attention", "spatial"},
     {"attention", "coverage_attention", "location_sensitive_attention"},
     {"monotonic_attention"},
-    {"decoder"},
-    {"bahdanau_decoder", "luong_decoder"},
+    {"decoder", "transformer"},
+    {"bahdanau_decoder", "luong_decoder", "transformer_model"},
     {"models", "tfa"},
     {"export", "visualize"},
 ]

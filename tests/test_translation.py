@@ -1,5 +1,6 @@
 """The translation example at toy size, from its data to its export."""
 
+import functools
 import json
 import os
 import signal
@@ -64,12 +65,25 @@ def corpus(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(corpus, tmp_path_factory):
-    """A trained and exported run."""
-    run = Run(tmp_path_factory.mktemp("run") / "folder")
-    command("train", "--pairs", corpus, *OPTIONS, "--out", run.folder)
-    command("export", "--out", run.folder, "--beam-width", 3)
-    return run
+def run_of(corpus, tmp_path_factory):
+    """Gives a trained and exported run of a model, one for each."""
+
+    @functools.cache
+    def made(model):
+        run = Run(tmp_path_factory.mktemp("run") / "folder")
+        command("train", "--pairs", corpus, *OPTIONS, "--model", model, "--out", run.folder)
+        command("export", "--out", run.folder, "--beam-width", 3)
+        return run
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def run(run_of):
+    return run_of("recurrent")
+
+
+EVERY_MODEL = pytest.mark.parametrize("model", ["recurrent", "transformer"])
 
 
 # ---------------------------------------------------------------- data
@@ -227,7 +241,7 @@ def first_step(**choices):
     choices = {
         "units": 6,
         "encoder_units": 4,
-        "embedding": 5,
+        "embedding": 8,
         "dropout": 0.0,
         "epochs": 1,
         **choices,
@@ -241,25 +255,32 @@ def first_step(**choices):
     return float(loss), model
 
 
-def test_a_step_is_the_same_under_xla():
+@EVERY_MODEL
+def test_a_step_is_the_same_under_xla(model):
     import keras
 
     losses = []
     for jit in (False, True):
         keras.utils.set_random_seed(3)
-        losses.append(first_step(jit=jit)[0])
+        losses.append(first_step(model=model, jit=jit)[0])
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
-    # Filled-up rows and padding do not count, so an untrained model is at about log(13).
-    assert losses[0] == pytest.approx(np.log(13), abs=0.3)
+    # Filled-up rows and padding do not count, so an untrained model is at about log(13); its last
+    # norm lets a Transformer guess more boldly.
+    assert losses[0] == pytest.approx(np.log(13), abs=1 if model == "transformer" else 0.3)
 
 
 @pytest.mark.parametrize(
-    ("attention", "precision"), [("bahdanau", "float16"), ("luong", "bfloat16")]
+    ("choice", "precision"),
+    [
+        ({"attention": "bahdanau"}, "float16"),
+        ({"attention": "luong"}, "bfloat16"),
+        ({"model": "transformer"}, "float16"),
+    ],
 )
-def test_mixed_precision_trains(attention, precision):
-    loss, model = first_step(attention=attention, mixed_precision=precision)
-    assert loss == pytest.approx(np.log(13), abs=0.3)
-    assert model.decoder.compute_dtype == precision
+def test_mixed_precision_trains(choice, precision):
+    loss, model = first_step(**choice, mixed_precision=precision)
+    assert loss == pytest.approx(np.log(13), abs=1 if "model" in choice else 0.3)
+    assert model.compute_dtype == precision
     assert {weight.dtype for weight in model.weights} == {"float32"}
 
 
@@ -269,6 +290,7 @@ def test_mixed_precision_trains(attention, precision):
 def test_a_run_holds_what_is_needed(run, corpus):
     config = run.config()
     assert config.units == 16
+    assert config.learning_rate == 3e-3
     assert config.fingerprint == data.fingerprint(data.load(corpus=data.read_tsv(corpus)))
     metrics = run.metrics()
     assert metrics["epochs"] == 4
@@ -280,7 +302,9 @@ def test_a_run_holds_what_is_needed(run, corpus):
     assert "holds another run's model (seed: 2, not 1)" in other.stderr
 
 
-def test_evaluation(run):
+@EVERY_MODEL
+def test_evaluation(run_of, model):
+    run = run_of(model)
     result = command("evaluate", "--out", run.folder, "--beam-width", 3, "--pictures", 3)
     assert "|tok:13a|" in result.stdout
     metrics = run.metrics()
@@ -298,9 +322,11 @@ def test_evaluation(run):
 TEXTS = ["one, two red cat", "", "Привет мир 漢字", "  FIVE, one   black dog ", "dog \udcff"]
 
 
-def test_the_export_gives_the_same_numbers(run):
-    config, model, source, target = inference.load(run)
-    eager = inference.translator(model, source, target, config.max_length, beam_width=3)
+@EVERY_MODEL
+def test_the_export_gives_the_same_numbers(run_of, model):
+    run = run_of(model)
+    config, network, source, target = inference.load(run)
+    eager = inference.translator(network, source, target, config.max_length, beam_width=3)
     loaded = tf.saved_model.load(str(run.folder / "saved_model"))
     exported = loaded.signatures["serving_default"]
     texts = [text.encode("utf-8", "surrogateescape") for text in TEXTS]
@@ -388,9 +414,11 @@ def wait_for(path, until):
         time.sleep(0.005)
 
 
-def test_training_resumes_after_a_kill(run, corpus, tmp_path):
-    killed = Run(tmp_path / "run")
-    arguments = ["train", "--pairs", str(corpus), *OPTIONS, "--out", str(killed.folder)]
+@EVERY_MODEL
+def test_training_resumes_after_a_kill(run_of, model, corpus, tmp_path):
+    run, killed = run_of(model), Run(tmp_path / "run")
+    arguments = ["train", "--pairs", str(corpus), *OPTIONS, "--model", model]
+    arguments += ["--out", str(killed.folder)]
     process = subprocess.Popen(
         [sys.executable, "-m", "examples.translation", *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -424,3 +452,10 @@ def test_an_interrupt_keeps_the_best_model(corpus, tmp_path):
     assert "stopped: the best model so far is in" in result.stdout
     assert stopped.metrics()["epochs"] >= 1
     inference.load(stopped)
+
+
+def test_a_transformer_has_defaults_of_its_own(run_of):
+    config = run_of("transformer").config()
+    assert config.model == "transformer"
+    assert config.learning_rate == 1e-3
+    assert config.units == 16  # what is given counts

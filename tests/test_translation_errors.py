@@ -73,6 +73,11 @@ def test_files_of_different_length(tmp_path):
         (["--dev-target", "PAIRS"], "--dev-target needs --dev-source too"),
         (["--pairs", "PAIRS", "--target", "PAIRS"], "exclude each other"),
         (["--encoder-units", "7"], "--encoder-units 7: accepted is an even number"),
+        (["--layers", "0"], "--layers 0: accepted is a number above 0"),
+        (
+            ["--model", "transformer", "--embedding", "30"],
+            "--embedding 30: accepted is an even multiple of --heads, 4",
+        ),
         (["--epochs", "0"], "--epochs 0: accepted is a number above 0"),
         (["--dropout", "1"], "--dropout 1.0: accepted is"),
         (["--pairs", "PAIRS", "--vocabulary-size", "4"], "--vocabulary-size 4: must be larger"),

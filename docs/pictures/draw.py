@@ -20,6 +20,7 @@ matplotlib.use("Agg")  # The pictures go to files; a display is not needed.
 import layers
 import scores_and_alignments
 import snail
+import transformer
 from matplotlib import pyplot as plt
 
 PICTURES = [
@@ -30,6 +31,7 @@ PICTURES = [
     layers.history,
     layers.pointers,
     layers.self_attention,
+    transformer.transformer,
     snail.few_shot,
     layers.pooling,
     layers.images,

@@ -35,6 +35,11 @@ app = typer.Typer(
 )
 
 
+class Model(enum.StrEnum):
+    recurrent = "recurrent"
+    transformer = "transformer"
+
+
 class Attention(enum.StrEnum):
     bahdanau = "bahdanau"
     luong = "luong"
@@ -111,23 +116,36 @@ def train(
         BleuTokenize,
         option(CORPUS, "sacrebleu's tokenizer; auto: zh or char for Chinese or Japanese emoji."),
     ] = BleuTokenize.auto,
+    model: Annotated[
+        Model, option(MODEL, "GRUs, or a Transformer, for which the second defaults below are.")
+    ] = Model.recurrent,
     attention: Annotated[
         Attention, option(MODEL, "Decoder and score: Luong's (general), or Bahdanau's.")
     ] = Attention.luong,
-    units: Annotated[int, option(MODEL, "Width of the decoder's state.")] = 256,
+    units: Annotated[
+        int | None,
+        option(MODEL, "Width of the decoder's state, 256; or of feed-forward nets, 512."),
+    ] = None,
     encoder_units: Annotated[
-        int, option(MODEL, "Width of the encoder's states; larger corpora can use more.")
+        int, option(MODEL, "Width of the GRU encoder's states; larger corpora can use more.")
     ] = 64,
-    embedding: Annotated[int, option(MODEL, "Width of the embeddings.")] = 256,
-    dropout: Annotated[float, option(MODEL, "Share of features dropped in training.")] = 0.3,
+    embedding: Annotated[
+        int | None, option(MODEL, "Width of the embeddings, 256; or of a Transformer, 128.")
+    ] = None,
+    heads: Annotated[int, option(MODEL, "Heads of each attention of a Transformer.")] = 4,
+    layers: Annotated[int, option(MODEL, "Blocks of a Transformer, on each side.")] = 2,
+    dropout: Annotated[
+        float | None, option(MODEL, "Share of features dropped in training, 0.3 or 0.1.")
+    ] = None,
     label_smoothing: Annotated[
         float, option(TRAINING, "Share of a target that is spread over the vocabulary.")
     ] = 0.1,
     epochs: Annotated[int, option(TRAINING, "Times to go through the pairs.")] = 30,
     batch_size: Annotated[int, option(TRAINING, "Pairs in a batch.")] = 32,
     learning_rate: Annotated[
-        float, option(TRAINING, "Adam's, at the end of the first epoch; a cosine leads it to 0.")
-    ] = 3e-3,
+        float | None,
+        option(TRAINING, "At the end of the first epoch, 3e-3 or 1e-3; a cosine leads it to 0."),
+    ] = None,
     seed: Annotated[int, option(TRAINING, "Of weights, dropout and order.", min=1)] = 1,
     jit: Annotated[bool, option(TRAINING, "Compile the training step with XLA.")] = False,
     mixed_precision: Annotated[
@@ -160,7 +178,7 @@ def train(
     if bleu_tokenize is BleuTokenize.auto:
         by_language = {"zh": BleuTokenize.zh, "ja": BleuTokenize.char}
         bleu_tokenize = by_language.get(language or "", BleuTokenize.v13a)
-    config = Config(
+    config = Config.of(
         data=name,
         fingerprint=data.fingerprint(splits),
         bleu_tokenize=bleu_tokenize.value,
@@ -168,10 +186,13 @@ def train(
         max_length=max_length,
         skip_long=skip_long,
         fold_case=fold_case.value,
+        model=model.value,
         attention=attention.value,
         units=units,
         encoder_units=encoder_units,
         embedding=embedding,
+        heads=heads,
+        layers=layers,
         dropout=dropout,
         label_smoothing=label_smoothing,
         epochs=epochs,

@@ -13,7 +13,7 @@ TEXT = tf.TensorSpec([None], tf.string, name="text")
 
 
 def translator(
-    model: ka.models.EncoderDecoder,
+    model: network.Model,
     source: Tokenizer,
     target: Tokenizer,
     max_length: int,
@@ -74,7 +74,7 @@ def translator(
     return translate
 
 
-def load(run: Run) -> tuple[Config, ka.models.EncoderDecoder, Tokenizer, Tokenizer]:
+def load(run: Run) -> tuple[Config, network.Model, Tokenizer, Tokenizer]:
     """The config, the best model and both tokenizers of a run."""
     config = run.config()
     source, target = tokenizers(run, config)

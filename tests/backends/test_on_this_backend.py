@@ -121,8 +121,12 @@ def test_stepping_and_dropout_in_the_cell(feeding):
         assert np.isfinite(loss)
 
 
-def test_padding_does_not_count_in_the_loss():
-    (row,) = [row for row in TABLE if row.name == "encoder_decoder"]
+EVERY_MODEL = pytest.mark.parametrize("name", ["encoder_decoder", "transformer"])
+
+
+@EVERY_MODEL
+def test_padding_does_not_count_in_the_loss(name):
+    (row,) = [row for row in TABLE if row.name == name]
     model = row.new()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("sgd", loss)
@@ -135,8 +139,9 @@ def test_padding_does_not_count_in_the_loss():
     assert model.test_on_batch((source, target), target) == pytest.approx(np.mean(losses), rel=1e-5)
 
 
-def test_searches_over_a_model_equal_the_oracle():
-    (row,) = [row for row in TABLE if row.name == "encoder_decoder"]
+@EVERY_MODEL
+def test_searches_over_a_model_equal_the_oracle(name):
+    (row,) = [row for row in TABLE if row.name == name]
     model = row.new()
 
     def single(token, state):

@@ -18,6 +18,7 @@ from table import (
     self_attention,
     snail,
     spatial,
+    transformer,
 )
 from table.row import OTHER_SIZES, SIZES, SMALLEST_SIZES, shaped
 
@@ -33,6 +34,7 @@ KINS = (
     self_attention,
     snail,
     spatial,
+    transformer,
 )
 TABLE = [row for kin in KINS for row in kin.ROWS]
 

@@ -33,7 +33,8 @@ class Row:
     where nothing may be attended. `ids`: the inputs are ids below it, with 0 for padding.
     `unlearned` are the weights that no gradient reaches, `estimated` those that one reaches in
     training only, where it is estimated from draws. `draws`: training draws, so that no two
-    runs of it are equal where the backend's compiler draws differently. `limits` maps a format that
+    runs of it are equal where the backend's compiler draws differently. `seed` draws the arrays: of
+    ids, one that leaves enough to attend to for every weight to learn. `limits` maps a format that
     cannot run the layer to what its runtime then says.
     """
 
@@ -55,6 +56,7 @@ class Row:
     unlearned: tuple[str, ...] = ()
     estimated: tuple[str, ...] = ()
     draws: bool = False
+    seed: int = 17
     limits: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __str__(self):
@@ -72,9 +74,10 @@ class Row:
             variable.assign(random.normal(scale=0.4, size=variable.shape).astype("float32"))
         return layer
 
-    def arrays(self, sizes=None, seed=17, share=0.7):
+    def arrays(self, sizes=None, seed=None, share=0.7):
         """Random inputs and masks; the masks leave at least one position per row."""
-        random, sizes = np.random.default_rng(seed), sizes or SIZES
+        random = np.random.default_rng(self.seed if seed is None else seed)
+        sizes = sizes or SIZES
         inputs, masks = {}, {}
         for name, axes in self.inputs.items():
             shape = shaped(axes, sizes)
