@@ -18,12 +18,13 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A module, or the package of that name, imports from itself and from lower floors only.
 FLOORS = [
-    {"checks", "identifiers", "linear", "masks", "recurrence", "search"},
+    {"addressing", "checks", "identifiers", "linear", "masks", "recurrence", "search"},
     {"losses", "scheduled_sampling", "scores", "teacher_forcing"},
     {"alignments"},
     {
         "deep_output",
         "intra_attention",
+        "ntm",
         "pointer",
         "pointer_generator",
         "pooling",
