@@ -1,5 +1,6 @@
 """The Neural Turing Machine: a recurrent cell whose controller reads and writes a memory."""
 
+import itertools
 from typing import Any, NamedTuple, final
 
 import keras
@@ -28,6 +29,47 @@ class NTMState(NamedTuple):
     write_weights: Any
     read_weights: Any
     memory: Any
+
+
+@final
+class _Heads(keras.layers.Layer):
+    """Heads of one kind, H of them: what they emit, and where that moves them.
+
+    Call arguments:
+        hidden: (B, C), what the controller gave.
+        previous: (B, H, N), where they were.
+        memory: (B, N, M).
+
+    Returns:
+        Where they are, (B, H, N), and of heads that write e and a, (B, H, M) both, as emitted.
+    """
+
+    def __init__(self, count, memory_dim, shifts, writes, **kwargs):
+        super().__init__(**kwargs)
+        self.count = count
+        self.widths = [memory_dim, 1, shifts, 1, *[memory_dim, memory_dim][: 2 * writes]]
+        self.scores = [Cosine(name=f"score_{i}", dtype=self.dtype_policy) for i in range(count)]
+
+    def build(self, hidden_shape, previous_shape, memory_shape):
+        width = self.count * sum(self.widths)
+        self.kernel = self.add_weight(name="kernel", shape=(hidden_shape[-1], width))
+        self.bias = self.add_weight(name="bias", shape=(width,), initializer="zeros")
+        for score in self.scores:
+            if not score.built:
+                score.build((None, 1, memory_shape[-1]), memory_shape)
+
+    def call(self, hidden, previous, memory):
+        emitted = ops.matmul(hidden, self.kernel) + self.bias
+        emitted = ops.reshape(emitted, (-1, self.count, sum(self.widths)))
+        ends = list(itertools.accumulate(self.widths[:-1]))
+        keys, gate, shifts, power, *changes = ops.split(emitted, ends, axis=-1)
+        rows = self.scores[0].prepare(memory)  # It has no weights: the same for all heads.
+        scores = [score(keys[:, i : i + 1], rows) for i, score in enumerate(self.scores)]
+        weights = masks.masked_softmax(ops.concatenate(scores, axis=1))  # (B, H, N)
+        weights = addressing.interpolate(weights, previous, ops.sigmoid(gate))
+        weights = addressing.shift(weights, ops.softmax(shifts, axis=-1))
+        weights = addressing.sharpen(weights, 1 + ops.softplus(power))
+        return weights, *changes
 
 
 @final
@@ -108,23 +150,16 @@ class NTMCell(keras.layers.Layer):
         self.read_heads = checks.positive_integer("read_heads", read_heads)
         self.write_heads = checks.positive_integer("write_heads", write_heads)
         self.shift_range = checks.positive_integer("shift_range", shift_range)
-        if 2 * self.shift_range + 1 > self.memory_size:
+        shifts = 2 * self.shift_range + 1
+        if shifts > self.memory_size:
             raise ValueError(
-                f"`shift_range` is {shift_range}, {2 * self.shift_range + 1} different shifts, but "
-                f"`memory_size` is {memory_size}; accepted is at most {(memory_size - 1) // 2}, "
-                "with which no two shifts are the same."
+                f"`shift_range` is {shift_range}, which is {shifts} shifts, but `memory_size` is "
+                f"{memory_size}; accepted is a memory of at least {shifts} locations, in which no "
+                "two shifts are the same."
             )
-        # Of key, gate, shifts and gamma; a write head also erases and adds.
-        reading = self.memory_dim + 1 + (2 * self.shift_range + 1) + 1
-        writing = reading + 2 * self.memory_dim
-
-        def part(layer_class, name, *arguments):
-            return layer_class(*arguments, name=name, dtype=self.dtype_policy)
-
-        self.writer = part(keras.layers.Dense, "writer", self.write_heads * writing)
-        self.reader = part(keras.layers.Dense, "reader", self.read_heads * reading)
-        self.write_scores = [part(Cosine, f"write_score_{i}") for i in range(self.write_heads)]
-        self.read_scores = [part(Cosine, f"read_score_{i}") for i in range(self.read_heads)]
+        options = {"memory_dim": self.memory_dim, "shifts": shifts, "dtype": self.dtype_policy}
+        self.writer = _Heads(self.write_heads, writes=True, name="writer", **options)
+        self.reader = _Heads(self.read_heads, writes=False, name="reader", **options)
         self._control_width = _width(self.controller)
 
     @property
@@ -148,24 +183,21 @@ class NTMCell(keras.layers.Layer):
         if not self.controller.built:
             self.controller.build((None, width))
             self.controller.built = True
-        for emission in (self.writer, self.reader):
-            if not emission.built:
-                emission.build((None, self._control_width))
-        for score in self.write_scores + self.read_scores:
-            if not score.built:
-                score.build((None, 1, self.memory_dim), (None, self.memory_size, self.memory_dim))
+        memory_shape = (None, self.memory_size, self.memory_dim)
+        for heads in (self.writer, self.reader):
+            if not heads.built:
+                where = (None, heads.count, self.memory_size)
+                heads.build((None, self._control_width), where, memory_shape)
 
     def get_initial_state(self, batch_size=None):
         heads = self.write_heads + self.read_heads
-        begin = (
-            []
-            if _is_feed_forward(self.controller)
-            else (recurrence.zero_state(self.controller, batch_size))
-        )
+        control = []
+        if not _is_feed_forward(self.controller):
+            control = recurrence.zero_state(self.controller, batch_size)
         first = ops.one_hot(ops.zeros((batch_size, heads), "int32"), self.memory_size)
         return self._packed(
             ops.zeros((batch_size, self.output_size)),
-            begin,
+            control,
             [first],
             ops.full((batch_size, self.memory_size, self.memory_dim), INITIAL_MEMORY),
         )
@@ -179,22 +211,11 @@ class NTMCell(keras.layers.Layer):
             hidden, control = recurrence.call_cell(self.controller, inputs, state.controller)
         hidden = ops.cast(hidden, self.compute_dtype)  # (B, C)
 
-        width = self.memory_dim
-        emitted = ops.reshape(
-            self.writer(hidden), (-1, self.write_heads, self.writer.units // self.write_heads)
-        )
-        written = self._address(
-            emitted[..., : -2 * width], self.write_scores, state.write_weights, state.memory
-        )
-        erase, add = ops.sigmoid(emitted[..., -2 * width : -width]), ops.tanh(emitted[..., -width:])
-        memory = addressing.write(state.memory, written, erase, add)  # (B, N, M)
-
-        emitted = ops.reshape(
-            self.reader(hidden), (-1, self.read_heads, self.reader.units // self.read_heads)
-        )
-        looked = self._address(emitted, self.read_scores, state.read_weights, memory)
-        vectors = ops.reshape(addressing.read(memory, looked), (-1, self.read_heads * width))
-
+        written, erase, add = self.writer(hidden, state.write_weights, state.memory)
+        memory = addressing.write(state.memory, written, ops.sigmoid(erase), ops.tanh(add))
+        looked, *_ = self.reader(hidden, state.read_weights, memory)
+        vectors = addressing.read(memory, looked)  # (B, R, M)
+        vectors = ops.reshape(vectors, (-1, self.read_heads * self.memory_dim))
         output = ops.concatenate([hidden, vectors], axis=-1)  # (B, C + R M)
         return output, self._packed(output, control, [written, looked], memory)
 
@@ -218,18 +239,6 @@ class NTMCell(keras.layers.Layer):
             ops.cast(ops.reshape(part, (-1, size)), self.compute_dtype)
             for part, size in zip(parts, self.state_size, strict=True)
         ]
-
-    def _address(self, emitted, scores, previous, memory):
-        """The weights (B, H, N) of heads that emit (B, H, M + 1 + K + 1) at a memory (B, N, M)."""
-        width = self.memory_dim
-        rows = scores[0].prepare(memory)  # Without weights: the same for all heads.
-        found = [score(emitted[:, i : i + 1, :width], rows) for i, score in enumerate(scores)]
-        content = masks.masked_softmax(ops.concatenate(found, axis=1))
-        gate = ops.sigmoid(emitted[..., width : width + 1])
-        shifts = ops.softmax(emitted[..., width + 1 : -1], axis=-1)
-        power = 1 + ops.softplus(emitted[..., -1:])
-        weights = addressing.interpolate(content, previous, gate)
-        return addressing.sharpen(addressing.shift(weights, shifts), power)
 
     def get_config(self):
         return {

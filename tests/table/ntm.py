@@ -13,16 +13,16 @@ from table.row import CELL, LOOP, QUERY, Row
 LOCATIONS, WIDTH = 7, 5
 
 
-def _heads(count, emission, scores):
-    """A `(score, emit)` for each head of a kind."""
-    kernel, bias = (to_numpy(weight) for weight in emission.weights)
-    kernels, biases = np.split(kernel, count, axis=1), np.split(bias, count)
+def _heads(heads):
+    """A `(score, emit)` for each of a `_Heads`."""
+    kernels = np.split(to_numpy(heads.kernel), heads.count, axis=1)
+    biases = np.split(to_numpy(heads.bias), heads.count)
     return [
         (
             cosine(to_numpy(score.strength_kernel), to_numpy(score.strength_bias)),
             lambda hidden, kernel=kernel, bias=bias: hidden @ kernel + bias,
         )
-        for score, kernel, bias in zip(scores, kernels, biases, strict=True)
+        for score, kernel, bias in zip(heads.scores, kernels, biases, strict=True)
     ]
 
 
@@ -37,22 +37,20 @@ def _controller(controller):
 def ntm_oracle(layer, inputs, masks):
     cell, x = layer.cell, inputs["inputs"].astype(float)
     mask = masks.get("mask", np.ones(x.shape[:2], bool))
-    writers = _heads(cell.write_heads, cell.writer, cell.write_scores)
-    readers = _heads(cell.read_heads, cell.reader, cell.read_scores)
+    writers, readers = _heads(cell.writer), _heads(cell.reader)
     width, results = cell.output_size, []
     for b in range(len(x)):
         memory = np.full((cell.memory_size, cell.memory_dim), 1e-6)
         outputs, (last, states, at, memory) = ntm.machine(
             _controller(cell.controller), writers, readers, x[b], mask[b], memory, width
         )
-        if states is None:  # no step was read
-            states = [] if cell.state_size[1:-2] == [] else _zero_states(cell.controller)
-        states = keras.tree.flatten(states)
-        results.append([outputs, last, *states, np.concatenate(at), memory.ravel()])
+        results.append(
+            [outputs, last, *keras.tree.flatten(states), np.concatenate(at), memory.ravel()]
+        )
     return [np.stack(parts) for parts in zip(*results, strict=True)]
 
 
-def _machine(controller, dtype=None, kwargs=None, **options):
+def _machine(controller, dtype=None, **options):
     cell = ka.NTMCell(controller(dtype), LOCATIONS, WIDTH, dtype=dtype, **options)
     return keras.layers.RNN(
         cell,
