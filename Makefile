@@ -7,7 +7,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 made_from = setup.cfg pyproject.toml constraints.txt
 install = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: test check docs translate caption reverse sort test-backends conformance bench package clean
+.PHONY: test check docs translate caption reverse sort copy-task test-backends conformance bench package clean
 .DELETE_ON_ERROR:
 
 test: .venv/with-test
@@ -56,6 +56,9 @@ out/captioning/attention.html: .venv/with-examples $(wildcard examples/captionin
 
 reverse sort: .venv/with-examples
 	.venv/bin/python -m examples.$@
+
+copy-task: .venv/with-examples
+	.venv/bin/python -m examples.copy_task
 
 test-backends: .venv-jax/ready .venv-torch/ready
 	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest tests/backends

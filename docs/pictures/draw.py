@@ -31,6 +31,7 @@ PICTURES = [
     layers.self_attention,
     layers.pooling,
     layers.images,
+    layers.addressing,
 ]
 STYLE = {
     "axes.titlesize": 10,
