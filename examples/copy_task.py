@@ -2,10 +2,10 @@
 
     python -m examples.copy_task --out out/copy-task
 
-No data is needed. The task is the first of Graves et al. 2014 (arXiv:1410.5401, section 4.1): the
-machine sees random vectors, then a mark, and then nothing; meanwhile it says the vectors again. It
-learns on sequences of 1 to 10 vectors, and what it has learned is a program: it copies longer ones
-too. It is drawn at work on one of 20.
+No data is needed, and one CPU core takes about a minute. The task is the first of Graves et al. 2014
+(arXiv:1410.5401, section 4.1): the machine sees random vectors, then a mark, and then says the
+vectors again. It learns on sequences of 1 to 10, and what it has learned is a program: it copies
+longer ones too. It is drawn at work on one of 20.
 """
 
 import argparse
@@ -21,19 +21,21 @@ from matplotlib import pyplot as plt
 import keras_attention as ka
 
 BITS = 8
-MARK = BITS  # The input channel that says that the sequence has ended.
-LONGEST, LONGER = 10, 20
+LONGEST, LONGER = 10, 20  # In training, and for the test of what was learned.
 
 
-def draw_sequences(count, shortest, longest, rng):
-    """Returns inputs (count, T, BITS + 1), answers (count, T, BITS) and which steps answer."""
+def draw_sequences(count, shortest, longest, rng, bits=BITS):
+    """Returns inputs (count, T, bits + 1), answers (count, T, bits) and which steps answer.
+
+    The last channel of the inputs is the mark.
+    """
     steps = np.arange(2 * longest + 1)
     lengths = rng.integers(shortest, longest + 1, (count, 1))
-    vectors = rng.integers(0, 2, (count, longest, BITS))
-    inputs = np.zeros((count, len(steps), BITS + 1), "float32")
-    inputs[:, :longest, :BITS] = vectors
+    vectors = rng.integers(0, 2, (count, longest, bits))
+    inputs = np.zeros((count, len(steps), bits + 1), "float32")
+    inputs[:, :longest, :bits] = vectors
     inputs[steps >= lengths] = 0
-    inputs[..., MARK] = steps == lengths
+    inputs[..., -1] = steps == lengths
     answering = (steps > lengths) & (steps <= 2 * lengths)
     copied = np.clip(steps - lengths - 1, 0, longest - 1)
     answers = np.take_along_axis(vectors, copied[..., None], axis=1) * answering[..., None]
@@ -57,7 +59,7 @@ class FreshSequences(keras.utils.PyDataset):
 
 
 def build_model(units, memory_size, memory_dim):
-    # Nothing but a state tells a vector of zeros from the silence in which it is said.
+    # Only a state of its own tells the controller a vector of zeros from the end of the input.
     cell = ka.NTMCell(keras.layers.LSTMCell(units), memory_size, memory_dim)
     return keras.Sequential(
         [

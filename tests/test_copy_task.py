@@ -13,7 +13,7 @@ def test_the_answer_is_what_stood_before_the_mark():
     assert answers.shape == (50, 11, 8)
     lengths = set()
     for x, y, counts in zip(inputs, answers, answering, strict=True):
-        (length,) = np.flatnonzero(x[:, copy_task.MARK])
+        (length,) = np.flatnonzero(x[:, 8])
         np.testing.assert_array_equal(y[length + 1 : 2 * length + 1], x[:length, :8])
         assert np.flatnonzero(counts).tolist() == list(range(length + 1, 2 * length + 1))
         assert not x[length + 1 :].any()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import keras_attention as ka
+from examples import copy_task
 
 LAYERS = keras.layers
 SYMBOLS, PLACES, SEEN, UNSEEN = 7, 6, 2048, 256
@@ -238,3 +239,28 @@ class PlaceOf(keras.layers.Layer):
 
     def compute_output_shape(self, memory_shape):
         return (*memory_shape[:2], 2 * PLACES)
+
+
+# ---- Memory
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_a_turing_machine_learns_to_copy_and_copies_what_is_longer(remembers):
+    """An LSTM knows nothing of a sequence that is longer than all that it has seen."""
+    controller = LAYERS.SimpleRNNCell(16)
+    cell = ka.NTMCell(controller, 12, 6) if remembers else LAYERS.LSTMCell(64)
+    recurrent = LAYERS.RNN(cell, return_sequences=True)
+    model = keras.Sequential([keras.Input((None, 4)), recurrent, LAYERS.Dense(3)])
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.01, global_clipnorm=1.0), loss, jit_compile=True)
+    random = np.random.default_rng(5)
+    seen = copy_task.draw_sequences(600 * 32, 1, 4, random, bits=3)
+    model.fit(*seen[:2], sample_weight=seen[2], batch_size=32, verbose=0)
+    wrong = []
+    for length in (4, 8):
+        inputs, answers, answering = copy_task.draw_sequences(500, length, length, random, bits=3)
+        found = keras.ops.convert_to_numpy(model(inputs)) > 0
+        wrong.append(np.mean((found != answers)[answering > 0]))
+    print(wrong)
+    assert wrong[0] < 0.02 if remembers else wrong[0] > 0.05
+    assert wrong[1] < 0.2 if remembers else wrong[1] > 0.3

@@ -87,6 +87,8 @@ def _row(name, controller, states, read_heads=1, write_heads=1, shift_range=1):
         # The locations are the cell's own: no mask is about them.
         weights=None,
         zero=("output",),
+        # Of a memory that begins even, the first rows that are written are all alike.
+        faint=("strength_kernel", "strength_bias"),
         limits=LOOP,
     )
 

@@ -31,7 +31,8 @@ class Row:
     `normalized` whether they sum to 1, and `unweighted` a call that does not ask for them, if there
     is one. `zero` are the outputs that are exactly 0 at masked query steps, `empty` those that are
     where nothing may be attended. `ids`: the inputs are ids below it, with 0 for padding.
-    `unlearned` are the weights that no gradient reaches, `estimated` those that one reaches in
+    `unlearned` are the weights that no gradient reaches, `faint` those whose gradient over so few
+    steps is too small for a small step of float32, `estimated` those that one reaches in
     training only, where it is estimated from draws. `draws`: training draws, so that no two
     runs of it are equal where the backend's compiler draws differently. `limits` maps a format that
     cannot run the layer to what its runtime then says.
@@ -53,6 +54,7 @@ class Row:
     zero: tuple[str, ...] = ()
     empty: tuple[str, ...] = ()
     unlearned: tuple[str, ...] = ()
+    faint: tuple[str, ...] = ()
     estimated: tuple[str, ...] = ()
     draws: bool = False
     limits: dict[str, str] = dataclasses.field(default_factory=dict)
