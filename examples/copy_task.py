@@ -2,8 +2,8 @@
 
     python -m examples.copy_task --out out/copy-task
 
-No data is needed, and one CPU core takes about a minute. The task is the first of Graves et al. 2014
-(arXiv:1410.5401, section 4.1): the machine sees random vectors, then a mark, and then says the
+No data is needed, and one CPU core takes about a minute. The task is the first of Graves et al.
+2014 (arXiv:1410.5401, section 4.1): the machine sees random vectors, then a mark, and then says the
 vectors again. It learns on sequences of 1 to 10, and what it has learned is a program: it copies
 longer ones too. It is drawn at work on one of 20.
 """
