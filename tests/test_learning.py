@@ -246,21 +246,17 @@ class PlaceOf(keras.layers.Layer):
 
 @pytest.mark.parametrize("remembers", [True, False])
 def test_a_turing_machine_learns_to_copy_and_copies_what_is_longer(remembers):
-    """An LSTM knows nothing of a sequence that is longer than all that it has seen."""
-    controller = LAYERS.SimpleRNNCell(16)
-    cell = ka.NTMCell(controller, 12, 6) if remembers else LAYERS.LSTMCell(64)
+    """An LSTM, whose steps are cheaper and which gets three times as many, does neither."""
+    cell = ka.NTMCell(LAYERS.Dense(100, "tanh"), 12, 20) if remembers else LAYERS.LSTMCell(100)
     recurrent = LAYERS.RNN(cell, return_sequences=True)
-    model = keras.Sequential([keras.Input((None, 4)), recurrent, LAYERS.Dense(3)])
+    bits = copy_task.BITS
+    model = keras.Sequential([keras.Input((None, bits + 1)), recurrent, LAYERS.Dense(bits)])
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(0.01, global_clipnorm=1.0), loss, jit_compile=True)
+    model.compile(keras.optimizers.Adam(3e-3, global_clipnorm=1.0), loss, jit_compile=True)
     random = np.random.default_rng(5)
-    seen = copy_task.draw_sequences(600 * 32, 1, 4, random, bits=3)
-    model.fit(*seen[:2], sample_weight=seen[2], batch_size=32, verbose=0)
-    wrong = []
+    seen = copy_task.draw_sequences(300 * 32, 1, 4, random)
+    epochs = 1 if remembers else 3
+    model.fit(*seen[:2], sample_weight=seen[2], batch_size=32, epochs=epochs, verbose=0)
     for length in (4, 8):
-        inputs, answers, answering = copy_task.draw_sequences(500, length, length, random, bits=3)
-        found = keras.ops.convert_to_numpy(model(inputs)) > 0
-        wrong.append(np.mean((found != answers)[answering > 0]))
-    print(wrong)
-    assert wrong[0] < 0.02 if remembers else wrong[0] > 0.05
-    assert wrong[1] < 0.2 if remembers else wrong[1] > 0.3
+        wrong = copy_task.wrong_bits(model, length, random)
+        assert wrong < 0.15 if remembers else wrong > 0.25, (length, wrong)
