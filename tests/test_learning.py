@@ -246,7 +246,7 @@ class PlaceOf(keras.layers.Layer):
 
 @pytest.mark.parametrize("remembers", [True, False])
 def test_a_turing_machine_learns_to_copy_and_copies_what_is_longer(remembers):
-    """An LSTM, whose steps are cheaper and which gets three times as many, does neither."""
+    """An LSTM gets about the same time, three times as many steps: it copies nothing longer."""
     cell = ka.NTMCell(LAYERS.Dense(100, "tanh"), 12, 20) if remembers else LAYERS.LSTMCell(100)
     recurrent = LAYERS.RNN(cell, return_sequences=True)
     bits = copy_task.BITS
@@ -257,6 +257,7 @@ def test_a_turing_machine_learns_to_copy_and_copies_what_is_longer(remembers):
     seen = copy_task.draw_sequences(300 * 32, 1, 4, random)
     epochs = 1 if remembers else 3
     model.fit(*seen[:2], sample_weight=seen[2], batch_size=32, epochs=epochs, verbose=0)
-    for length in (4, 8):
-        wrong = copy_task.wrong_bits(model, length, random)
-        assert wrong < 0.15 if remembers else wrong > 0.25, (length, wrong)
+    seen_length, longer = (copy_task.wrong_bits(model, length, random) for length in (4, 8))
+    print(f"wrong bits: {seen_length:.1%} at 4, {longer:.1%} at 8")
+    assert longer < 0.15 if remembers else longer > 0.25
+    assert seen_length < (0.1 if remembers else longer)
