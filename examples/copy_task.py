@@ -59,7 +59,7 @@ class FreshSequences(keras.utils.PyDataset):
 
 
 def build_model(units, memory_size, memory_dim):
-    # Only a state of its own tells the controller a vector of zeros from the end of the input.
+    # A controller with a state can tell a vector of zeros from the end of the input.
     cell = ka.NTMCell(keras.layers.LSTMCell(units), memory_size, memory_dim)
     return keras.Sequential(
         [
