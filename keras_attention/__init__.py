@@ -22,6 +22,7 @@ from keras_attention.location_sensitive_attention import (
 from keras_attention.luong_decoder import LuongDecoder as LuongDecoder
 from keras_attention.monotonic_attention import MonotonicAttention as MonotonicAttention
 from keras_attention.multi_source_attention import MultiSourceAttention as MultiSourceAttention
+from keras_attention.ntm import NTMCell as NTMCell
 from keras_attention.pointer import PointerAttention as PointerAttention
 from keras_attention.pointer_generator import PointerGenerator as PointerGenerator
 from keras_attention.pooling import AttentionPooling as AttentionPooling

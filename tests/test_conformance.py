@@ -132,8 +132,9 @@ def test_a_functional_model_takes_any_batch_and_length(row):
 @EVERY_ROW
 def test_config_round_trip(row):
     layer = row.new()
-    config = json.loads(json.dumps(layer.get_config()))
-    copy = type(layer).from_config(config)
+    saved = json.dumps(layer.get_config())
+    config = json.loads(saved)
+    copy = type(layer).from_config(json.loads(saved))  # Keras's RNN takes its config apart.
     assert json.loads(json.dumps(copy.get_config())) == config
     inputs, masks = row.arrays()
     row.call(copy, tensors(inputs), masks)

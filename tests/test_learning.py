@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import keras_attention as ka
+from examples import copy_task
 
 LAYERS = keras.layers
 SYMBOLS, PLACES, SEEN, UNSEEN = 7, 6, 2048, 256
@@ -271,3 +272,25 @@ class PlaceOf(keras.layers.Layer):
 
     def compute_output_shape(self, memory_shape):
         return (*memory_shape[:2], 2 * PLACES)
+
+
+# ---- Memory
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_a_turing_machine_learns_to_copy_and_copies_what_is_longer(remembers):
+    """An LSTM gets about the same time, three times as many steps: it copies nothing longer."""
+    cell = ka.NTMCell(LAYERS.Dense(100, "tanh"), 12, 20) if remembers else LAYERS.LSTMCell(100)
+    recurrent = LAYERS.RNN(cell, return_sequences=True)
+    bits = copy_task.BITS
+    model = keras.Sequential([keras.Input((None, bits + 1)), recurrent, LAYERS.Dense(bits)])
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(3e-3, global_clipnorm=1.0), loss, jit_compile=True)
+    random = np.random.default_rng(5)
+    seen = copy_task.draw_sequences(300 * 32, 1, 4, random)
+    epochs = 1 if remembers else 3
+    model.fit(*seen[:2], sample_weight=seen[2], batch_size=32, epochs=epochs, verbose=0)
+    seen_length, longer = (copy_task.wrong_bits(model, length, random) for length in (4, 8))
+    print(f"wrong bits: {seen_length:.1%} at 4, {longer:.1%} at 8")
+    assert longer < 0.15 if remembers else longer > 0.25
+    assert seen_length < (0.1 if remembers else longer)

@@ -19,6 +19,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A module, or the package of that name, imports from itself and from lower floors only.
 FLOORS = [
     {
+        "addressing",
         "blocks",
         "checks",
         "identifiers",
@@ -41,6 +42,7 @@ FLOORS = [
     {
         "deep_output",
         "intra_attention",
+        "ntm",
         "pointer",
         "pointer_generator",
         "pooling",

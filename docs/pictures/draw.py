@@ -35,6 +35,7 @@ PICTURES = [
     snail.few_shot,
     layers.pooling,
     layers.images,
+    layers.addressing,
 ]
 STYLE = {
     "axes.titlesize": 10,

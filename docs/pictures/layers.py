@@ -6,6 +6,7 @@ from drawing import BLUE, ORANGE, assign, panels, plain_map
 from matplotlib import pyplot as plt
 
 import keras_attention as ka
+from keras_attention import addressing as ntm
 
 
 def history():
@@ -207,4 +208,36 @@ def images():
     axes[3].set(title="SelfAttention2D", xlabel="where the place x looks")
     for ax in axes:
         ax.set(xticks=[], yticks=[])
+    return figure
+
+
+def addressing():
+    """How a head of a Neural Turing Machine finds a content, and reads what stands after it."""
+    locations, width = 12, 6
+    # As they are, the rows differ, and so do the cosines; the head looks for the row at 6.
+    memory = np.random.default_rng(5).normal(size=(1, locations, width)).astype("float32")
+    score = ka.scores.Cosine()
+    score.build((1, 1, width), memory.shape)
+    assign(score, strength_bias=5)
+    content = keras.ops.softmax(score(memory[:, 6:7], score.prepare(memory)))
+    before = np.eye(locations, dtype="float32")[None, 2:3]
+    gated = ntm.interpolate(content, before, np.full((1, 1, 1), 0.8, "float32"))
+    shifted = ntm.shift(gated, np.array([[[0.0, 0.1, 0.9]]], "float32"))
+    sharp = ntm.sharpen(shifted, np.full((1, 1, 1), 4, "float32"))
+    figure, axes = plt.subplots(1, 5, figsize=(9.2, 1.8), sharey=True)
+    for ax, (title, weights) in zip(
+        axes,
+        {
+            "where it was": before,
+            "content": content,
+            "gate: 0.8": gated,
+            "shift: mostly by 1": shifted,
+            "sharpened: power 4": sharp,
+        }.items(),
+        strict=True,
+    ):
+        ax.bar(range(locations), np.array(weights)[0, 0], color=BLUE)
+        ax.set_title(title)
+        ax.set_xlabel("location")
+    axes[0].set(ylim=(0, 1), ylabel="weight")
     return figure

@@ -1,0 +1,75 @@
+"""The Neural Turing Machine, one number at a time, for one sequence (Graves 2014, section 3)."""
+
+import math
+
+import numpy as np
+
+
+def _sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+def _softmax(row):
+    powers = [math.exp(x - max(row)) for x in row]
+    return [power / sum(powers) for power in powers]
+
+
+def address(score, parameters, previous, memory):
+    """Eq. 5-9: the weights of one head.
+
+    `parameters` is what the head emits, key first; `score(key, row)` is beta K[key, row].
+    """
+    width, locations = memory.shape[1], len(memory)
+    key, gate, shifts, power = np.split(parameters, [width, width + 1, len(parameters) - 1])
+    content = _softmax([score(key, row) for row in memory])
+    gate = _sigmoid(gate[0])
+    gated = [gate * c + (1 - gate) * p for c, p in zip(content, previous, strict=True)]
+    shifts, reach = _softmax(shifts), len(shifts) // 2
+    shifted = np.zeros(locations)
+    for i in range(locations):
+        for j in range(locations):
+            for k in range(-reach, reach + 1):
+                if (i - j - k) % locations == 0:
+                    shifted[i] += gated[j] * shifts[reach + k]
+    power = 1 + math.log1p(math.exp(power[0]))
+    powers = [weight**power for weight in shifted]
+    return np.array([weight / sum(powers) for weight in powers])
+
+
+def machine(control, writers, readers, inputs, mask, memory, width):
+    """Outputs (T, width) of one sequence (T, D), and the state after it.
+
+    `control(x, states)` gives (h, states), with states None at first. A writer or reader is a
+    `(score, emit)`: `emit(h)` is all that the head emits, of a writer e and a last. All heads start
+    at location 0. A masked step keeps the state and gives zeros. The state is a list of the last
+    output, the controller's states, the weights of all heads and the memory.
+    """
+    locations, columns = memory.shape
+    at = [np.eye(locations)[0] for _ in writers + readers]
+    output, states, outputs = np.zeros(width), None, []
+    for x, real in zip(inputs, mask, strict=True):
+        vectors = output[width - len(readers) * columns :]
+        hidden, following = control(np.concatenate([x, vectors]), states)
+        memory_now, at_now, adds = memory.copy(), [], []
+        for (score, emit), before in zip(writers, at[: len(writers)], strict=True):
+            emitted = emit(hidden)
+            parameters, erase, add = np.split(emitted, [-2 * columns, -columns])
+            weights = address(score, parameters, before, memory)
+            for i, j in np.ndindex(memory.shape):
+                memory_now[i, j] *= 1 - weights[i] * _sigmoid(erase[j])
+            adds.append((weights, add))
+            at_now.append(weights)
+        for weights, add in adds:
+            for i, j in np.ndindex(memory.shape):
+                memory_now[i, j] += weights[i] * math.tanh(add[j])
+        read = []
+        for (score, emit), before in zip(readers, at[len(writers) :], strict=True):
+            weights = address(score, emit(hidden), before, memory_now)
+            for j in range(columns):
+                read.append(sum(weights[i] * memory_now[i, j] for i in range(locations)))
+            at_now.append(weights)
+        if real:
+            output, states = np.concatenate([hidden, read]), following
+            memory, at = memory_now, at_now
+        outputs.append(output if real else np.zeros(width))
+    return np.stack(outputs), [output, states, at, memory]
