@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -32,9 +33,10 @@ from examples.captioning import (
 )
 from examples.captioning import model as network
 from examples.captioning.cli import app
+from examples.captioning.config import Config
 from examples.captioning.images import decode, open_images
 from examples.captioning.run import Run
-from examples.captioning.tokenizer import END, PAD, START, Tokenizer
+from examples.captioning.tokenizer import END, PAD, START, UNK, Tokenizer
 
 ROOT = Path(__file__).parents[1]
 SIZES = {"train": 64, "dev": 8, "test": 8}
@@ -507,6 +509,54 @@ def test_an_interrupt_keeps_the_best_model(drawn, tmp_path):
     untrained = loss(network.build(config, len(made.vocabulary)))
     assert untrained == pytest.approx(np.log(len(made.vocabulary)), abs=0.3)
     assert loss(model) < 0.6 * untrained
+
+
+@pytest.mark.parametrize("attention", ["soft", "none"])
+def test_the_mean_of_a_frozen_map_stands_beside_each_place(attention):
+    config = Config(
+        data="",
+        fingerprint="",
+        images="",
+        encoder="efficientnet",
+        size=224,
+        attention=attention,
+        units=7,
+        attention_units=5,
+        channels=22,
+        embedding=3,
+        dropout=0.5,
+    )
+    encoder = network.build(config, 13).network.encoder
+    source = np.random.default_rng(5).normal(size=(2, 7, 7, 1280)).astype("float32")
+    dense = next(layer for layer in encoder.layers if isinstance(layer, keras.layers.Dense))
+    kernel, bias = (weight.numpy() for weight in dense.weights)
+    local = np.maximum(source @ kernel + bias, 0)
+    mean = local.mean(axis=(1, 2), keepdims=True)
+    if attention == "none":
+        local = mean
+    expected = np.concatenate([local, np.broadcast_to(mean, local.shape)], axis=-1)
+    np.testing.assert_allclose(encoder(source), expected, rtol=1e-5, atol=1e-5)
+
+    # Dropped is a channel of a picture, everywhere.
+    dropped = encoder(source, training=True).numpy()
+    kept = (dropped != 0).any(axis=(1, 2), keepdims=True)
+    assert 0 < kept.sum() < kept.size
+    np.testing.assert_allclose(dropped, np.where(kept, 2 * expected, 0), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("beam_width", [1, 3])
+def test_no_caption_has_an_unknown_word(study, drawn, beam_width):
+    config, model, made = inference.load(Run(study / "soft"))
+    bias = model.network.head.layers[-1].bias
+    bias.assign(bias + 50.0 * (np.arange(len(made.vocabulary)) == UNK))
+    names = [picture.name for picture in data.read_split(study / "soft" / "test.json")]
+    images = open_images(drawn / "images.tar")
+    source = features.compute(config.size, images, names, Run(study / "soft").cache)
+    caption = inference.captioner(model, made, config, beam_width, length_penalty=2.0)
+    found = inference.caption_all(caption, source)
+    assert any(found["text"])
+    assert not any("[UNK]" in text for text in found["text"])
+    assert np.isfinite(found["score"]).all()
 
 
 # ---------------------------------------------------------------- what it is good for

@@ -1,12 +1,13 @@
 """Picture in, caption out: decoding, network and search as one function of the graph."""
 
+import numpy as np
 import tensorflow as tf
 
 import keras_attention as ka
 from examples.captioning import model as network
 from examples.captioning.config import Config
 from examples.captioning.run import Run
-from examples.captioning.tokenizer import END, START, Tokenizer
+from examples.captioning.tokenizer import END, START, UNK, Tokenizer
 from examples.common.errors import UserError
 
 
@@ -20,21 +21,26 @@ def captioner(
     """A function of sources (B, ...), what the model takes; beam width 1 is the greedy search.
 
     It returns a dict: text (B,), words (B, T) as strings, "" behind the last one, score (B,), the
-    log-probability with its penalty, and attention (B, T, H, W).
+    log-probability with its penalty, and attention (B, T, H, W). No caption has the word [UNK].
     """
     size = len(tokenizer.vocabulary)
     if beam_width > size:
         raise UserError(f"--beam-width {beam_width}: accepted is at most {size}, the vocabulary")
     height, width = model.network.encoder.output_shape[1:3]
+    unwritten = np.where(np.arange(size) == UNK, -np.inf, 0).astype("float32")
+
+    def step(tokens, state):
+        logits, weights, state = model.network.step(tokens, state)
+        return logits + unwritten, weights, state
 
     @tf.function(autograph=False, reduce_retracing=True)
     def caption(source):
         options = (model.network.begin(source), START, END, config.max_length + 1)
         if beam_width == 1:
-            result = ka.search.greedy(model.network.step, *options)
+            result = ka.search.greedy(step, *options)
         else:
             result = ka.search.beam(
-                model.network.step,
+                step,
                 *options,
                 beam_width,
                 length_penalty_weight=length_penalty,

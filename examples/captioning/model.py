@@ -52,11 +52,23 @@ def _encoder(config: Config, source_shape: tuple) -> keras.Model:
     if config.encoder == "cnn":
         features = _cnn(source, config.channels)
     else:
-        features = layers.Dropout(config.dropout)(Coordinates()(source))
-        features = layers.Dense(config.channels, activation="relu")(features)
+        features = _in_view(source, config)
     if config.attention == "none":
         features = layers.GlobalAveragePooling2D(keepdims=True)(features)
     return keras.Model(source, features, name="encoder")
+
+
+def _in_view(features, config: Config):
+    """What is at each place of a frozen encoder's map, and beside it what is there on average.
+
+    So a look at one place forgets nothing that the mean tells. Half of the channels are for either.
+    """
+    layers = keras.layers
+    local = layers.Dense(config.channels // 2, activation="relu")(features)
+    whole = layers.GlobalAveragePooling2D(keepdims=True)(local)
+    beside = layers.Concatenate()([local, layers.UpSampling2D(local.shape[1:3])(whole)])
+    # The same channels everywhere: a mean over places would average any other noise away.
+    return layers.SpatialDropout2D(config.dropout)(beside)
 
 
 def _cnn(pixels, channels: int):
