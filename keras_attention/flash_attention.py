@@ -105,10 +105,10 @@ def in_blocks(
     window=None,
     longest=LONGEST,
 ):
-    """`attend` for long sequences, with blocks of at most `longest` queries and keys."""
+    """`attend` for long sequences, in blocks of at most `longest` keys and half as many queries."""
     (batch, heads, queries, _), memory = ops.shape(query), ops.shape(key)[2]
     longest = side_of(batch * heads, longest)
-    rows, columns = blocks_of(queries, longest), blocks_of(memory, longest)
+    rows, columns = blocks_of(queries, longest // 2), blocks_of(memory, longest)
     dtype = backend.standardize_dtype(query.dtype)
     float_type = backend.result_type(dtype, "float32")
     block_mask = block_mask_of(
