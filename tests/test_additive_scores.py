@@ -86,6 +86,24 @@ def test_one_query_is_no_exception(steps, mode):
     assert_close(run(additive_scores, given, mode, shapes), by_hand(*given), 1e-10)
 
 
+@pytest.mark.parametrize("mode", ["eager", "graph"])
+def test_second_gradients_are_those_of_the_equation(mode):
+    """As a penalty on gradients takes them; XLA cannot, of a loop whose turns it cannot count."""
+
+    def second(scores):
+        def run(*tensors):
+            with tf.GradientTape() as tape:
+                tape.watch(tensors)
+                loss = sum(tf.reduce_sum(x**2) for x in with_gradients(scores)(*tensors))
+            return tape.gradient(loss, tensors)
+
+        return run if mode == "eager" else tf.function(run)
+
+    tensors = [tf.constant(x) for x in arrays()]
+    wanted = numbers(second(held_scores)(*tensors))
+    assert_close(numbers(second(walked_scores)(*tensors)), wanted, 1e-10)
+
+
 @EVERY_MODE
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
 def test_what_is_large_is_walked_and_what_is_small_held(known, mode, monkeypatch):

@@ -101,6 +101,26 @@ def test_blocks_equal_all_at_once_in_float64(names, causal, window):
     assert_close(numbers(results), numbers(wanted), 1e-10)
 
 
+@pytest.mark.parametrize("mode", ["eager", "graph"])
+def test_second_gradients_are_those_of_all_at_once(mode):
+    """As a penalty on gradients takes them; XLA cannot, of a loop whose turns it cannot count."""
+    given = {**masks_of("value", memory=7), "causal": True, "window": None}
+
+    def second(attend):
+        def run(*tensors):
+            with tf.GradientTape() as tape:
+                tape.watch(tensors)
+                loss = sum(tf.reduce_sum(x**2) for x in with_gradients(attend)(*tensors))
+            return tape.gradient(loss, tensors)
+
+        return run if mode == "eager" else tf.function(run)
+
+    inputs = drawn("float64", queries=5, memory=7)
+    in_blocks = functools.partial(flash_attention.in_blocks, **given, longest=LONGEST)
+    wanted = numbers(second(functools.partial(at_once, **given))(*inputs))
+    assert_close(numbers(second(in_blocks)(*inputs)), wanted, 1e-10)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("scale", [1.0, 300.0])
 def test_half_precision_has_no_nan(dtype, scale):

@@ -9,6 +9,7 @@ Shapes: B batch, T query steps, S memory steps, U units.
 
 from keras import backend, ops
 
+from keras_attention.blocks import put_block
 from keras_attention.turns import one_by_one
 
 # A hidden layer of up to so many numbers, 4 MB in float32, is held: loops would cost more.
@@ -92,7 +93,7 @@ def _walk_queries(query, keys, vector, upstream):
     def add(step, gradients):
         of_queries, of_keys, of_vector = gradients
         of_query, of_keys_here, of_vector_here = _gradients(queries[step], keys, upstream[step])
-        of_queries = ops.slice_update(of_queries, (step, 0, 0), ops.expand_dims(of_query, 0))
+        of_queries = put_block(of_queries, step, of_query)
         return of_queries, of_keys + of_keys_here, of_vector + of_vector_here
 
     start = ops.zeros_like(queries), ops.zeros_like(keys), ops.zeros_like(query[:, 0])
