@@ -20,6 +20,8 @@ References: Dao, Fu, Ermon, Rudra, Re 2022, "FlashAttention", arXiv:2205.14135. 
 2021, "Self-attention Does Not Need O(n^2) Memory", arXiv:2112.05682.
 """
 
+import functools
+
 from keras import backend, ops
 
 from keras_attention import masks
@@ -35,6 +37,7 @@ from keras_attention.blocks import (
     side_of,
     split,
 )
+from keras_attention.custom_gradient import custom_gradient
 from keras_attention.turns import one_by_one
 
 # Up to so many pairs of a query and a key, weights cost less than loops over blocks.
@@ -189,15 +192,10 @@ def in_blocks(
         lengths = (queries, memory, memory)
         return tuple(ops.cast(joined(x, n), dtype) for x, n in zip(gradients, lengths, strict=True))
 
-    @ops.custom_gradient
+    @custom_gradient
     def attention(query, key, value):
         context, logarithm = forward(query, key, value)
-
-        def gradient(*args, upstream=None):
-            upstream = args[0] if upstream is None else upstream
-            return backward(query, key, value, context, logarithm, upstream)
-
-        return context, gradient
+        return context, functools.partial(backward, query, key, value, context, logarithm)
 
     return attention(query, key, value)
 

@@ -22,6 +22,7 @@ FLOORS = [
         "addressing",
         "blocks",
         "checks",
+        "custom_gradient",
         "identifiers",
         "implicit_masks",
         "linear",
