@@ -1,7 +1,7 @@
 """Dot-product attention whose memory is linear in the lengths: no weights (B, N, T, S) are held.
 
 The queries and the keys come in blocks, which are small enough to stay near the processor. For the
-i-th block of queries and the j-th of keys (Dao 2022, algorithms 1 and 4; Rabe and Staats 2021):
+i-th block of queries and the j-th of keys (Dao 2023, algorithms 1 and 2):
 
     S_ij = Q_i K_j^T                      m_i' = max(m_i, rowmax(S_ij))
     l_i' = l_i exp(m_i - m_i') + rowsum(exp(S_ij - m_i'))
@@ -16,8 +16,10 @@ the gradient, which computes the weights again:
 
 Blocks that lie in the future, or beyond a window, are never visited.
 
-References: Dao, Fu, Ermon, Rudra, Re 2022, "FlashAttention", arXiv:2205.14135. Rabe and Staats
-2021, "Self-attention Does Not Need O(n^2) Memory", arXiv:2112.05682.
+References: Dao 2023, "FlashAttention-2", arXiv:2307.08691, for the division at the end and the
+one number L_i a query. The idea is that of Dao, Fu, Ermon, Rudra, Re 2022, "FlashAttention",
+arXiv:2205.14135, and of Rabe and Staats 2021, "Self-attention Does Not Need O(n^2) Memory",
+arXiv:2112.05682.
 """
 
 import functools
