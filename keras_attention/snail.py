@@ -5,7 +5,7 @@ from typing import final
 import keras
 from keras import ops
 
-from keras_attention import checks, masks
+from keras_attention import checks, flash_attention, masks
 from keras_attention.identifiers import fresh
 from keras_attention.linear import project_rows
 from keras_attention.self_attention import attend
@@ -232,6 +232,9 @@ class SnailAttentionBlock(keras.layers.Layer):
     Masking: True means "counts". No step looks at one that does not, whose outputs and weights
     are zeros. The mask is passed on.
 
+    Memory: linear in T where no weights are asked for; see `keras_attention/flash_attention.py`.
+    With them it holds the weights, (B, T, T).
+
     Example:
 
     >>> block = ka.SnailAttentionBlock(key_dim=5, value_dim=3)
@@ -271,10 +274,13 @@ class SnailAttentionBlock(keras.layers.Layer):
         query = self._affine(inputs, self.query_kernel, self.query_bias)  # (B, 1, T, key_dim)
         key = self._affine(inputs, self.key_kernel)
         value = self._affine(inputs, self.value_kernel, self.value_bias)  # (B, 1, T, value_dim)
+        if not return_attention_scores:
+            query = query / self.key_dim**0.5
+            read = flash_attention.attend(query, key, value, mask, mask, causal=True)
+            return ops.concatenate([inputs, read[:, 0]], axis=-1)
         allowed = masks.combine(mask, mask, causal_mask=masks.causal_mask(length, length))
         read, weights = attend(query, key, value, allowed)
-        outputs = ops.concatenate([inputs, read[:, 0]], axis=-1)
-        return (outputs, weights[:, 0]) if return_attention_scores else outputs
+        return ops.concatenate([inputs, read[:, 0]], axis=-1), weights[:, 0]
 
     def compute_mask(self, inputs, previous_mask=None):
         return previous_mask

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import keras_attention as ka
 from comparing import assert_close, numbers, to_numpy
+from keras_attention import flash_attention
 
 WIDTH = 3
 BLOCKS = {
@@ -167,6 +168,26 @@ def test_asking_for_the_weights_never_changes_the_answer(masked):
     mask = np.array([[True, False, True, True], [False, False, True, False]]) if masked else None
     outputs, _ = layer(x, mask=mask, return_attention_scores=True)
     assert_close(numbers(layer(x, mask=mask)), numbers(outputs), atol=1e-6)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_long_sequences_are_read_in_blocks(masked, monkeypatch):
+    """And the answer is that of all weights."""
+    calls = []
+
+    def in_blocks(*arguments, **options):
+        calls.append(1)
+        return walked(*arguments, **options, longest=4)
+
+    walked = flash_attention.in_blocks
+    monkeypatch.setattr(flash_attention, "FEW_PAIRS", 0)
+    monkeypatch.setattr(flash_attention, "in_blocks", in_blocks)
+    layer, x = ka.SnailAttentionBlock(5, 7), normal(2, 13, WIDTH)
+    mask = np.random.default_rng(3).uniform(size=(2, 13)) < 0.7 if masked else None
+    outputs, _ = layer(x, mask=mask, return_attention_scores=True)
+    assert not calls
+    assert_close(numbers(layer(x, mask=mask)), numbers(outputs))
+    assert calls
 
 
 # ---- Errors
