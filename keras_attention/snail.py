@@ -34,7 +34,8 @@ class CausalConvBlock(keras.layers.Layer):
 
     Args:
         filters: How many channels are put beside the inputs, the paper's D.
-        dilation_rate: How far back the other step lies, the paper's R.
+        dilation_rate: How far back the other step lies, the paper's R. It must be below the length
+            of the sequence, where that is known.
         kernel_initializer: Initializer of the kernel.
 
     Call arguments:
@@ -75,28 +76,20 @@ class CausalConvBlock(keras.layers.Layer):
         self.supports_masking = True
 
     def build(self, inputs_shape):
-        _check_sequence(inputs_shape)
-        length = inputs_shape[1]
-        if length is not None and self.dilation_rate >= length:
-            raise ValueError(
-                f"`dilation_rate` is {self.dilation_rate}, but `inputs` has length {length}; "
-                "accepted is a rate below the length, with which a step sees another one."
-            )
+        self._check_shape(inputs_shape)
         if not self.convolution.built:
             self.convolution.build(inputs_shape)
 
     def call(self, inputs, mask=None):
-        _check_sequence(inputs.shape)
+        self._check_shape(inputs.shape)
         checks.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
-        inputs = _kept(inputs, mask)
-        x_f, x_g = ops.split(self.convolution(inputs), 2, axis=-1)  # (B, T, filters)
-        return ops.concatenate([inputs, _kept(ops.tanh(x_f) * ops.sigmoid(x_g), mask)], axis=-1)
+        return _beside(self.convolution, inputs, mask)
 
     def compute_mask(self, inputs, previous_mask=None):
         return previous_mask
 
     def compute_output_shape(self, inputs_shape):
-        _check_sequence(inputs_shape)
+        self._check_shape(inputs_shape)
         return (*inputs_shape[:2], inputs_shape[2] + self.filters)
 
     def get_config(self):
@@ -106,6 +99,15 @@ class CausalConvBlock(keras.layers.Layer):
             "dilation_rate": self.dilation_rate,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
+
+    def _check_shape(self, inputs_shape):
+        _check_sequence(inputs_shape)
+        length = inputs_shape[1]
+        if length is not None and self.dilation_rate >= length:
+            raise ValueError(
+                f"`dilation_rate` is {self.dilation_rate}, but `inputs` has length {length}; "
+                "accepted is a rate below the length, with which a step sees another one."
+            )
 
 
 @final
@@ -175,7 +177,7 @@ class TemporalConvBlock(keras.layers.Layer):
         checks.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
         outputs = _kept(inputs, mask)
         for block in self.blocks:
-            outputs = block(outputs, mask=mask)
+            outputs = _beside(block.convolution, outputs, mask)
         return outputs
 
     def compute_mask(self, inputs, previous_mask=None):
@@ -308,6 +310,13 @@ class SnailAttentionBlock(keras.layers.Layer):
         rows = project_rows(sequence, ops.cast(kernel, self.compute_dtype))
         rows = rows if bias is None else rows + ops.cast(bias, self.compute_dtype)
         return ops.expand_dims(rows, 1)  # one head
+
+
+def _beside(convolution, inputs, mask):
+    """[x; tanh(x_f) sigmoid(x_g)], of any length: a dilation beyond it sees zeros."""
+    inputs = _kept(inputs, mask)
+    x_f, x_g = ops.split(convolution(inputs), 2, axis=-1)  # (B, T, filters)
+    return ops.concatenate([inputs, _kept(ops.tanh(x_f) * ops.sigmoid(x_g), mask)], axis=-1)
 
 
 def _kept(sequence, mask):

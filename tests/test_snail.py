@@ -193,10 +193,9 @@ def test_long_sequences_are_read_in_blocks(masked, monkeypatch):
 # ---- Errors
 
 
-def beyond(length):
-    block = ka.TemporalConvBlock(5, 4)
-    block(normal(2, 3, WIDTH))
-    block(normal(2, length, WIDTH))
+def one_by_one(block, *lengths):
+    for length in lengths:
+        block(normal(2, length, WIDTH))
 
 
 ERRORS = {
@@ -210,6 +209,10 @@ ERRORS = {
         lambda: ka.CausalConvBlock(3, 5)(normal(2, 5, 7)),
         ["`dilation_rate`", "5", "`inputs`", "length 5", "below"],
     ),
+    "dilation_beyond_a_later_one": (
+        lambda: one_by_one(ka.CausalConvBlock(3, 5), 6, 5),
+        ["`dilation_rate`", "5", "`inputs`", "length 5", "below"],
+    ),
     "symbolic_dilation": (
         lambda: ka.CausalConvBlock(3, 8)(keras.Input((5, 7))),
         ["`dilation_rate`", "8", "`inputs`", "length 5", "below"],
@@ -219,7 +222,10 @@ ERRORS = {
         lambda: ka.TemporalConvBlock(3, 2.5),
         ["`sequence_length`", "2.5", "at least 1"],
     ),
-    "longer": (lambda: beyond(5), ["`inputs`", "length 5", "`sequence_length`", "4"]),
+    "longer": (
+        lambda: one_by_one(ka.TemporalConvBlock(5, 4), 3, 5),
+        ["`inputs`", "length 5", "`sequence_length`", "4"],
+    ),
     "longer_at_first": (
         lambda: ka.TemporalConvBlock(3, 4)(normal(2, 5, 7)),
         ["`inputs`", "length 5", "`sequence_length`", "4"],
