@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_attention as ka
-from comparing import assert_close, numbers, to_numpy
+from comparing import assert_close, largest_tensor, numbers, to_numpy
 from keras_attention.scores import additive_scores as module
 from keras_attention.scores.additive_scores import (
     additive_scores,
@@ -176,19 +176,7 @@ def largest(scores, steps=T):
     tensors = arrays(steps, dtype="float32")
     signature = [tf.TensorSpec(x.shape, x.dtype) for x in tensors]
     step = tf.function(with_gradients(scores), input_signature=signature)
-    graph = step.get_concrete_function().graph
-    graphs, sizes = [graph], []
-    while graphs:
-        graph = graphs.pop()
-        for operation in graph.get_operations():
-            sizes += [x.shape.num_elements() for x in operation.outputs if x.shape.rank]
-            names = [operation.get_attr(a).name for a in ("body", "cond") if _has(operation, a)]
-            graphs += [graph._get_function(name).graph for name in names]
-    return max(size for size in sizes if size)
-
-
-def _has(operation, attribute):
-    return attribute in operation.node_def.attr and operation.type in ("While", "StatelessWhile")
+    return largest_tensor(step.get_concrete_function().graph)
 
 
 def test_the_hidden_layer_of_all_pairs_is_never_held():
