@@ -28,7 +28,6 @@ from keras import backend, ops
 
 from keras_attention import masks
 from keras_attention.blocks import (
-    HIDDEN,
     LONGEST,
     block_at,
     block_mask_of,
@@ -40,6 +39,7 @@ from keras_attention.blocks import (
     split,
 )
 from keras_attention.custom_gradient import custom_gradient
+from keras_attention.masks import HIDDEN
 from keras_attention.turns import one_by_one
 
 # Up to so many pairs of a query and a key, weights cost less than loops over blocks.
@@ -155,7 +155,7 @@ def in_blocks(
 
         narrow = ops.zeros_like(query[..., :1], dtype=float_type)  # (n, B, N, T / n, 1)
         results = narrow + ops.zeros_like(block_at(value, 0)[:, :, :1], dtype=float_type), narrow
-        context, logarithm = one_by_one(0, rows[0], row_of_blocks, results)
+        context, logarithm = one_by_one(0, rows.number, row_of_blocks, results)
         return ops.cast(joined(context, queries), dtype), logarithm
 
     def backward(query, key, value, context, logarithm, upstream):
@@ -190,7 +190,7 @@ def in_blocks(
             return state[0], put_block(of_key, j, key_block), put_block(of_value, j, value_block)
 
         gradients = tuple(ops.zeros_like(x, dtype=float_type) for x in (query, key, value))
-        gradients = one_by_one(0, columns[0], column_of_blocks, gradients)
+        gradients = one_by_one(0, columns.number, column_of_blocks, gradients)
         lengths = (queries, memory, memory)
         return tuple(ops.cast(joined(x, n), dtype) for x, n in zip(gradients, lengths, strict=True))
 

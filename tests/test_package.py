@@ -20,7 +20,6 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
     {
         "addressing",
-        "blocks",
         "checks",
         "custom_gradient",
         "identifiers",
@@ -31,6 +30,7 @@ FLOORS = [
         "search",
         "turns",
     },
+    {"blocks"},
     {
         "flash_attention",
         "losses",
