@@ -91,6 +91,13 @@ def masked_softmax(scores, mask=None):
     return ops.cast(exponentials / ops.where(total > 0, total, 1.0), dtype)
 
 
+def zeroed(sequence, mask=None):
+    """Returns `sequence` (B, S, D) with zeros where `mask` (B, S) is False."""
+    if mask is None:
+        return sequence
+    return ops.where(ops.expand_dims(ops.cast(mask, "bool"), 2), sequence, 0)
+
+
 def masked_mean(values, mask=None):
     """Mean of `values` (B, S, D) over the S positions that `mask` (B, S) allows: (B, D).
 
