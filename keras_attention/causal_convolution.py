@@ -33,8 +33,8 @@ class CausalConvBlock(keras.layers.Layer):
 
     Args:
         filters: How many channels are put beside the inputs, the paper's D.
-        dilation_rate: How far back the other step lies, the paper's R. It must be below the length
-            of the sequence, where that is known.
+        dilation_rate: How far back the other step lies, the paper's R. Beyond 1 it must be below the
+            length of the sequence, where that is known.
         kernel_initializer: Initializer of the kernel.
 
     Call arguments:
@@ -102,10 +102,10 @@ class CausalConvBlock(keras.layers.Layer):
     def _check_shape(self, inputs_shape):
         checks.sequence("inputs", inputs_shape)
         length = inputs_shape[1]
-        if length is not None and self.dilation_rate >= length:
+        if length is not None and self.dilation_rate >= max(length, 2):
             raise ValueError(
                 f"`dilation_rate` is {self.dilation_rate}, but `inputs` has length {length}; "
-                "accepted is a rate below the length, with which a step sees another one."
+                "accepted is 1, or a rate below the length, with which a step sees another one."
             )
 
 

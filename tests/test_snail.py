@@ -77,6 +77,17 @@ def test_a_dense_block_sees_two_steps():
     np.testing.assert_array_equal(seen(layer, 7), (distances == 0) | (distances == 3))
 
 
+def test_a_dilation_is_that_of_the_equation():
+    layer, x = ka.CausalConvBlock(5, 3, dtype="float64"), normal(2, 7, WIDTH)
+    outputs = to_numpy(layer(x))
+    layer.convolution.bias.assign(normal(10))
+    kernel, before = to_numpy(layer.convolution.kernel), np.pad(x, [(0, 0), (3, 0), (0, 0)])[:, :7]
+    x_f, x_g = np.split(before @ kernel[0] + x @ kernel[1] + normal(10), 2, axis=2)
+    wanted = np.concatenate([x, np.tanh(x_f) / (1 + np.exp(-x_g))], axis=2)
+    assert_close([to_numpy(layer(x))], [wanted], 1e-10)
+    assert np.abs(outputs - wanted).max() > 1e-3
+
+
 @pytest.mark.parametrize("length", [1, 2, 5])
 def test_shorter_sequences_than_the_block_was_made_for(length):
     """They give what a longer one gives at its beginning, even where dilations reach beyond."""
