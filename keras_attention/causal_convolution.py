@@ -33,8 +33,8 @@ class CausalConvBlock(keras.layers.Layer):
 
     Args:
         filters: How many channels are put beside the inputs, the paper's D.
-        dilation_rate: How far back the other step lies, the paper's R. Beyond 1 it must be below the
-            length of the sequence, where that is known.
+        dilation_rate: How far back the other step lies, the paper's R. Beyond 1 it must be below
+            the length of the sequence, where that is known.
         kernel_initializer: Initializer of the kernel.
 
     Call arguments:

@@ -126,7 +126,7 @@ def hidden_size(query, keys):
     """How many numbers (B, T, S, U) has: an integer where the shapes are known."""
     sizes = (*ops.shape(query), ops.shape(keys)[1])
     if not all(isinstance(size, int) for size in sizes):
-        sizes = [ops.cast(size, "float32") for size in sizes]  # No overflow.
+        sizes = tuple(ops.cast(size, "float32") for size in sizes)  # No overflow.
     product = 1
     for size in sizes:
         product = product * size
