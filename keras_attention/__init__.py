@@ -13,6 +13,8 @@ from keras_attention.attention import Attention as Attention
 from keras_attention.attention import BahdanauAttention as BahdanauAttention
 from keras_attention.attention import LuongAttention as LuongAttention
 from keras_attention.bahdanau_decoder import BahdanauDecoder as BahdanauDecoder
+from keras_attention.causal_convolution import CausalConvBlock as CausalConvBlock
+from keras_attention.causal_convolution import TemporalConvBlock as TemporalConvBlock
 from keras_attention.coverage_attention import CoverageAttention as CoverageAttention
 from keras_attention.deep_output import DeepOutput as DeepOutput
 from keras_attention.intra_attention import IntraAttention as IntraAttention
@@ -31,9 +33,7 @@ from keras_attention.position_encoding import (
 )
 from keras_attention.self_attention import SelfAttention as SelfAttention
 from keras_attention.self_attention_2d import SelfAttention2D as SelfAttention2D
-from keras_attention.snail import CausalConvBlock as CausalConvBlock
-from keras_attention.snail import SnailAttentionBlock as SnailAttentionBlock
-from keras_attention.snail import TemporalConvBlock as TemporalConvBlock
+from keras_attention.snail_attention import SnailAttentionBlock as SnailAttentionBlock
 from keras_attention.spatial import HardSpatialAttention as HardSpatialAttention
 from keras_attention.spatial import SoftSpatialAttention as SoftSpatialAttention
 from keras_attention.structured_self_attention import (

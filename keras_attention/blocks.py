@@ -1,12 +1,21 @@
 """Sequences in blocks, and what a block of queries may see of a block of keys."""
 
+from typing import Any, NamedTuple
+
 from keras import ops
+
+from keras_attention import masks
 
 # The scores of a block: so many numbers, as long as its sides stay between these two.
 BLOCK_SCORES, SHORTEST, LONGEST = 2**21, 64, 512
 
-# What is added to a score that nobody may see.
-HIDDEN = -1e30
+
+class Blocks(NamedTuple):
+    """How a sequence of `length` steps lies in blocks: integers, or tensors that a run knows."""
+
+    number: Any
+    size: Any
+    length: Any
 
 
 def side_of(batch_heads, longest):
@@ -20,10 +29,10 @@ def side_of(batch_heads, longest):
 
 
 def blocks_of(length, longest):
-    """Number and size of the fewest blocks of equal size that hold `length` steps."""
+    """The fewest blocks of equal size that hold `length` steps."""
     number = (length + longest - 1) // longest
     number = max(number, 1) if isinstance(number, int) else ops.maximum(number, 1)
-    return number, (length + number - 1) // number, length
+    return Blocks(number, (length + number - 1) // number, length)
 
 
 def reach(i, blocks, others, before, after):
@@ -31,18 +40,17 @@ def reach(i, blocks, others, before, after):
 
     They look up to `before` steps back and `after` ahead; None is without end.
     """
-    (_, size, _), (number, other, _) = blocks, others
-    first = 0 if before is None else ops.maximum(0, (i * size - before) // other)
+    first = 0 if before is None else ops.maximum(0, (i * blocks.size - before) // others.size)
     if after is None:
-        return first, number
-    return first, ops.minimum(number, ((i + 1) * size - 1 + after) // other + 1)
+        return first, others.number
+    last = ((i + 1) * blocks.size - 1 + after) // others.size
+    return first, ops.minimum(others.number, last + 1)
 
 
 def split(x, blocks):
     """(B, N, T, K) to (n, B, N, T / n, K), with zeros at the end of the last block."""
-    number, size, _ = blocks
     batch, heads, _, width = ops.shape(x)
-    x = ops.reshape(_padded(x, 2, blocks), (batch, heads, number, size, width))
+    x = ops.reshape(_padded(x, 2, blocks), (batch, heads, blocks.number, blocks.size, width))
     return ops.transpose(x, (2, 0, 1, 3, 4))
 
 
@@ -66,47 +74,45 @@ def block_mask_of(rows, columns, value_mask, attention_mask, causal, window, dty
 
     The masks come in blocks of their own: nothing of size (B, T, S) but what the caller gave.
     """
-    (_, row_size, queries), (number, column_size, memory) = rows, columns
-    whole = all(isinstance(n, int) for n in columns) and number * column_size == memory
-    if value_mask is None and not whole:
-        value_mask = ops.ones((1, memory), dtype="bool")
+    whole = all(isinstance(n, int) for n in columns)
+    if value_mask is None and not (whole and columns.number * columns.size == columns.length):
+        value_mask = ops.ones((1, columns.length), dtype="bool")
     if value_mask is not None:
         value_mask = _padded(ops.cast(value_mask, "bool"), 1, columns)
-        value_mask = ops.reshape(value_mask, (-1, number, column_size))
-        value_mask = ops.expand_dims(
-            ops.transpose(value_mask, (1, 0, 2)), (2, 3)
-        )  # (n, B, 1, 1, S / n)
+        value_mask = ops.reshape(value_mask, (-1, columns.number, columns.size))
+        value_mask = ops.transpose(value_mask, (1, 0, 2))  # (n, B, S / n)
     if attention_mask is not None:
         pairs = ops.cast(attention_mask, "bool")
-        pairs = ops.broadcast_to(pairs, (ops.shape(pairs)[0], queries, memory))
+        pairs = ops.broadcast_to(pairs, (ops.shape(pairs)[0], rows.length, columns.length))
         pairs = _padded(_padded(pairs, 1, rows), 2, columns)
-        pairs = ops.reshape(pairs, (-1, rows[0], row_size, number, column_size))
+        pairs = ops.reshape(pairs, (-1, rows.number, rows.size, columns.number, columns.size))
         attention_mask = ops.transpose(pairs, (1, 3, 0, 2, 4))  # (n, n', B, T / n, S / n')
     if value_mask is None and attention_mask is None and not causal and window is None:
         return None
-    row, column = ops.arange(row_size, dtype="int32"), ops.arange(column_size, dtype="int32")
+    row, column = (ops.arange(blocks.size, dtype="int32") for blocks in (rows, columns))
+
+    def order(i, j):
+        distance = (i * rows.size + row)[:, None] - (j * columns.size + column)  # (T / n, S / n)
+        near = None if window is None else ops.abs(distance) <= window
+        if not causal:
+            return near
+        return distance >= 0 if near is None else ops.logical_and(distance >= 0, near)
 
     def block_mask(i, j):
-        distance = (i * row_size + row)[:, None] - (j * column_size + column)  # (T / n, S / n)
-        parts = [
-            None if value_mask is None else block_at(value_mask, j),
-            None
-            if attention_mask is None
-            else ops.expand_dims(block_at(block_at(attention_mask, i), j), 1),
-            distance >= 0 if causal else None,
-            None if window is None else ops.abs(distance) <= window,
-        ]
-        allowed = None
-        for part in parts:
-            if part is not None:
-                allowed = part if allowed is None else ops.logical_and(allowed, part)
-        return ops.cast(ops.where(allowed, 0.0, HIDDEN), dtype)
+        allowed = masks.combine(
+            value_mask=None if value_mask is None else block_at(value_mask, j),
+            attention_mask=(
+                None if attention_mask is None else block_at(block_at(attention_mask, i), j)
+            ),
+            causal_mask=order(i, j),
+        )  # (T / n, S / n), or with a batch in front
+        allowed = ops.expand_dims(allowed, -3)  # the same for every head
+        return ops.cast(ops.where(allowed, 0.0, masks.HIDDEN), dtype)
 
     return block_mask
 
 
 def _padded(x, axis, blocks):
-    number, size, length = blocks
     pads = [(0, 0)] * len(x.shape)
-    pads[axis] = (0, number * size - length)
+    pads[axis] = (0, blocks.number * blocks.size - blocks.length)
     return ops.pad(x, pads)

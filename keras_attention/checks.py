@@ -9,6 +9,15 @@ def rank(argument, shape, axes):
         raise ValueError(f"`{argument}` has shape {tuple(shape)}; accepted is {axes}.")
 
 
+def sequence(argument, shape):
+    """Checks that `shape` is that of a sequence whose width is known."""
+    rank(argument, shape, "(batch, steps, width)")
+    if shape[2] is None:
+        raise ValueError(
+            f"`{argument}` has shape {tuple(shape)}; accepted is a shape whose last axis is known."
+        )
+
+
 def equal(argument, size, other, other_size, axis):
     """Checks that two static sizes agree; an unknown size (None) agrees with any."""
     if size is not None and other_size is not None and size != other_size:

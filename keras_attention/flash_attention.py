@@ -1,7 +1,7 @@
 """Dot-product attention whose memory is linear in the lengths: no weights (B, N, T, S) are held.
 
 The queries and the keys come in blocks, which are small enough to stay near the processor. For the
-i-th block of queries and the j-th of keys (Dao 2022, algorithms 1 and 4; Rabe and Staats 2021):
+i-th block of queries and the j-th of keys (Dao 2023, algorithms 1 and 2):
 
     S_ij = Q_i K_j^T                      m_i' = max(m_i, rowmax(S_ij))
     l_i' = l_i exp(m_i - m_i') + rowsum(exp(S_ij - m_i'))
@@ -16,15 +16,18 @@ the gradient, which computes the weights again:
 
 Blocks that lie in the future, or beyond a window, are never visited.
 
-References: Dao, Fu, Ermon, Rudra, Re 2022, "FlashAttention", arXiv:2205.14135. Rabe and Staats
-2021, "Self-attention Does Not Need O(n^2) Memory", arXiv:2112.05682.
+References: Dao 2023, "FlashAttention-2", arXiv:2307.08691, for the division at the end and the
+one number L_i a query. The idea is that of Dao, Fu, Ermon, Rudra, Re 2022, "FlashAttention",
+arXiv:2205.14135, and of Rabe and Staats 2021, "Self-attention Does Not Need O(n^2) Memory",
+arXiv:2112.05682.
 """
+
+import functools
 
 from keras import backend, ops
 
 from keras_attention import masks
 from keras_attention.blocks import (
-    HIDDEN,
     LONGEST,
     block_at,
     block_mask_of,
@@ -35,6 +38,8 @@ from keras_attention.blocks import (
     side_of,
     split,
 )
+from keras_attention.custom_gradient import custom_gradient
+from keras_attention.masks import HIDDEN
 from keras_attention.turns import one_by_one
 
 # Up to so many pairs of a query and a key, weights cost less than loops over blocks.
@@ -150,7 +155,7 @@ def in_blocks(
 
         narrow = ops.zeros_like(query[..., :1], dtype=float_type)  # (n, B, N, T / n, 1)
         results = narrow + ops.zeros_like(block_at(value, 0)[:, :, :1], dtype=float_type), narrow
-        context, logarithm = one_by_one(0, rows[0], row_of_blocks, results)
+        context, logarithm = one_by_one(0, rows.number, row_of_blocks, results)
         return ops.cast(joined(context, queries), dtype), logarithm
 
     def backward(query, key, value, context, logarithm, upstream):
@@ -185,19 +190,14 @@ def in_blocks(
             return state[0], put_block(of_key, j, key_block), put_block(of_value, j, value_block)
 
         gradients = tuple(ops.zeros_like(x, dtype=float_type) for x in (query, key, value))
-        gradients = one_by_one(0, columns[0], column_of_blocks, gradients)
+        gradients = one_by_one(0, columns.number, column_of_blocks, gradients)
         lengths = (queries, memory, memory)
         return tuple(ops.cast(joined(x, n), dtype) for x, n in zip(gradients, lengths, strict=True))
 
-    @ops.custom_gradient
+    @custom_gradient
     def attention(query, key, value):
         context, logarithm = forward(query, key, value)
-
-        def gradient(*args, upstream=None):
-            upstream = args[0] if upstream is None else upstream
-            return backward(query, key, value, context, logarithm, upstream)
-
-        return context, gradient
+        return context, functools.partial(backward, query, key, value, context, logarithm)
 
     return attention(query, key, value)
 
@@ -219,7 +219,9 @@ def _kernel(query, key, value, value_mask, attention_mask, causal):
             # What JAX does without its kernel holds all weights.
             flash_attention=True if name == "jax" else None,
         )
-    except (ImportError, RuntimeError, TypeError, ValueError):  # as JAX and its releases say it
+    except (ImportError, RuntimeError, TypeError, ValueError):
+        if name != "jax":  # whose releases say in these ways that they have no kernel for it
+            raise
         return None
     context = ops.transpose(context, (0, 2, 1, 3))
     if mask is None:

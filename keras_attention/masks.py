@@ -5,6 +5,9 @@ This is the one place where masks become numbers. Everything else passes them on
 
 from keras import backend, ops
 
+# The score of what nobody may see: finite, and its exponential is 0 beside any other.
+HIDDEN = -1e30
+
 
 def implicit_mask(tensor):
     """Returns the mask that Keras attached to `tensor`, or None."""
@@ -64,8 +67,8 @@ def hidden(scores, mask=None):
     dtype = backend.standardize_dtype(scores.dtype)
     scores = ops.cast(scores, backend.result_type(dtype, "float32"))
     if dtype == "float16":
-        scores = ops.clip(scores, -1e30, 1e30)  # What overflowed is large, not infinite.
-    return scores if mask is None else ops.where(ops.cast(mask, "bool"), scores, -1e30)
+        scores = ops.clip(scores, HIDDEN, -HIDDEN)  # What overflowed is large, not infinite.
+    return scores if mask is None else ops.where(ops.cast(mask, "bool"), scores, HIDDEN)
 
 
 def masked_softmax(scores, mask=None):
@@ -81,11 +84,18 @@ def masked_softmax(scores, mask=None):
     mask = ops.cast(mask, "bool")
     # The finite stand-in keeps the maximum of an empty row finite, and `where` around both `exp`
     # and the sum keeps NaN out of the gradients, which multiply by zero what is masked.
-    largest = ops.max(scores, axis=-1, keepdims=True, initial=-1e30)
+    largest = ops.max(scores, axis=-1, keepdims=True, initial=HIDDEN)
     scores = scores - ops.stop_gradient(largest)
     exponentials = ops.where(mask, ops.exp(scores), 0.0)
     total = ops.sum(exponentials, axis=-1, keepdims=True)
     return ops.cast(exponentials / ops.where(total > 0, total, 1.0), dtype)
+
+
+def zeroed(sequence, mask=None):
+    """Returns `sequence` (B, S, D) with zeros where `mask` (B, S) is False."""
+    if mask is None:
+        return sequence
+    return ops.where(ops.expand_dims(ops.cast(mask, "bool"), 2), sequence, 0)
 
 
 def masked_mean(values, mask=None):

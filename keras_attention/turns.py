@@ -8,8 +8,9 @@ from keras import ops
 def one_by_one(first, last, step, state):
     """`ops.fori_loop`, one turn after the other.
 
-    TensorFlow runs ten turns at once where only their numbers depend on each other, and would hold
-    the blocks of all: so the next number waits for what a turn gives.
+    TensorFlow runs up to `parallel_iterations` turns at once, 10 by default, where only their
+    numbers depend on each other, and would hold the blocks of all: so the next number waits for
+    what a turn gives. `ops.while_loop` does not pass that setting on.
     """
 
     def turn(i, *state):

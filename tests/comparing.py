@@ -26,3 +26,16 @@ def assert_close(results, expected, atol=1e-5):
     """Compares two sequences of arrays, part by part."""
     for i, (result, wanted) in enumerate(zip(results, expected, strict=True)):
         np.testing.assert_allclose(result, wanted, atol=atol, rtol=atol, err_msg=f"part {i}")
+
+
+def largest_tensor(graph):
+    """The size of the largest tensor in a TensorFlow graph and its loops, of those it knows."""
+    graphs, sizes = [graph], []
+    while graphs:
+        graph = graphs.pop()
+        for operation in graph.get_operations():
+            sizes += [x.shape.num_elements() for x in operation.outputs if x.shape.rank]
+            if operation.type in ("While", "StatelessWhile"):
+                names = [operation.get_attr(part).name for part in ("body", "cond")]
+                graphs += [graph._get_function(name).graph for name in names]
+    return max(size for size in sizes if size)

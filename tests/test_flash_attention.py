@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import keras_attention as ka
-from comparing import assert_close, numbers, to_numpy
+from comparing import assert_close, largest_tensor, numbers, to_numpy
 from keras_attention import flash_attention
 
 B, N, T, S, K, V = 2, 3, 13, 11, 5, 7
@@ -101,6 +101,26 @@ def test_blocks_equal_all_at_once_in_float64(names, causal, window):
     assert_close(numbers(results), numbers(wanted), 1e-10)
 
 
+@pytest.mark.parametrize("mode", ["eager", "graph"])
+def test_second_gradients_are_those_of_all_at_once(mode):
+    """As a penalty on gradients takes them; XLA cannot, of a loop whose turns it cannot count."""
+    given = {**masks_of("value", memory=7), "causal": True, "window": None}
+
+    def second(attend):
+        def run(*tensors):
+            with tf.GradientTape() as tape:
+                tape.watch(tensors)
+                loss = sum(tf.reduce_sum(x**2) for x in with_gradients(attend)(*tensors))
+            return tape.gradient(loss, tensors)
+
+        return run if mode == "eager" else tf.function(run)
+
+    inputs = drawn("float64", queries=5, memory=7)
+    in_blocks = functools.partial(flash_attention.in_blocks, **given, longest=LONGEST)
+    wanted = numbers(second(functools.partial(at_once, **given))(*inputs))
+    assert_close(numbers(second(in_blocks)(*inputs)), wanted, 1e-10)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("scale", [1.0, 300.0])
 def test_half_precision_has_no_nan(dtype, scale):
@@ -133,26 +153,35 @@ def test_future_and_far_blocks_are_never_visited():
         assert np.isfinite(to_numpy(context)).all()
 
 
-@pytest.mark.parametrize("shape", [(B, 1, S), (1, T, 1), (T, S), (1, T, S), (1, S)])
-def test_masks_that_broadcast(shape, monkeypatch):
-    """A mask that is the same for all queries or all keys is never made larger."""
+@pytest.fixture
+def calls(monkeypatch):
+    """Attention in blocks has small ones, and puts down here that it was called."""
+    calls, in_blocks = [], functools.partial(flash_attention.in_blocks, longest=LONGEST)
+
+    def counted(*arguments, **options):
+        calls.append(1)
+        return in_blocks(*arguments, **options)
+
+    monkeypatch.setattr(flash_attention, "in_blocks", counted)
+    return calls
+
+
+@pytest.fixture
+def long_everywhere(calls, monkeypatch):
+    """No sequence is short enough for attention at once: the calls in blocks."""
     monkeypatch.setattr(flash_attention, "FEW_PAIRS", 0)
-    monkeypatch.setattr(flash_attention, "in_blocks", small_blocks)
+    return calls
+
+
+@pytest.mark.parametrize("shape", [(B, 1, S), (1, T, 1), (T, S), (1, T, S), (1, S)])
+def test_masks_that_broadcast(shape, long_everywhere):
+    """A mask that is the same for all queries or all keys is never made larger."""
     mask = np.random.default_rng(7).uniform(size=shape) < 0.6
     query, key, value, _ = drawn()
     context = flash_attention.attend(query, key, value, attention_mask=mask)
     wide = np.broadcast_to(mask, (B, T, S))
     assert_close([to_numpy(context)], [to_numpy(at_once(query, key, value, None, wide, 0, None))])
-
-
-small_blocks = functools.partial(flash_attention.in_blocks, longest=LONGEST)
-
-
-@pytest.fixture
-def long_everywhere(monkeypatch):
-    """No sequence is short enough for attention at once, and blocks are small."""
-    monkeypatch.setattr(flash_attention, "FEW_PAIRS", 0)
-    monkeypatch.setattr(flash_attention, "in_blocks", small_blocks)
+    assert long_everywhere
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
@@ -164,9 +193,32 @@ def test_the_layer_in_blocks_answers_as_with_weights(policy, causal, window, lon
     layer = ka.SelfAttention(N, K, value_dim=V, window=window, dtype=policy)
     options = {"mask": mask, "use_causal_mask": causal}
     wanted, _ = layer(x, **options, return_attention_scores=True)
+    assert not long_everywhere
     assert_close(
         [to_numpy(layer(x, **options))], [to_numpy(wanted)], 1e-5 if policy == "float32" else 1e-2
     )
+    assert long_everywhere
+
+
+@pytest.mark.parametrize("weights", [False, True])
+def test_the_graph_of_the_layer_holds_no_weights(weights, long_everywhere):
+    """Nor does that of its gradients, unless they are asked for."""
+    length = 61
+    layer = ka.SelfAttention(N, K, value_dim=V)
+    layer.build((B, length, 17))
+
+    @tf.function(input_signature=[tf.TensorSpec((B, length, 17))])
+    def step(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            output = layer(x, use_causal_mask=True, return_attention_scores=weights)
+            output = output[0] if weights else output
+        return output, tape.gradient(output, [x, *(w.value for w in layer.trainable_weights)])
+
+    largest = largest_tensor(step.get_concrete_function().graph)
+    pairs = B * N * length * length
+    assert (largest >= pairs) == weights
+    assert bool(long_everywhere) != weights
 
 
 def test_across_with_all_masks(long_everywhere):
@@ -183,16 +235,17 @@ def test_across_with_all_masks(long_everywhere):
     }
     layer = ka.SelfAttention(N, K)
     wanted, _ = layer(query, value, key, **given, return_attention_scores=True)
+    assert not long_everywhere
     assert_close([to_numpy(layer(query, value, key, **given))], [to_numpy(wanted)])
+    assert long_everywhere
 
 
 @pytest.mark.parametrize("jit_compile", [True, False])
-def test_training_on_lengths_that_are_unknown(jit_compile, monkeypatch):
+def test_training_on_lengths_that_are_unknown(jit_compile, calls):
     """A graph for any length works in blocks, and learns what attention at once does."""
     random = np.random.default_rng(13)
     batches = [random.normal(size=(B, n, 17)).astype("float32") for n in (3, T)]
     trained = []
-    monkeypatch.setattr(flash_attention, "in_blocks", small_blocks)
     # Eagerly the lengths are known, and few.
     for options in ({"run_eagerly": True}, {"jit_compile": jit_compile}):
         keras.utils.set_random_seed(3)
@@ -204,15 +257,16 @@ def test_training_on_lengths_that_are_unknown(jit_compile, monkeypatch):
             output_signature=(tf.TensorSpec((None, None, 17)),) * 2,
         )
         model.fit(data, verbose=0)
+        assert bool(calls) == ("jit_compile" in options)
         trained.append([to_numpy(weight) for weight in model.weights])
     assert_close(trained[1], trained[0])
 
 
-def test_an_export_serves_short_and_long(tmp_path, monkeypatch):
-    monkeypatch.setattr(flash_attention, "in_blocks", small_blocks)
+def test_an_export_serves_short_and_long(tmp_path, calls):
     inputs = keras.Input((None, 17))
     model = keras.Model(inputs, ka.SelfAttention(N, K)(inputs, use_causal_mask=True))
     model.export(tmp_path / "model", verbose=False)
+    assert calls
     served = tf.saved_model.load(tmp_path / "model")
     for length in (3, T):
         x = np.random.default_rng(15).normal(size=(B, length, 17)).astype("float32")

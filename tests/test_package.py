@@ -20,8 +20,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
     {
         "addressing",
-        "blocks",
         "checks",
+        "custom_gradient",
         "identifiers",
         "implicit_masks",
         "linear",
@@ -30,6 +30,7 @@ FLOORS = [
         "search",
         "turns",
     },
+    {"blocks"},
     {
         "flash_attention",
         "losses",
@@ -40,6 +41,7 @@ FLOORS = [
     },
     {"alignments"},
     {
+        "causal_convolution",
         "deep_output",
         "intra_attention",
         "ntm",
@@ -48,7 +50,7 @@ FLOORS = [
         "pooling",
         "self_attention",
     },
-    {"self_attention_2d", "snail", "structured_self_attention", "transformer_block"},
+    {"self_attention_2d", "snail_attention", "structured_self_attention", "transformer_block"},
     {"mechanism"},
     {"multi_source_attention", "sequence_attention", "spatial"},
     {"attention", "coverage_attention", "location_sensitive_attention"},

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import keras_attention as ka
 from comparing import assert_close, numbers, to_numpy
+from keras_attention import flash_attention
 
 WIDTH = 3
 BLOCKS = {
@@ -74,6 +75,17 @@ def test_a_dense_block_sees_two_steps():
     distances = np.arange(7)[:, None] - np.arange(7)
     layer = ka.CausalConvBlock(5, 3, dtype="float64")
     np.testing.assert_array_equal(seen(layer, 7), (distances == 0) | (distances == 3))
+
+
+def test_a_dilation_is_that_of_the_equation():
+    layer, x = ka.CausalConvBlock(5, 3, dtype="float64"), normal(2, 7, WIDTH)
+    outputs = to_numpy(layer(x))
+    layer.convolution.bias.assign(normal(10))
+    kernel, before = to_numpy(layer.convolution.kernel), np.pad(x, [(0, 0), (3, 0), (0, 0)])[:, :7]
+    x_f, x_g = np.split(before @ kernel[0] + x @ kernel[1] + normal(10), 2, axis=2)
+    wanted = np.concatenate([x, np.tanh(x_f) / (1 + np.exp(-x_g))], axis=2)
+    assert_close([to_numpy(layer(x))], [wanted], 1e-10)
+    assert np.abs(outputs - wanted).max() > 1e-3
 
 
 @pytest.mark.parametrize("length", [1, 2, 5])
@@ -169,13 +181,32 @@ def test_asking_for_the_weights_never_changes_the_answer(masked):
     assert_close(numbers(layer(x, mask=mask)), numbers(outputs), atol=1e-6)
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_long_sequences_are_read_in_blocks(masked, monkeypatch):
+    """And the answer is that of all weights."""
+    calls = []
+
+    def in_blocks(*arguments, **options):
+        calls.append(1)
+        return walked(*arguments, **options, longest=4)
+
+    walked = flash_attention.in_blocks
+    monkeypatch.setattr(flash_attention, "FEW_PAIRS", 0)
+    monkeypatch.setattr(flash_attention, "in_blocks", in_blocks)
+    layer, x = ka.SnailAttentionBlock(5, 7), normal(2, 13, WIDTH)
+    mask = np.random.default_rng(3).uniform(size=(2, 13)) < 0.7 if masked else None
+    outputs, _ = layer(x, mask=mask, return_attention_scores=True)
+    assert not calls
+    assert_close(numbers(layer(x, mask=mask)), numbers(outputs))
+    assert calls
+
+
 # ---- Errors
 
 
-def beyond(length):
-    block = ka.TemporalConvBlock(5, 4)
-    block(normal(2, 3, WIDTH))
-    block(normal(2, length, WIDTH))
+def one_by_one(block, *lengths):
+    for length in lengths:
+        block(normal(2, length, WIDTH))
 
 
 ERRORS = {
@@ -189,6 +220,10 @@ ERRORS = {
         lambda: ka.CausalConvBlock(3, 5)(normal(2, 5, 7)),
         ["`dilation_rate`", "5", "`inputs`", "length 5", "below"],
     ),
+    "dilation_beyond_a_later_one": (
+        lambda: one_by_one(ka.CausalConvBlock(3, 5), 6, 5),
+        ["`dilation_rate`", "5", "`inputs`", "length 5", "below"],
+    ),
     "symbolic_dilation": (
         lambda: ka.CausalConvBlock(3, 8)(keras.Input((5, 7))),
         ["`dilation_rate`", "8", "`inputs`", "length 5", "below"],
@@ -198,7 +233,10 @@ ERRORS = {
         lambda: ka.TemporalConvBlock(3, 2.5),
         ["`sequence_length`", "2.5", "at least 1"],
     ),
-    "longer": (lambda: beyond(5), ["`inputs`", "length 5", "`sequence_length`", "4"]),
+    "longer": (
+        lambda: one_by_one(ka.TemporalConvBlock(5, 4), 3, 5),
+        ["`inputs`", "length 5", "`sequence_length`", "4"],
+    ),
     "longer_at_first": (
         lambda: ka.TemporalConvBlock(3, 4)(normal(2, 5, 7)),
         ["`inputs`", "length 5", "`sequence_length`", "4"],

@@ -7,8 +7,12 @@ computed again. Both lengths may be unknown, and no slice depends on them.
 Shapes: B batch, T query steps, S memory steps, U units.
 """
 
+import functools
+
 from keras import backend, ops
 
+from keras_attention.blocks import put_block
+from keras_attention.custom_gradient import custom_gradient
 from keras_attention.turns import one_by_one
 
 # A hidden layer of up to so many numbers, 4 MB in float32, is held: loops would cost more.
@@ -37,8 +41,7 @@ def additive_scores(query, keys, vector):
         if isinstance(held, bool):
             scores = (held_scores if held else walked_scores)(*tensors)
         else:  # The shapes are known when it runs only.
-            hold = ops.custom_gradient(_held)
-            scores = ops.cond(held, lambda: hold(*tensors), lambda: walked_scores(*tensors))
+            scores = ops.cond(held, lambda: _held(*tensors), lambda: walked_scores(*tensors))
     return ops.cast(scores, dtype)
 
 
@@ -48,11 +51,12 @@ def held_scores(query, keys, vector):
     return ops.einsum("btsu,u->bts", hidden, vector)
 
 
+@custom_gradient
 def _held(query, keys, vector):
     """With gradients by hand: in a branch, XLA compiles no sum over axes it finds out itself."""
 
-    def gradients(*args, upstream=None):
-        upstream = ops.expand_dims(args[0] if upstream is None else upstream, 3)
+    def gradients(upstream):
+        upstream = ops.expand_dims(upstream, 3)
         hidden = ops.tanh(ops.expand_dims(query, 2) + ops.expand_dims(keys, 1))  # (B, T, S, U)
         slope = upstream * (1 - hidden * hidden)
         of_vector = ops.sum(upstream * hidden, (0, 1, 2))
@@ -61,16 +65,10 @@ def _held(query, keys, vector):
     return held_scores(query, keys, vector), gradients
 
 
+@custom_gradient
 def walked_scores(query, keys, vector):
     """As `additive_scores`, in loops."""
-    return ops.custom_gradient(_walked)(query, keys, vector)
-
-
-def _walked(query, keys, vector):
-    def gradients(*args, upstream=None):
-        upstream = args[0] if upstream is None else upstream
-        return _walk_queries(query, keys, vector, upstream)
-
+    gradients = functools.partial(_walk_queries, query, keys, vector)
     return _walk_units(query, keys, vector), gradients
 
 
@@ -92,7 +90,7 @@ def _walk_queries(query, keys, vector, upstream):
     def add(step, gradients):
         of_queries, of_keys, of_vector = gradients
         of_query, of_keys_here, of_vector_here = _gradients(queries[step], keys, upstream[step])
-        of_queries = ops.slice_update(of_queries, (step, 0, 0), ops.expand_dims(of_query, 0))
+        of_queries = put_block(of_queries, step, of_query)
         return of_queries, of_keys + of_keys_here, of_vector + of_vector_here
 
     start = ops.zeros_like(queries), ops.zeros_like(keys), ops.zeros_like(query[:, 0])
@@ -101,13 +99,9 @@ def _walk_queries(query, keys, vector, upstream):
     return ops.transpose(of_queries, (1, 0, 2)) * vector, of_keys * vector, ops.sum(of_vector, 0)
 
 
+@custom_gradient
 def _of_one_query(query, keys, vector):
-    return ops.custom_gradient(_one_query)(query, keys, vector)
-
-
-def _one_query(query, keys, vector):
-    def gradients(*args, upstream=None):
-        upstream = args[0] if upstream is None else upstream
+    def gradients(upstream):
         of_query, of_keys, of_vector = _gradients(query[:, 0], keys, upstream[:, 0])
         return ops.expand_dims(of_query * vector, 1), of_keys * vector, ops.sum(of_vector, 0)
 
@@ -132,7 +126,7 @@ def hidden_size(query, keys):
     """How many numbers (B, T, S, U) has: an integer where the shapes are known."""
     sizes = (*ops.shape(query), ops.shape(keys)[1])
     if not all(isinstance(size, int) for size in sizes):
-        sizes = [ops.cast(size, "float32") for size in sizes]  # No overflow.
+        sizes = tuple(ops.cast(size, "float32") for size in sizes)  # No overflow.
     product = 1
     for size in sizes:
         product = product * size
