@@ -1,5 +1,6 @@
 """Sequences in blocks, and what a block of queries may see of a block of keys."""
 
+import functools
 from typing import Any, NamedTuple
 
 from keras import ops
@@ -29,10 +30,10 @@ def side_of(batch_heads, longest):
 
 
 def blocks_of(length, longest):
-    """The fewest blocks of equal size that hold `length` steps."""
-    number = (length + longest - 1) // longest
-    number = max(number, 1) if isinstance(number, int) else ops.maximum(number, 1)
-    return Blocks(number, (length + number - 1) // number, length)
+    """The fewest blocks of equal size that hold `length` steps: at least one, of at least one."""
+    at_least_one = functools.partial(max if isinstance(length, int) else ops.maximum, 1)
+    number = at_least_one((length + longest - 1) // longest)
+    return Blocks(number, at_least_one((length + number - 1) // number), length)
 
 
 def reach(i, blocks, others, before, after):

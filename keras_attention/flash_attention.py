@@ -75,29 +75,36 @@ def attend(
     if key_mask is not None:
         value_mask = _both(value_mask, key_mask)
     query_mask, value_mask, attention_mask = _factored(query_mask, value_mask, attention_mask)
+    batch, _, queries, _ = ops.shape(query)
+    memory = ops.shape(key)[2]
+    if value_mask is not None:
+        value_mask = ops.broadcast_to(value_mask, (ops.shape(value_mask)[0], memory))
 
     def plain():
-        order = masks.order_mask(ops.shape(query)[2], ops.shape(key)[2], causal, window)
+        order = masks.order_mask(queries, memory, causal, window)
         allowed = masks.combine(query_mask, value_mask, None, attention_mask, order)
         allowed = None if allowed is None else ops.expand_dims(allowed, 1)
         scores = ops.matmul(query, ops.swapaxes(key, -1, -2))
         return ops.matmul(masks.masked_softmax(scores, allowed), value)
 
-    def long():
-        context = None
-        if window is None:
-            context = _kernel(query, key, value, value_mask, attention_mask, causal)
+    def long(query):
+        asks = None if query_mask is None else ops.expand_dims(ops.cast(query_mask, "bool"), (1, 3))
+        if asks is not None:  # Nothing of a masked query reaches the gradients.
+            query = ops.where(asks, query, 0)
+        tensors = [_filled(x) for x in (query, key, value, value_mask, attention_mask)]
+        context = _kernel(*tensors, causal) if window is None else None
         if context is None:
-            context = in_blocks(query, key, value, value_mask, attention_mask, causal, window)
-        if query_mask is None:
-            return context
-        return ops.where(ops.expand_dims(ops.cast(query_mask, "bool"), (1, 3)), context, 0)
+            context = in_blocks(*tensors, causal, window)
+        context = context[:batch]
+        return context if asks is None else ops.where(asks, context, 0)
 
-    pairs = ops.shape(query)[2] * ops.shape(key)[2]
+    pairs = queries * memory
+    if isinstance(pairs, int) and (pairs <= FEW_PAIRS or batch == 0):
+        return plain()
     if isinstance(pairs, int):
-        return plain() if pairs <= FEW_PAIRS else long()
+        return long(query)
     # Lengths that only a run knows: any on TensorFlow, those of an export elsewhere.
-    return long() if backend.backend() == "tensorflow" else plain()
+    return long(query) if backend.backend() == "tensorflow" else plain()
 
 
 def in_blocks(
@@ -227,6 +234,14 @@ def _kernel(query, key, value, value_mask, attention_mask, causal):
     if mask is None:
         return context
     return ops.where(ops.expand_dims(ops.any(mask, axis=-1), (1, 3)), context, 0)
+
+
+def _filled(x):
+    """Gives an empty batch an entry, to be cut off again: no block can be put into nothing."""
+    size = None if x is None else ops.shape(x)[0]
+    if size is None or isinstance(size, int):
+        return x
+    return ops.pad(x, [[0, ops.cast(size == 0, "int32")], *[[0, 0]] * (len(x.shape) - 1)])
 
 
 def _factored(query_mask, value_mask, attention_mask):

@@ -93,7 +93,7 @@ def _walk_queries(query, keys, vector, upstream):
         of_queries = put_block(of_queries, step, of_query)
         return of_queries, of_keys + of_keys_here, of_vector + of_vector_here
 
-    start = ops.zeros_like(queries), ops.zeros_like(keys), ops.zeros_like(query[:, 0])
+    start = ops.zeros_like(queries), ops.zeros_like(keys), ops.sum(ops.zeros_like(query), 1)
     gradients = one_by_one(0, ops.shape(queries)[0], add, start)
     of_queries, of_keys, of_vector = gradients
     return ops.transpose(of_queries, (1, 0, 2)) * vector, of_keys * vector, ops.sum(of_vector, 0)
