@@ -250,12 +250,14 @@ class TransformerDecoderBlock(TransformerBlock):
         """Takes one step.
 
         Args:
-            inputs: (B, D).
+            inputs: (B, D), or (B K, D) with such a cache and a memory of B rows, as the beams of a
+                search have them.
             state: What `begin` or the last step gave.
-            inputs_mask: (B,), False where the step is padding.
+            inputs_mask: (B,) or (B K,), False where the step is padding.
 
         Returns:
-            The output (B, D), the weights over the memory (B, num_heads, S), and the next state.
+            The output, the weights over the memory (B, num_heads, S), and the next state, with a
+            row for each of the inputs.
 
         Raises:
             ValueError: The cache is full. In a graph the outputs are NaN instead.
@@ -263,13 +265,16 @@ class TransformerDecoderBlock(TransformerBlock):
         inputs = ops.convert_to_tensor(inputs, dtype=self.compute_dtype)[:, None]
         x, _, state = self.attend_to_past(inputs, state, inputs_mask)
         memory, norm = state["memory"], self.cross_attention_norm
-        query_mask = None if inputs_mask is None else inputs_mask[:, None]
+        keys, values = memory["keys"], memory["values"]
+        batch_size = ops.shape(keys)[0]
+        query = ops.reshape(self.enter(norm, x), (batch_size, -1, x.shape[-1]))  # (B, K, D)
+        query_mask = None if inputs_mask is None else ops.reshape(inputs_mask, (batch_size, -1))
         allowed = masks.combine(query_mask, memory.get("mask"))
-        query = self.enter(norm, x)
-        added, weights = self.cross_attention.attend(
-            query, memory["keys"], memory["values"], allowed
-        )
-        return self.feed_forward(self.leave(norm, x, added))[:, 0], weights[:, :, 0], state
+        added, weights = self.cross_attention.attend(query, keys, values, allowed)
+        x = self.leave(norm, x, ops.reshape(added, ops.shape(x)))  # (B K, 1, D)
+        weights = ops.transpose(weights, (0, 2, 1, 3))  # (B, K, N, S)
+        weights = ops.reshape(weights, (ops.shape(x)[0], *ops.shape(weights)[2:]))
+        return self.feed_forward(x)[:, 0], weights, state
 
     def compute_output_shape(self, inputs_shape, memory_shape):
         self._check_memory(inputs_shape, memory_shape)

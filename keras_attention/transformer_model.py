@@ -5,7 +5,7 @@ from typing import final
 import keras
 from keras import ops
 
-from keras_attention import checks
+from keras_attention import checks, search
 from keras_attention.identifiers import revived
 from keras_attention.implicit_masks import mask_of
 from keras_attention.position_encoding import SinusoidalPositionEncoding
@@ -144,6 +144,7 @@ class Transformer(keras.Model):
             block.begin(memory, mask, max_length=self.max_length) for block in self.decoder_blocks
         ]
 
+    @search.sharing(lambda state: [block["memory"] for block in state])
     def step(self, tokens, state):
         """Returns logits (N, V), weights (N, S) and the next state after `tokens` (N,).
 

@@ -263,7 +263,7 @@ def test_searches_follow_the_model(kind):
             assert (attention[:, length:] == 0).all()
 
 
-@pytest.mark.parametrize("kind", [*DECODERS, "several", "coverage"])
+@pytest.mark.parametrize("kind", [*DECODERS, *TRANSFORMERS, "several", "coverage"])
 def test_beams_share_the_memory_unless_the_attention_keeps_a_state(kind, monkeypatch):
     """The result is that of a repeated memory, which a function around the step gets."""
     attentions = {
@@ -277,7 +277,9 @@ def test_beams_share_the_memory_unless_the_attention_keeps_a_state(kind, monkeyp
     options = (model.begin(SOURCE), START, END, 5, 3, 0.6, 0.2)
 
     def step(tokens, state):
-        rows.append((tokens.shape[0], keras.tree.flatten(state["memory"])[0].shape[0]))
+        memory = [block["memory"] for block in state] if kind in TRANSFORMERS else state["memory"]
+        (height,) = {part.shape[0] for part in keras.tree.flatten(memory)}
+        rows.append((tokens.shape[0], height))
         return model.step(tokens, state)
 
     repeated = ka.search.beam(step, *options)
