@@ -284,7 +284,7 @@ def test_beams_share_the_memory_unless_the_attention_keeps_a_state(kind, monkeyp
 
     repeated = ka.search.beam(step, *options)
     assert rows[-1] == (9, 9)
-    shared = ka.search.beam(ka.search.sharing(model.step.shared)(step), *options)
+    shared = ka.search.beam(ka.search.sharing(model.step)(step), *options)
     assert rows[-1] == (9, 9 if kind == "coverage" else 3)
     assert_close(numbers(shared), numbers(repeated), atol=1e-5)
 
