@@ -76,8 +76,9 @@ class TransformerEncoderBlock(TransformerBlock):
         use_causal_mask=False,
         mask=None,
     ):
-        inputs_mask = mask if inputs_mask is None else inputs_mask
         self.check_inputs(inputs.shape, inputs_mask)
+        checks.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
+        inputs_mask = mask if inputs_mask is None else inputs_mask
         norm = self.self_attention_norm
         added = self.self_attention(
             self.enter(norm, inputs),

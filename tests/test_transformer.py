@@ -394,6 +394,18 @@ ERRORS = {
     ),
     "mask": (
         lambda: encoder()(zeros(2, 3, 4), mask=np.ones((2, 4), bool)),
+        ["`mask`", "(2, 4)", "(2, 3)"],
+    ),
+    "inputs_mask": (
+        lambda: encoder()(zeros(2, 3, 4), inputs_mask=np.ones((2, 4), bool)),
+        ["`inputs_mask`", "(2, 4)", "(2, 3)"],
+    ),
+    "mask_beside_inputs_mask": (
+        lambda: encoder()(zeros(2, 3, 4), np.ones((2, 3), bool), mask=np.ones((2, 4), bool)),
+        ["`mask`", "(2, 4)", "(2, 3)"],
+    ),
+    "inputs_mask_decoder": (
+        lambda: decoder()(zeros(2, 3, 4), zeros(2, 5, 4), inputs_mask=np.ones((2, 4), bool)),
         ["`inputs_mask`", "(2, 4)", "(2, 3)"],
     ),
     "memory_attention_mask": (
