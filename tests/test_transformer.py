@@ -58,11 +58,23 @@ def test_positions_may_be_given():
         )
 
 
+@pytest.mark.parametrize("given", [None, "int32", "float32"])
 @pytest.mark.parametrize("policy", POLICIES)
-def test_no_two_of_many_places_look_alike(policy):
+def test_no_two_of_many_places_look_alike(policy, given):
     """In half precision too, in which integers above 2048 or 256 are rounded."""
-    encoded = to_numpy(ka.SinusoidalPositionEncoding(dtype=policy)(np.zeros((1, 4000, 32))))[0]
-    assert len(np.unique(encoded, axis=0)) == 4000
+    encode = ka.SinusoidalPositionEncoding(dtype=policy)
+    positions = None if given is None else np.arange(4000, dtype=given)
+    encoded = encode(np.zeros((1, 4000, 32)), positions=positions)
+    assert keras.backend.standardize_dtype(encoded.dtype) == encode.compute_dtype
+    assert len(np.unique(to_numpy(encoded)[0], axis=0)) == 4000
+
+
+@pytest.mark.parametrize("max_wavelength", [1e4, 0.5, 7])
+def test_any_number_above_zero_is_a_wavelength(max_wavelength):
+    x = normal(B, T, WIDTH)
+    wanted = [oracle.position_encoding(row, False, max_wavelength=max_wavelength) for row in x]
+    encoded = ka.SinusoidalPositionEncoding(max_wavelength=max_wavelength)(x)
+    np.testing.assert_allclose(to_numpy(encoded), wanted, atol=1e-5)
 
 
 def test_the_scale_is_the_root_of_the_width():
@@ -442,7 +454,7 @@ ERRORS = {
     ),
     "max_wavelength": (
         lambda: ka.SinusoidalPositionEncoding(max_wavelength=0),
-        ["`max_wavelength`", "0", "at least 1"],
+        ["`max_wavelength`", "0", "above 0"],
     ),
 }
 
