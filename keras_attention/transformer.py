@@ -43,7 +43,7 @@ class TransformerEncoderBlock(TransformerBlock):
         attention_mask: (B, T, T) or (T, T), the same for every head.
         training: Whether the dropouts are applied.
         return_attention_scores: Whether to return the weights too. The output stays the same.
-        use_causal_mask: Whether step t sees steps up to t only.
+        use_causal_mask: Whether step t sees steps up to t only. Defaults to False.
         mask: (B, T), the `inputs_mask` by the name under which Keras passes the implicit mask of
             the only tensor.
 
@@ -159,7 +159,7 @@ class TransformerDecoderBlock(TransformerBlock):
         training: Whether the dropouts are applied.
         return_attention_scores: Whether to return the weights over the memory too. The output stays
             the same.
-        use_causal_mask: Whether step t sees steps of the inputs up to t only.
+        use_causal_mask: Whether step t sees steps of the inputs up to t only. Defaults to True.
 
     Returns:
         The output (B, T, D); with `return_attention_scores` also the weights (B, num_heads, T, S).
