@@ -30,7 +30,8 @@ class TransformerEncoderBlock(TransformerBlock):
         intermediate_dim: Width between W_1 and W_2, d_ff.
         key_dim: Width of a head. None: that of the inputs divided by `num_heads`.
         dropout: Share of the features that a sublayer adds which is dropped in training.
-        attention_dropout: Share of the attention's weights that is.
+        attention_dropout: Share of the attention's weights that is. With it a block holds in
+            training what it drops from: (B, num_heads, T, T).
         activation: In place of the maximum with 0.
         norm_first: Whether a norm stands before its sublayer and not behind the residual.
         epsilon: Added to the variance by the norms.
@@ -147,7 +148,8 @@ class TransformerDecoderBlock(TransformerBlock):
 
     Args:
         num_heads, intermediate_dim, key_dim, dropout, attention_dropout, activation, norm_first,
-            epsilon, kernel_initializer, seed: See `ka.TransformerEncoderBlock`.
+            epsilon, kernel_initializer, seed: See `ka.TransformerEncoderBlock`. With
+            `attention_dropout` a block holds (B, num_heads, T, S) in training too.
 
     Call arguments:
         inputs: (B, T, D), the target shifted by one.
@@ -185,9 +187,7 @@ class TransformerDecoderBlock(TransformerBlock):
     def build(self, inputs_shape, memory_shape):
         self._check_memory(inputs_shape, memory_shape)
         self.build_shared(inputs_shape)
-        # Equal seeds would drop the same places of both attentions.
-        seed = None if self.seed is None else self.seed + 1
-        self.cross_attention = self.new_attention(inputs_shape[-1], "cross_attention", seed)
+        self.cross_attention = self.new_attention(inputs_shape[-1], "cross_attention", 2)
         self.cross_attention_norm = self.new_norm("cross_attention_norm")
         self.cross_attention.build(inputs_shape, memory_shape)
         self.cross_attention_norm.build(inputs_shape)

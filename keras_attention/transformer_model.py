@@ -22,6 +22,8 @@ class Transformer(keras.Model):
         logits = head(block_N(... block_1(y, memory) ..., memory))      (section 3.1)
 
     Between blocks with `norm_first` and the head stands the layer norm that such a stack needs.
+    The paper shares one matrix between both embeddings and the head (section 3.4); here they are as
+    given.
 
     It is trained and searched as `ka.models.EncoderDecoder` is: with plain `compile` and `fit` on
     `((source, target_in), target_out)`, where the mask of `target_in` reaches the loss and the

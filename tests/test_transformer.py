@@ -344,6 +344,14 @@ def test_dropouts_are_in_training_only_and_follow_the_seed(rates, norm_first):
         np.testing.assert_array_equal(to_numpy(twin(*inputs, training=True)), first)
 
 
+def test_every_dropout_has_a_seed_of_its_own():
+    """Layers of one seed and shape would drop the same places."""
+    block = decoder_block(seed=3, dropout=0.5, attention_dropout=0.5)
+    layers = block.residual_dropout, block.self_attention, block.cross_attention
+    states = [to_numpy(layer.seed_generator.state).tolist() for layer in layers]
+    assert len(set(map(tuple, states))) == 3
+
+
 def test_what_a_sublayer_adds_is_dropped_and_never_what_it_was_given():
     """With the norm first and nearly all dropped, the inputs come through as they are."""
     x, memory = normal(1, 40, WIDTH), normal(1, 40, MEMORY)
