@@ -74,6 +74,13 @@ def not_negative(argument, value):
     return value
 
 
+def positive(argument, value):
+    """Returns `value` if it is a number above 0."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not float(value) > 0:
+        raise ValueError(f"`{argument}` is {value!r}; accepted is a number above 0.")
+    return value
+
+
 def probability(argument, value):
     """Returns `value` if it lies in [0, 1]."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) <= 1:

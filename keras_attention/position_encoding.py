@@ -34,7 +34,8 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
         scale_inputs: Whether the inputs are multiplied by sqrt(d_model) first, as the paper does
             with its embeddings. The small vectors that `keras.layers.Embedding` starts from are
             drowned out by the waves otherwise.
-        max_wavelength: The longest wave is 2 pi times as long: the 10000 of the equation.
+        max_wavelength: The 10000 of the equation. Wavelengths grow from 2 pi towards 2 pi times
+            this.
 
     Call arguments:
         inputs: (B, T, D), D even.
@@ -57,9 +58,10 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
     """
 
     def __init__(self, scale_inputs=False, max_wavelength=10000, **kwargs):
-        super().__init__(**kwargs)
+        # Keras would round positions that are not integers to the compute dtype.
+        super().__init__(autocast=False, **kwargs)
         self.scale_inputs = scale_inputs
-        self.max_wavelength = checks.positive_integer("max_wavelength", max_wavelength)
+        self.max_wavelength = checks.positive("max_wavelength", max_wavelength)
         self.supports_masking = True
 
     def build(self, inputs_shape, positions_shape=None):
@@ -68,6 +70,7 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
     def call(self, inputs, positions=None):
         _check_shape(inputs.shape)
         width = inputs.shape[-1]
+        inputs = ops.cast(inputs, self.compute_dtype)
         if positions is None:
             positions = ops.arange(ops.shape(inputs)[1], dtype="int32")
         came, steps = tuple(positions.shape), tuple(inputs.shape[:2])

@@ -30,7 +30,8 @@ class TransformerEncoderBlock(TransformerBlock):
         intermediate_dim: Width between W_1 and W_2, d_ff.
         key_dim: Width of a head. None: that of the inputs divided by `num_heads`.
         dropout: Share of the features that a sublayer adds which is dropped in training.
-        attention_dropout: Share of the attention's weights that is.
+        attention_dropout: Share of the attention's weights that is. With it a block holds in
+            training what it drops from: (B, num_heads, T, T).
         activation: In place of the maximum with 0.
         norm_first: Whether a norm stands before its sublayer and not behind the residual.
         epsilon: Added to the variance by the norms.
@@ -43,7 +44,7 @@ class TransformerEncoderBlock(TransformerBlock):
         attention_mask: (B, T, T) or (T, T), the same for every head.
         training: Whether the dropouts are applied.
         return_attention_scores: Whether to return the weights too. The output stays the same.
-        use_causal_mask: Whether step t sees steps up to t only.
+        use_causal_mask: Whether step t sees steps up to t only. Defaults to False.
         mask: (B, T), the `inputs_mask` by the name under which Keras passes the implicit mask of
             the only tensor.
 
@@ -76,8 +77,9 @@ class TransformerEncoderBlock(TransformerBlock):
         use_causal_mask=False,
         mask=None,
     ):
-        inputs_mask = mask if inputs_mask is None else inputs_mask
         self.check_inputs(inputs.shape, inputs_mask)
+        checks.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
+        inputs_mask = mask if inputs_mask is None else inputs_mask
         norm = self.self_attention_norm
         added = self.self_attention(
             self.enter(norm, inputs),
@@ -146,7 +148,8 @@ class TransformerDecoderBlock(TransformerBlock):
 
     Args:
         num_heads, intermediate_dim, key_dim, dropout, attention_dropout, activation, norm_first,
-            epsilon, kernel_initializer, seed: See `ka.TransformerEncoderBlock`.
+            epsilon, kernel_initializer, seed: See `ka.TransformerEncoderBlock`. With
+            `attention_dropout` a block holds (B, num_heads, T, S) in training too.
 
     Call arguments:
         inputs: (B, T, D), the target shifted by one.
@@ -158,7 +161,7 @@ class TransformerDecoderBlock(TransformerBlock):
         training: Whether the dropouts are applied.
         return_attention_scores: Whether to return the weights over the memory too. The output stays
             the same.
-        use_causal_mask: Whether step t sees steps of the inputs up to t only.
+        use_causal_mask: Whether step t sees steps of the inputs up to t only. Defaults to True.
 
     Returns:
         The output (B, T, D); with `return_attention_scores` also the weights (B, num_heads, T, S).
@@ -184,9 +187,7 @@ class TransformerDecoderBlock(TransformerBlock):
     def build(self, inputs_shape, memory_shape):
         self._check_memory(inputs_shape, memory_shape)
         self.build_shared(inputs_shape)
-        # Equal seeds would drop the same places of both attentions.
-        seed = None if self.seed is None else self.seed + 1
-        self.cross_attention = self.new_attention(inputs_shape[-1], "cross_attention", seed)
+        self.cross_attention = self.new_attention(inputs_shape[-1], "cross_attention", 2)
         self.cross_attention_norm = self.new_norm("cross_attention_norm")
         self.cross_attention.build(inputs_shape, memory_shape)
         self.cross_attention_norm.build(inputs_shape)
@@ -250,12 +251,14 @@ class TransformerDecoderBlock(TransformerBlock):
         """Takes one step.
 
         Args:
-            inputs: (B, D).
+            inputs: (B, D), or (B K, D) with such a cache and a memory of B rows, as the beams of a
+                search have them.
             state: What `begin` or the last step gave.
-            inputs_mask: (B,), False where the step is padding.
+            inputs_mask: (B,) or (B K,), False where the step is padding.
 
         Returns:
-            The output (B, D), the weights over the memory (B, num_heads, S), and the next state.
+            The output, the weights over the memory (B, num_heads, S), and the next state, with a
+            row for each of the inputs.
 
         Raises:
             ValueError: The cache is full. In a graph the outputs are NaN instead.
@@ -263,13 +266,16 @@ class TransformerDecoderBlock(TransformerBlock):
         inputs = ops.convert_to_tensor(inputs, dtype=self.compute_dtype)[:, None]
         x, _, state = self.attend_to_past(inputs, state, inputs_mask)
         memory, norm = state["memory"], self.cross_attention_norm
-        query_mask = None if inputs_mask is None else inputs_mask[:, None]
+        keys, values = memory["keys"], memory["values"]
+        batch_size = ops.shape(keys)[0]
+        query = ops.reshape(self.enter(norm, x), (batch_size, -1, x.shape[-1]))  # (B, K, D)
+        query_mask = None if inputs_mask is None else ops.reshape(inputs_mask, (batch_size, -1))
         allowed = masks.combine(query_mask, memory.get("mask"))
-        query = self.enter(norm, x)
-        added, weights = self.cross_attention.attend(
-            query, memory["keys"], memory["values"], allowed
-        )
-        return self.feed_forward(self.leave(norm, x, added))[:, 0], weights[:, :, 0], state
+        added, weights = self.cross_attention.attend(query, keys, values, allowed)
+        x = self.leave(norm, x, ops.reshape(added, ops.shape(x)))  # (B K, 1, D)
+        weights = ops.transpose(weights, (0, 2, 1, 3))  # (B, K, N, S)
+        weights = ops.reshape(weights, (ops.shape(x)[0], *ops.shape(weights)[2:]))
+        return self.feed_forward(x)[:, 0], weights, state
 
     def compute_output_shape(self, inputs_shape, memory_shape):
         self._check_memory(inputs_shape, memory_shape)

@@ -54,7 +54,7 @@ class TransformerBlock(keras.layers.Layer, abc.ABC):
         """Builds the self-attention, the feed-forward network and their norms."""
         self.check_inputs(inputs_shape)
         width = inputs_shape[-1]
-        self.self_attention = self.new_attention(width, "self_attention", self.seed)
+        self.self_attention = self.new_attention(width, "self_attention", 1)
         self.self_attention_norm = self.new_norm("self_attention_norm")
         self.hidden = self._new_dense(self.intermediate_dim, "hidden", self.activation)
         self.output_projection = self._new_dense(width, "output_projection")
@@ -64,8 +64,11 @@ class TransformerBlock(keras.layers.Layer, abc.ABC):
         self.hidden.build(inputs_shape)
         self.output_projection.build((*inputs_shape[:-1], self.intermediate_dim))
 
-    def new_attention(self, width, name, seed):
-        """An attention from `width` to `width`; the heads share the width if they have no own."""
+    def new_attention(self, width, name, order):
+        """An attention from `width` to `width`; the heads share the width if they have no own.
+
+        Its seed is `order` above that of the residuals: equal seeds would drop equal places.
+        """
         if self.key_dim is None and width % self.num_heads:
             raise ValueError(
                 f"`num_heads` is {self.num_heads}, and `inputs` has width {width}; accepted is a "
@@ -77,7 +80,7 @@ class TransformerBlock(keras.layers.Layer, abc.ABC):
             dropout=self.attention_dropout,
             output_shape=width,
             kernel_initializer=fresh(self.kernel_initializer),
-            seed=seed,
+            seed=None if self.seed is None else self.seed + order,
             name=name,
             dtype=self.dtype_policy,
         )

@@ -5,7 +5,7 @@ from typing import final
 import keras
 from keras import ops
 
-from keras_attention import checks
+from keras_attention import checks, search
 from keras_attention.identifiers import revived
 from keras_attention.implicit_masks import mask_of
 from keras_attention.position_encoding import SinusoidalPositionEncoding
@@ -22,6 +22,8 @@ class Transformer(keras.Model):
         logits = head(block_N(... block_1(y, memory) ..., memory))      (section 3.1)
 
     Between blocks with `norm_first` and the head stands the layer norm that such a stack needs.
+    The paper shares one matrix between both embeddings and the head (section 3.4); here they are as
+    given.
 
     It is trained and searched as `ka.models.EncoderDecoder` is: with plain `compile` and `fit` on
     `((source, target_in), target_out)`, where the mask of `target_in` reaches the loss and the
@@ -144,6 +146,7 @@ class Transformer(keras.Model):
             block.begin(memory, mask, max_length=self.max_length) for block in self.decoder_blocks
         ]
 
+    @search.sharing(lambda state: [block["memory"] for block in state])
     def step(self, tokens, state):
         """Returns logits (N, V), weights (N, S) and the next state after `tokens` (N,).
 

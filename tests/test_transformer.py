@@ -58,11 +58,23 @@ def test_positions_may_be_given():
         )
 
 
+@pytest.mark.parametrize("given", [None, "int32", "float32"])
 @pytest.mark.parametrize("policy", POLICIES)
-def test_no_two_of_many_places_look_alike(policy):
+def test_no_two_of_many_places_look_alike(policy, given):
     """In half precision too, in which integers above 2048 or 256 are rounded."""
-    encoded = to_numpy(ka.SinusoidalPositionEncoding(dtype=policy)(np.zeros((1, 4000, 32))))[0]
-    assert len(np.unique(encoded, axis=0)) == 4000
+    encode = ka.SinusoidalPositionEncoding(dtype=policy)
+    positions = None if given is None else np.arange(4000, dtype=given)
+    encoded = encode(np.zeros((1, 4000, 32)), positions=positions)
+    assert keras.backend.standardize_dtype(encoded.dtype) == encode.compute_dtype
+    assert len(np.unique(to_numpy(encoded)[0], axis=0)) == 4000
+
+
+@pytest.mark.parametrize("max_wavelength", [1e4, 0.5, 7])
+def test_any_number_above_zero_is_a_wavelength(max_wavelength):
+    x = normal(B, T, WIDTH)
+    wanted = [oracle.position_encoding(row, False, max_wavelength=max_wavelength) for row in x]
+    encoded = ka.SinusoidalPositionEncoding(max_wavelength=max_wavelength)(x)
+    np.testing.assert_allclose(to_numpy(encoded), wanted, atol=1e-5)
 
 
 def test_the_scale_is_the_root_of_the_width():
@@ -332,6 +344,14 @@ def test_dropouts_are_in_training_only_and_follow_the_seed(rates, norm_first):
         np.testing.assert_array_equal(to_numpy(twin(*inputs, training=True)), first)
 
 
+def test_every_dropout_has_a_seed_of_its_own():
+    """Layers of one seed and shape would drop the same places."""
+    block = decoder_block(seed=3, dropout=0.5, attention_dropout=0.5)
+    layers = block.residual_dropout, block.self_attention, block.cross_attention
+    states = [to_numpy(layer.seed_generator.state).tolist() for layer in layers]
+    assert len(set(map(tuple, states))) == 3
+
+
 def test_what_a_sublayer_adds_is_dropped_and_never_what_it_was_given():
     """With the norm first and nearly all dropped, the inputs come through as they are."""
     x, memory = normal(1, 40, WIDTH), normal(1, 40, MEMORY)
@@ -394,6 +414,18 @@ ERRORS = {
     ),
     "mask": (
         lambda: encoder()(zeros(2, 3, 4), mask=np.ones((2, 4), bool)),
+        ["`mask`", "(2, 4)", "(2, 3)"],
+    ),
+    "inputs_mask": (
+        lambda: encoder()(zeros(2, 3, 4), inputs_mask=np.ones((2, 4), bool)),
+        ["`inputs_mask`", "(2, 4)", "(2, 3)"],
+    ),
+    "mask_beside_inputs_mask": (
+        lambda: encoder()(zeros(2, 3, 4), np.ones((2, 3), bool), mask=np.ones((2, 4), bool)),
+        ["`mask`", "(2, 4)", "(2, 3)"],
+    ),
+    "inputs_mask_decoder": (
+        lambda: decoder()(zeros(2, 3, 4), zeros(2, 5, 4), inputs_mask=np.ones((2, 4), bool)),
         ["`inputs_mask`", "(2, 4)", "(2, 3)"],
     ),
     "memory_attention_mask": (
@@ -430,7 +462,7 @@ ERRORS = {
     ),
     "max_wavelength": (
         lambda: ka.SinusoidalPositionEncoding(max_wavelength=0),
-        ["`max_wavelength`", "0", "at least 1"],
+        ["`max_wavelength`", "0", "above 0"],
     ),
 }
 

@@ -29,15 +29,17 @@ def sharing(parts):
     """Marks a step whose state has parts that all tokens of a batch entry share.
 
     The marked step takes tokens (N,) with N = B K, and these parts with B rows: `beam` leaves them
-    as they are. They are parts that the step hands on untouched. A step without the mark, such as a
-    function around a marked one, gets N rows of everything.
+    as they are. They are parts that the step hands on untouched. A step without the mark gets N
+    rows of everything. So does a function around a marked step, until `sharing(marked)` marks it
+    too.
 
     Args:
-        parts: Function of a state to these parts of it, a nest of tensors.
+        parts: Function of a state to these parts of it, a nest of tensors; or a marked step with a
+            state of the same form, to share what that one shares.
     """
 
     def mark(step):
-        step.shared = parts
+        step.shared = getattr(parts, "shared", parts)
         return step
 
     return mark
