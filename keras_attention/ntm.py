@@ -6,9 +6,9 @@ from typing import Any, NamedTuple, final
 import keras
 from keras import ops
 
-from keras_attention import addressing, checks, masks, recurrence
+from keras_attention import addressing, checks, recurrence
 from keras_attention.identifiers import revived
-from keras_attention.scores import Cosine
+from keras_attention.scores.cosine import cosine, unit
 
 INITIAL_MEMORY = 1e-6
 
@@ -47,25 +47,21 @@ class _Heads(keras.layers.Layer):
     def __init__(self, count, memory_dim, shifts, writes, **kwargs):
         super().__init__(**kwargs)
         self.count = count
-        self.widths = [memory_dim, 1, shifts, 1, *[memory_dim, memory_dim][: 2 * writes]]
-        self.scores = [Cosine(name=f"score_{i}", dtype=self.dtype_policy) for i in range(count)]
+        # Key, strength, gate, shifts, power; erase, add.
+        self.widths = [memory_dim, 1, 1, shifts, 1, *[memory_dim, memory_dim][: 2 * writes]]
 
-    def build(self, hidden_shape, previous_shape, memory_shape):
+    def build(self, hidden_shape):
         width = self.count * sum(self.widths)
         self.kernel = self.add_weight(name="kernel", shape=(hidden_shape[-1], width))
         self.bias = self.add_weight(name="bias", shape=(width,), initializer="zeros")
-        for score in self.scores:
-            if not score.built:
-                score.build((None, 1, memory_shape[-1]), memory_shape)
 
     def call(self, hidden, previous, memory):
         emitted = ops.matmul(hidden, self.kernel) + self.bias
         emitted = ops.reshape(emitted, (-1, self.count, sum(self.widths)))
         ends = list(itertools.accumulate(self.widths[:-1]))
-        keys, gate, shifts, power, *changes = ops.split(emitted, ends, axis=-1)
-        rows = self.scores[0].prepare(memory)  # It has no weights: the same for all heads.
-        scores = [score(keys[:, i : i + 1], rows) for i, score in enumerate(self.scores)]
-        weights = masks.masked_softmax(ops.concatenate(scores, axis=1))  # (B, H, N)
+        keys, strength, gate, shifts, power, *changes = ops.split(emitted, ends, axis=-1)
+        scores = ops.softplus(strength) * cosine(keys, unit(memory))  # (B, H, N)
+        weights = ops.softmax(scores, axis=-1)
         weights = addressing.interpolate(weights, previous, ops.sigmoid(gate))
         weights = addressing.shift(weights, ops.softmax(shifts, axis=-1))
         weights = addressing.sharpen(weights, 1 + ops.softplus(power))
@@ -78,7 +74,7 @@ class NTMCell(keras.layers.Layer):
     """A cell for `keras.layers.RNN` whose controller has a memory M of N locations.
 
         h_t = controller([x_t; r_{t-1}])
-        w^c_t(i) = softmax_i(beta_t K[k_t, M(i)])                    (eq. 5-6, `ka.scores.Cosine`)
+        w^c_t(i) = softmax_i(beta_t K[k_t, M(i)])                    (eq. 5-6)
         w^g_t = g_t w^c_t + (1 - g_t) w_{t-1}                        (eq. 7)
         w~_t(i) = sum_j w^g_t(j) s_t(i - j)                          (eq. 8, modulo N)
         w_t(i) = w~_t(i)^gamma_t / sum_j w~_t(j)^gamma_t             (eq. 9)
@@ -86,11 +82,11 @@ class NTMCell(keras.layers.Layer):
         r_t = sum_i w_t(i) M_t(i)                                    (eq. 2)
         output_t = [h_t; r_t]
 
-    Each head has its own k, beta, g, s, gamma and weights w; e and a are those of write heads. They
-    are linear in h_t, then g = sigmoid, s = softmax, gamma = 1 + softplus, e = sigmoid and
-    a = tanh; beta is what `Cosine` makes of the key. Write heads look for k_t in M_{t-1}, read
-    heads in the M_t that the write heads leave, which they then read. Several write heads all
-    erase before one adds.
+    K is the cosine, as in `ka.scores.Cosine`. Each head has its own k, beta, g, s, gamma and
+    weights w; e and a are those of write heads. They are linear in h_t, then beta = softplus,
+    g = sigmoid, s = softmax, gamma = 1 + softplus, e = sigmoid and a = tanh. Write heads look for
+    k_t in M_{t-1}, read heads in the M_t that the write heads leave, which they then read. Several
+    write heads all erase before one adds.
 
     The paper leaves the beginning open. Here the memory starts at 1e-6 everywhere, which learns
     fastest (Collier & Beel 2018), each head at location 0, and the rest at zero. No weight depends
@@ -183,11 +179,9 @@ class NTMCell(keras.layers.Layer):
         if not self.controller.built:
             self.controller.build((None, width))
             self.controller.built = True
-        memory_shape = (None, self.memory_size, self.memory_dim)
         for heads in (self.writer, self.reader):
             if not heads.built:
-                where = (None, heads.count, self.memory_size)
-                heads.build((None, self._control_width), where, memory_shape)
+                heads.build((None, self._control_width))
 
     def get_initial_state(self, batch_size=None):
         heads = self.write_heads + self.read_heads

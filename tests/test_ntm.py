@@ -116,8 +116,7 @@ def test_names_and_shapes_of_weights():
     layer(normal(B, T, WIDTH))
     start = len(layer.cell.path) + 1
     shapes = {w.path[start:]: tuple(w.shape) for w in layer.cell.weights}
-    scores = [f"writer/score_{i}" for i in range(2)] + [f"reader/score_{i}" for i in range(3)]
-    reading = M + 1 + 3 + 1  # key, gate, shifts, gamma
+    reading = M + 1 + 1 + 3 + 1  # key, strength, gate, shifts, power
     assert shapes == {
         "dense/kernel": (WIDTH + 3 * M, UNITS),
         "dense/bias": (UNITS,),
@@ -125,8 +124,6 @@ def test_names_and_shapes_of_weights():
         "writer/bias": (2 * (reading + 2 * M),),
         "reader/kernel": (UNITS, 3 * reading),
         "reader/bias": (3 * reading,),
-        **{f"{score}/strength_kernel": (M,) for score in scores},
-        **{f"{score}/strength_bias": () for score in scores},
     }
 
 
