@@ -1,6 +1,7 @@
 """The Neural Turing Machine: a recurrent cell whose controller reads and writes a memory."""
 
 import itertools
+import numbers
 from typing import Any, NamedTuple, final
 
 import keras
@@ -97,7 +98,7 @@ class NTMCell(keras.layers.Layer):
 
     Args:
         controller: Any Keras RNN cell or `StackedRNNCells`, or for a controller without a state of
-            its own a layer such as Dense, from (B, D) to (B, C). A cell has no dropout.
+            its own a layer such as Dense, from (B, D) to (B, C). Neither has dropout.
         memory_size: Number of locations N.
         memory_dim: Width of each, M.
         read_heads: Number of read heads R.
@@ -272,9 +273,15 @@ def _checked(controller):
             f"`controller` is {controller!r}; accepted is a Keras RNN cell, such as "
             "keras.layers.LSTMCell(100), or a layer of single steps, such as keras.layers.Dense."
         )
-    if not _is_feed_forward(controller) and recurrence.has_dropout(controller):
+    if any(_drops(layer) for layer in controller._flatten_layers()):
         raise ValueError(
-            f"`controller` is '{controller.name}', which has dropout; accepted is a cell without "
-            "it, since keras.layers.RNN draws for its own cell only, not for one inside."
+            f"`controller` is '{controller.name}', which has dropout; accepted is one without it, "
+            "since keras.layers.RNN draws for its own cell only, not for what is inside."
         )
     return controller
+
+
+def _drops(layer):
+    """Whether the layer draws in training: a cell or layer with dropout, or GaussianNoise."""
+    rates = [getattr(layer, name, 0) for name in ("rate", "dropout", "recurrent_dropout", "stddev")]
+    return any(isinstance(rate, numbers.Real) and rate > 0 for rate in rates)

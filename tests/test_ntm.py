@@ -137,7 +137,9 @@ CONTROLLERS = {
     "stack_of_one": lambda: LAYERS.StackedRNNCells([LAYERS.LSTMCell(UNITS)]),
     "simple": lambda: LAYERS.SimpleRNNCell(UNITS),
     "functional": functional,
-    "sequential": lambda: keras.Sequential([LAYERS.Dense(3, "relu"), LAYERS.Dense(UNITS)]),
+    "sequential": lambda: keras.Sequential(
+        [LAYERS.Dense(3, "relu"), LAYERS.Dropout(0), LAYERS.Dense(UNITS)]
+    ),
 }
 
 
@@ -185,6 +187,16 @@ ERRORS = {
     ),
     "stacked_dropout": (
         lambda: machine(LAYERS.StackedRNNCells([LAYERS.GRUCell(3, recurrent_dropout=0.2)])),
+        ["`controller`", "dropout"],
+    ),
+    "feed_forward_dropout": (
+        lambda: machine(
+            keras.Sequential([LAYERS.Dense(3), LAYERS.Dropout(0.2), LAYERS.Dense(3)], name="mine")
+        ),
+        ["`controller`", "'mine'", "dropout"],
+    ),
+    "noise": (
+        lambda: machine(keras.Sequential([LAYERS.Dense(3), LAYERS.GaussianNoise(0.2)])),
         ["`controller`", "dropout"],
     ),
     "rank": (
