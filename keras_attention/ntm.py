@@ -101,8 +101,8 @@ class NTMCell(keras.layers.Layer):
             its own a layer such as Dense, from (B, D) to (B, C). Neither has dropout.
         memory_size: Number of locations N.
         memory_dim: Width of each, M.
-        read_heads: Number of read heads R.
-        write_heads: Number of write heads W.
+        num_read_heads: Number of read heads R.
+        num_write_heads: Number of write heads W.
         shift_range: How far a head may move in one step, either way.
 
     Call arguments:
@@ -132,8 +132,8 @@ class NTMCell(keras.layers.Layer):
         controller,
         memory_size,
         memory_dim,
-        read_heads=1,
-        write_heads=1,
+        num_read_heads=1,
+        num_write_heads=1,
         shift_range=1,
         **kwargs,
     ):
@@ -144,8 +144,8 @@ class NTMCell(keras.layers.Layer):
         self.controller = _checked(revived(controller))
         self.memory_size = checks.positive_integer("memory_size", memory_size)
         self.memory_dim = checks.positive_integer("memory_dim", memory_dim)
-        self.read_heads = checks.positive_integer("read_heads", read_heads)
-        self.write_heads = checks.positive_integer("write_heads", write_heads)
+        self.num_read_heads = checks.positive_integer("num_read_heads", num_read_heads)
+        self.num_write_heads = checks.positive_integer("num_write_heads", num_write_heads)
         self.shift_range = checks.positive_integer("shift_range", shift_range)
         shifts = 2 * self.shift_range + 1
         if shifts > self.memory_size:
@@ -155,17 +155,17 @@ class NTMCell(keras.layers.Layer):
                 "two shifts are the same."
             )
         options = {"memory_dim": self.memory_dim, "shifts": shifts, "dtype": self.dtype_policy}
-        self.writer = _Heads(self.write_heads, writes=True, name="writer", **options)
-        self.reader = _Heads(self.read_heads, writes=False, name="reader", **options)
+        self.writer = _Heads(self.num_write_heads, writes=True, name="writer", **options)
+        self.reader = _Heads(self.num_read_heads, writes=False, name="reader", **options)
         self._control_width = _width(self.controller)
 
     @property
     def output_size(self):
-        return self._control_width + self.read_heads * self.memory_dim
+        return self._control_width + self.num_read_heads * self.memory_dim
 
     @property
     def state_size(self):
-        heads = self.write_heads + self.read_heads
+        heads = self.num_write_heads + self.num_read_heads
         return [
             self.output_size,  # First, since on JAX a masked step gives the first state back.
             *keras.tree.flatten(_state_size(self.controller)),
@@ -175,7 +175,7 @@ class NTMCell(keras.layers.Layer):
 
     def build(self, inputs_shape):
         checks.rank("inputs", inputs_shape, "(batch, width)")
-        width = inputs_shape[-1] + self.read_heads * self.memory_dim
+        width = inputs_shape[-1] + self.num_read_heads * self.memory_dim
         # Loading a `.keras` file builds the sublayers first; building them again would fail.
         if not self.controller.built:
             self.controller.build((None, width))
@@ -185,7 +185,7 @@ class NTMCell(keras.layers.Layer):
                 heads.build((None, self._control_width))
 
     def get_initial_state(self, batch_size=None):
-        heads = self.write_heads + self.read_heads
+        heads = self.num_write_heads + self.num_read_heads
         control = []
         if not _is_feed_forward(self.controller):
             control = recurrence.zero_state(self.controller, batch_size)
@@ -210,19 +210,20 @@ class NTMCell(keras.layers.Layer):
         memory = addressing.write(state.memory, written, ops.sigmoid(erase), ops.tanh(add))
         looked, *_ = self.reader(hidden, state.read_weights, memory)
         vectors = addressing.read(memory, looked)  # (B, R, M)
-        vectors = ops.reshape(vectors, (-1, self.read_heads * self.memory_dim))
+        vectors = ops.reshape(vectors, (-1, self.num_read_heads * self.memory_dim))
         output = ops.concatenate([hidden, vectors], axis=-1)  # (B, C + R M)
         return output, self._packed(output, control, [written, looked], memory)
 
     def unpack(self, states):
         """Returns the `NTMState` that a flat list of states stands for."""
         output, *control, weights, memory = states
-        weights = ops.reshape(weights, (-1, self.write_heads + self.read_heads, self.memory_size))
+        heads = self.num_write_heads + self.num_read_heads
+        weights = ops.reshape(weights, (-1, heads, self.memory_size))
         return NTMState(
             output,
             keras.tree.pack_sequence_as(_state_size(self.controller), control),
-            weights[:, : self.write_heads],
-            weights[:, self.write_heads :],
+            weights[:, : self.num_write_heads],
+            weights[:, self.num_write_heads :],
             ops.reshape(memory, (-1, self.memory_size, self.memory_dim)),
         )
 
@@ -241,8 +242,8 @@ class NTMCell(keras.layers.Layer):
             "controller": keras.saving.serialize_keras_object(self.controller),
             "memory_size": self.memory_size,
             "memory_dim": self.memory_dim,
-            "read_heads": self.read_heads,
-            "write_heads": self.write_heads,
+            "num_read_heads": self.num_read_heads,
+            "num_write_heads": self.num_write_heads,
             "shift_range": self.shift_range,
         }
 

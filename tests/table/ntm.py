@@ -57,8 +57,8 @@ def _machine(controller, dtype=None, **options):
     )
 
 
-def _row(name, controller, states, read_heads=1, write_heads=1, shift_range=1):
-    heads, output = read_heads + write_heads, CELL + read_heads * WIDTH
+def _row(name, controller, states, num_read_heads=1, num_write_heads=1, shift_range=1):
+    heads, output = num_read_heads + num_write_heads, CELL + num_read_heads * WIDTH
     widths = [output, *states, heads * LOCATIONS, LOCATIONS * WIDTH]
     return Row(
         name=name,
@@ -66,8 +66,8 @@ def _row(name, controller, states, read_heads=1, write_heads=1, shift_range=1):
         make=lambda dtype=None: _machine(
             controller,
             dtype,
-            read_heads=read_heads,
-            write_heads=write_heads,
+            num_read_heads=num_read_heads,
+            num_write_heads=num_write_heads,
             shift_range=shift_range,
         ),
         inputs={"inputs": ("T", QUERY)},
@@ -94,8 +94,8 @@ ROWS = [
         "ntm_heads",
         lambda dtype: keras.layers.GRUCell(CELL, dtype=dtype),
         [CELL],
-        read_heads=3,
-        write_heads=2,
+        num_read_heads=3,
+        num_write_heads=2,
         shift_range=2,
     ),
 ]
