@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_attention import addressing, checks, recurrence
-from keras_attention.identifiers import revived
+from keras_attention.identifiers import fresh, revived
 from keras_attention.scores.cosine import cosine, unit
 
 INITIAL_MEMORY = 1e-6
@@ -45,15 +45,20 @@ class _Heads(keras.layers.Layer):
         Where they are, (B, H, N), and of heads that write e and a, (B, H, M) both, as emitted.
     """
 
-    def __init__(self, count, memory_dim, shifts, writes, **kwargs):
+    def __init__(self, count, memory_dim, shifts, writes, kernel_initializer, **kwargs):
         super().__init__(**kwargs)
         self.count = count
+        self.kernel_initializer = kernel_initializer
         # Key, strength, gate, shifts, power; erase, add.
         self.widths = [memory_dim, 1, 1, shifts, 1, *[memory_dim, memory_dim][: 2 * writes]]
 
     def build(self, hidden_shape):
         width = self.count * sum(self.widths)
-        self.kernel = self.add_weight(name="kernel", shape=(hidden_shape[-1], width))
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(hidden_shape[-1], width),
+            initializer=fresh(self.kernel_initializer),
+        )
         self.bias = self.add_weight(name="bias", shape=(width,), initializer="zeros")
 
     def call(self, hidden, previous, memory):
@@ -104,6 +109,7 @@ class NTMCell(keras.layers.Layer):
         num_read_heads: Number of read heads R.
         num_write_heads: Number of write heads W.
         shift_range: How far a head may move in one step, either way.
+        kernel_initializer: Initializer of the heads' kernels; their biases start at zero.
 
     Call arguments:
         inputs: (B, D), x_t.
@@ -135,6 +141,7 @@ class NTMCell(keras.layers.Layer):
         num_read_heads=1,
         num_write_heads=1,
         shift_range=1,
+        kernel_initializer="glorot_uniform",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -154,7 +161,13 @@ class NTMCell(keras.layers.Layer):
                 f"{memory_size}; accepted is a memory of at least {shifts} locations, in which no "
                 "two shifts are the same."
             )
-        options = {"memory_dim": self.memory_dim, "shifts": shifts, "dtype": self.dtype_policy}
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        options = {
+            "memory_dim": self.memory_dim,
+            "shifts": shifts,
+            "kernel_initializer": self.kernel_initializer,
+            "dtype": self.dtype_policy,
+        }
         self.writer = _Heads(self.num_write_heads, writes=True, name="writer", **options)
         self.reader = _Heads(self.num_read_heads, writes=False, name="reader", **options)
         self._control_width = _width(self.controller)
@@ -245,6 +258,7 @@ class NTMCell(keras.layers.Layer):
             "num_read_heads": self.num_read_heads,
             "num_write_heads": self.num_write_heads,
             "shift_range": self.shift_range,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
 
 

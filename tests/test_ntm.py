@@ -127,6 +127,21 @@ def test_names_and_shapes_of_weights():
     }
 
 
+def test_the_initializer_is_that_of_the_heads_and_is_kept():
+    cell = machine(kernel_initializer=keras.initializers.Constant(0.5)).cell
+    again = ka.NTMCell.from_config(cell.get_config())
+    for one in (cell, again):
+        one.build((B, WIDTH))
+        for heads in (one.writer, one.reader):
+            assert (to_numpy(heads.kernel) == 0.5).all()
+            assert (to_numpy(heads.bias) == 0).all()
+    drawn = machine(kernel_initializer=keras.initializers.RandomNormal()).cell
+    drawn.build((B, WIDTH))
+    reading = drawn.reader.kernel.shape[1]
+    one, other = to_numpy(drawn.writer.kernel)[:, :reading], to_numpy(drawn.reader.kernel)
+    assert np.abs(one - other).max() > 0
+
+
 def functional():
     x = keras.Input((WIDTH + M,))
     return keras.Model(x, LAYERS.Concatenate()([LAYERS.Dense(3)(x), LAYERS.Dense(UNITS - 3)(x)]))
