@@ -1,7 +1,6 @@
 """The Neural Turing Machine: a recurrent cell whose controller reads and writes a memory."""
 
 import itertools
-import numbers
 from typing import Any, NamedTuple, final
 
 import keras
@@ -299,4 +298,4 @@ def _checked(controller):
 def _drops(layer):
     """Whether the layer draws in training: a cell or layer with dropout, or GaussianNoise."""
     rates = [getattr(layer, name, 0) for name in ("rate", "dropout", "recurrent_dropout", "stddev")]
-    return any(isinstance(rate, numbers.Real) and rate > 0 for rate in rates)
+    return any(isinstance(rate, (int, float)) and rate > 0 for rate in rates)
