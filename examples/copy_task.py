@@ -19,6 +19,7 @@ from keras import ops
 from matplotlib import pyplot as plt
 
 import keras_attention as ka
+from examples.common.fresh import FreshBatches
 
 BITS = 8
 LONGEST, LONGER = 10, 20  # In training, and for the test of what was learned.
@@ -40,22 +41,6 @@ def draw_sequences(count, shortest, longest, rng, bits=BITS):
     copied = np.clip(steps - lengths - 1, 0, longest - 1)
     answers = np.take_along_axis(vectors, copied[..., None], axis=1) * answering[..., None]
     return inputs, answers.astype("float32"), answering.astype("float32")
-
-
-class FreshSequences(keras.utils.PyDataset):
-    """An epoch of batches that no other epoch repeats."""
-
-    def __init__(self, batches, batch_size, seed):
-        super().__init__()
-        self.batches = batches
-        self.batch_size = batch_size
-        self.rng = np.random.default_rng(seed)
-
-    def __len__(self):
-        return self.batches
-
-    def __getitem__(self, index):
-        return draw_sequences(self.batch_size, 1, LONGEST, self.rng)
 
 
 def build_model(units, memory_size, memory_dim):
@@ -142,9 +127,12 @@ def main(arguments=None):
         jit_compile=True,
     )
     begun = time.perf_counter()
-    model.fit(
-        FreshSequences(options.steps, options.batch_size, options.seed), epochs=options.epochs
+    batches = FreshBatches(
+        options.steps,
+        lambda rng: draw_sequences(options.batch_size, 1, LONGEST, rng),
+        options.seed,
     )
+    model.fit(batches, epochs=options.epochs)
     print(f"trained in {time.perf_counter() - begun:.0f} s")
     for length in (LONGEST, LONGER):
         rng = np.random.default_rng(options.seed + length)

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 import keras_attention as ka
+from examples.common.fresh import FreshBatches
 
 WIDTH = 8  # of an item
 NOISE = 0.2  # The spread of a class in each coordinate; that of the middles of classes is 1.
@@ -34,24 +35,6 @@ def draw_episodes(count, ways, shots, rng):
     marks = np.eye(ways)[labels]
     marks[:, -1] = 0
     return np.concatenate([items, marks], axis=2).astype("float32"), asked[:, 0]
-
-
-class FreshEpisodes(keras.utils.PyDataset):
-    """An epoch of batches that no other epoch repeats."""
-
-    def __init__(self, batches, batch_size, ways, shots, seed):
-        super().__init__()
-        self.batches = batches
-        self.batch_size = batch_size
-        self.ways = ways
-        self.shots = shots
-        self.rng = np.random.default_rng(seed)
-
-    def __len__(self):
-        return self.batches
-
-    def __getitem__(self, index):
-        return draw_episodes(self.batch_size, self.ways, self.shots, self.rng)
 
 
 def build_model(ways, shots, units, attends=True):
@@ -98,7 +81,11 @@ def main(arguments=None):
         keras.utils.set_random_seed(options.seed)
         model = build_model(*sizes, options.units, attends)
         begun = time.perf_counter()
-        episodes = FreshEpisodes(options.steps, options.batch_size, *sizes, options.seed)
+        episodes = FreshBatches(
+            options.steps,
+            lambda rng: draw_episodes(options.batch_size, *sizes, rng),
+            options.seed,
+        )
         train(model, episodes, options.epochs)
         print(f"trained {model.count_params():,} weights in {time.perf_counter() - begun:.0f} s")
         found = model.evaluate(*unseen, verbose=0)[1]

@@ -15,6 +15,7 @@ import matplotlib
 import numpy as np
 
 import keras_attention as ka
+from examples.common.fresh import FreshBatches
 
 PAD, START, END = 0, 1, 2
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -35,22 +36,6 @@ def draw_sequences(count, rng):
     target_in = np.concatenate([np.full((count, 1), START), target_out[:, :-1]], axis=1)
     target_in[target_out == PAD] = PAD
     return (source, target_in), target_out
-
-
-class FreshSequences(keras.utils.PyDataset):
-    """An epoch of batches that no other epoch repeats."""
-
-    def __init__(self, batches, batch_size, seed):
-        super().__init__()
-        self.batches = batches
-        self.batch_size = batch_size
-        self.rng = np.random.default_rng(seed)
-
-    def __len__(self):
-        return self.batches
-
-    def __getitem__(self, index):
-        return draw_sequences(self.batch_size, self.rng)
 
 
 def build_model(units=128):
@@ -115,10 +100,10 @@ def main(arguments=None):
         jit_compile=True,
     )
     begun = time.perf_counter()
-    model.fit(
-        FreshSequences(options.steps, options.batch_size, options.seed),
-        epochs=options.epochs,
+    batches = FreshBatches(
+        options.steps, lambda rng: draw_sequences(options.batch_size, rng), options.seed
     )
+    model.fit(batches, epochs=options.epochs)
     print(f"trained in {time.perf_counter() - begun:.0f} s")
     unseen = draw_sequences(1000, np.random.default_rng(options.seed + 1))
     print(f"exact match on 1,000 unseen sequences: {exact_match(model, unseen):.2%}")

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple, final
 import keras
 from keras import ops
 
-from keras_attention import addressing, checks, masks, recurrence
-from keras_attention.identifiers import revived
-from keras_attention.scores import Cosine
+from keras_attention import addressing, checks, recurrence
+from keras_attention.identifiers import fresh, revived
+from keras_attention.scores.cosine import cosine, unit
 
 INITIAL_MEMORY = 1e-6
 
@@ -44,28 +44,29 @@ class _Heads(keras.layers.Layer):
         Where they are, (B, H, N), and of heads that write e and a, (B, H, M) both, as emitted.
     """
 
-    def __init__(self, count, memory_dim, shifts, writes, **kwargs):
+    def __init__(self, count, memory_dim, shifts, writes, kernel_initializer, **kwargs):
         super().__init__(**kwargs)
         self.count = count
-        self.widths = [memory_dim, 1, shifts, 1, *[memory_dim, memory_dim][: 2 * writes]]
-        self.scores = [Cosine(name=f"score_{i}", dtype=self.dtype_policy) for i in range(count)]
+        self.kernel_initializer = kernel_initializer
+        # Key, strength, gate, shifts, power; erase, add.
+        self.widths = [memory_dim, 1, 1, shifts, 1, *[memory_dim, memory_dim][: 2 * writes]]
 
-    def build(self, hidden_shape, previous_shape, memory_shape):
+    def build(self, hidden_shape):
         width = self.count * sum(self.widths)
-        self.kernel = self.add_weight(name="kernel", shape=(hidden_shape[-1], width))
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(hidden_shape[-1], width),
+            initializer=fresh(self.kernel_initializer),
+        )
         self.bias = self.add_weight(name="bias", shape=(width,), initializer="zeros")
-        for score in self.scores:
-            if not score.built:
-                score.build((None, 1, memory_shape[-1]), memory_shape)
 
     def call(self, hidden, previous, memory):
         emitted = ops.matmul(hidden, self.kernel) + self.bias
         emitted = ops.reshape(emitted, (-1, self.count, sum(self.widths)))
         ends = list(itertools.accumulate(self.widths[:-1]))
-        keys, gate, shifts, power, *changes = ops.split(emitted, ends, axis=-1)
-        rows = self.scores[0].prepare(memory)  # It has no weights: the same for all heads.
-        scores = [score(keys[:, i : i + 1], rows) for i, score in enumerate(self.scores)]
-        weights = masks.masked_softmax(ops.concatenate(scores, axis=1))  # (B, H, N)
+        keys, strength, gate, shifts, power, *changes = ops.split(emitted, ends, axis=-1)
+        scores = ops.softplus(strength) * cosine(keys, unit(memory))  # (B, H, N)
+        weights = ops.softmax(scores, axis=-1)
         weights = addressing.interpolate(weights, previous, ops.sigmoid(gate))
         weights = addressing.shift(weights, ops.softmax(shifts, axis=-1))
         weights = addressing.sharpen(weights, 1 + ops.softplus(power))
@@ -78,7 +79,7 @@ class NTMCell(keras.layers.Layer):
     """A cell for `keras.layers.RNN` whose controller has a memory M of N locations.
 
         h_t = controller([x_t; r_{t-1}])
-        w^c_t(i) = softmax_i(beta_t K[k_t, M(i)])                    (eq. 5-6, `ka.scores.Cosine`)
+        w^c_t(i) = softmax_i(beta_t K[k_t, M(i)])                    (eq. 5-6)
         w^g_t = g_t w^c_t + (1 - g_t) w_{t-1}                        (eq. 7)
         w~_t(i) = sum_j w^g_t(j) s_t(i - j)                          (eq. 8, modulo N)
         w_t(i) = w~_t(i)^gamma_t / sum_j w~_t(j)^gamma_t             (eq. 9)
@@ -86,11 +87,11 @@ class NTMCell(keras.layers.Layer):
         r_t = sum_i w_t(i) M_t(i)                                    (eq. 2)
         output_t = [h_t; r_t]
 
-    Each head has its own k, beta, g, s, gamma and weights w; e and a are those of write heads. They
-    are linear in h_t, then g = sigmoid, s = softmax, gamma = 1 + softplus, e = sigmoid and
-    a = tanh; beta is what `Cosine` makes of the key. Write heads look for k_t in M_{t-1}, read
-    heads in the M_t that the write heads leave, which they then read. Several write heads all
-    erase before one adds.
+    K is the cosine, as in `ka.scores.Cosine`. Each head has its own k, beta, g, s, gamma and
+    weights w; e and a are those of write heads. They are linear in h_t, then beta = softplus,
+    g = sigmoid, s = softmax, gamma = 1 + softplus, e = sigmoid and a = tanh. Write heads look for
+    k_t in M_{t-1}, read heads in the M_t that the write heads leave, which they then read. Several
+    write heads all erase before one adds.
 
     The paper leaves the beginning open. Here the memory starts at 1e-6 everywhere, which learns
     fastest (Collier & Beel 2018), each head at location 0, and the rest at zero. No weight depends
@@ -101,12 +102,13 @@ class NTMCell(keras.layers.Layer):
 
     Args:
         controller: Any Keras RNN cell or `StackedRNNCells`, or for a controller without a state of
-            its own a layer such as Dense, from (B, D) to (B, C). A cell has no dropout.
+            its own a layer such as Dense, from (B, D) to (B, C). Neither has dropout.
         memory_size: Number of locations N.
         memory_dim: Width of each, M.
-        read_heads: Number of read heads R.
-        write_heads: Number of write heads W.
+        num_read_heads: Number of read heads R.
+        num_write_heads: Number of write heads W.
         shift_range: How far a head may move in one step, either way.
+        kernel_initializer: Initializer of the heads' kernels; their biases start at zero.
 
     Call arguments:
         inputs: (B, D), x_t.
@@ -135,9 +137,10 @@ class NTMCell(keras.layers.Layer):
         controller,
         memory_size,
         memory_dim,
-        read_heads=1,
-        write_heads=1,
+        num_read_heads=1,
+        num_write_heads=1,
         shift_range=1,
+        kernel_initializer="glorot_uniform",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -147,8 +150,8 @@ class NTMCell(keras.layers.Layer):
         self.controller = _checked(revived(controller))
         self.memory_size = checks.positive_integer("memory_size", memory_size)
         self.memory_dim = checks.positive_integer("memory_dim", memory_dim)
-        self.read_heads = checks.positive_integer("read_heads", read_heads)
-        self.write_heads = checks.positive_integer("write_heads", write_heads)
+        self.num_read_heads = checks.positive_integer("num_read_heads", num_read_heads)
+        self.num_write_heads = checks.positive_integer("num_write_heads", num_write_heads)
         self.shift_range = checks.positive_integer("shift_range", shift_range)
         shifts = 2 * self.shift_range + 1
         if shifts > self.memory_size:
@@ -157,18 +160,24 @@ class NTMCell(keras.layers.Layer):
                 f"{memory_size}; accepted is a memory of at least {shifts} locations, in which no "
                 "two shifts are the same."
             )
-        options = {"memory_dim": self.memory_dim, "shifts": shifts, "dtype": self.dtype_policy}
-        self.writer = _Heads(self.write_heads, writes=True, name="writer", **options)
-        self.reader = _Heads(self.read_heads, writes=False, name="reader", **options)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        options = {
+            "memory_dim": self.memory_dim,
+            "shifts": shifts,
+            "kernel_initializer": self.kernel_initializer,
+            "dtype": self.dtype_policy,
+        }
+        self.writer = _Heads(self.num_write_heads, writes=True, name="writer", **options)
+        self.reader = _Heads(self.num_read_heads, writes=False, name="reader", **options)
         self._control_width = _width(self.controller)
 
     @property
     def output_size(self):
-        return self._control_width + self.read_heads * self.memory_dim
+        return self._control_width + self.num_read_heads * self.memory_dim
 
     @property
     def state_size(self):
-        heads = self.write_heads + self.read_heads
+        heads = self.num_write_heads + self.num_read_heads
         return [
             self.output_size,  # First, since on JAX a masked step gives the first state back.
             *keras.tree.flatten(_state_size(self.controller)),
@@ -178,19 +187,17 @@ class NTMCell(keras.layers.Layer):
 
     def build(self, inputs_shape):
         checks.rank("inputs", inputs_shape, "(batch, width)")
-        width = inputs_shape[-1] + self.read_heads * self.memory_dim
+        width = inputs_shape[-1] + self.num_read_heads * self.memory_dim
         # Loading a `.keras` file builds the sublayers first; building them again would fail.
         if not self.controller.built:
             self.controller.build((None, width))
             self.controller.built = True
-        memory_shape = (None, self.memory_size, self.memory_dim)
         for heads in (self.writer, self.reader):
             if not heads.built:
-                where = (None, heads.count, self.memory_size)
-                heads.build((None, self._control_width), where, memory_shape)
+                heads.build((None, self._control_width))
 
     def get_initial_state(self, batch_size=None):
-        heads = self.write_heads + self.read_heads
+        heads = self.num_write_heads + self.num_read_heads
         control = []
         if not _is_feed_forward(self.controller):
             control = recurrence.zero_state(self.controller, batch_size)
@@ -215,19 +222,20 @@ class NTMCell(keras.layers.Layer):
         memory = addressing.write(state.memory, written, ops.sigmoid(erase), ops.tanh(add))
         looked, *_ = self.reader(hidden, state.read_weights, memory)
         vectors = addressing.read(memory, looked)  # (B, R, M)
-        vectors = ops.reshape(vectors, (-1, self.read_heads * self.memory_dim))
+        vectors = ops.reshape(vectors, (-1, self.num_read_heads * self.memory_dim))
         output = ops.concatenate([hidden, vectors], axis=-1)  # (B, C + R M)
         return output, self._packed(output, control, [written, looked], memory)
 
     def unpack(self, states):
         """Returns the `NTMState` that a flat list of states stands for."""
         output, *control, weights, memory = states
-        weights = ops.reshape(weights, (-1, self.write_heads + self.read_heads, self.memory_size))
+        heads = self.num_write_heads + self.num_read_heads
+        weights = ops.reshape(weights, (-1, heads, self.memory_size))
         return NTMState(
             output,
             keras.tree.pack_sequence_as(_state_size(self.controller), control),
-            weights[:, : self.write_heads],
-            weights[:, self.write_heads :],
+            weights[:, : self.num_write_heads],
+            weights[:, self.num_write_heads :],
             ops.reshape(memory, (-1, self.memory_size, self.memory_dim)),
         )
 
@@ -246,9 +254,10 @@ class NTMCell(keras.layers.Layer):
             "controller": keras.saving.serialize_keras_object(self.controller),
             "memory_size": self.memory_size,
             "memory_dim": self.memory_dim,
-            "read_heads": self.read_heads,
-            "write_heads": self.write_heads,
+            "num_read_heads": self.num_read_heads,
+            "num_write_heads": self.num_write_heads,
             "shift_range": self.shift_range,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
 
 
@@ -278,9 +287,15 @@ def _checked(controller):
             f"`controller` is {controller!r}; accepted is a Keras RNN cell, such as "
             "keras.layers.LSTMCell(100), or a layer of single steps, such as keras.layers.Dense."
         )
-    if not _is_feed_forward(controller) and recurrence.has_dropout(controller):
+    if any(_drops(layer) for layer in controller._flatten_layers()):
         raise ValueError(
-            f"`controller` is '{controller.name}', which has dropout; accepted is a cell without "
-            "it, since keras.layers.RNN draws for its own cell only, not for one inside."
+            f"`controller` is '{controller.name}', which has dropout; accepted is one without it, "
+            "since keras.layers.RNN draws for its own cell only, not for what is inside."
         )
     return controller
+
+
+def _drops(layer):
+    """Whether the layer draws in training: a cell or layer with dropout, or GaussianNoise."""
+    rates = [getattr(layer, name, 0) for name in ("rate", "dropout", "recurrent_dropout", "stddev")]
+    return any(isinstance(rate, (int, float)) and rate > 0 for rate in rates)

@@ -119,14 +119,5 @@ def forget_dropout(cell):
             layer.reset_recurrent_dropout_mask()
 
 
-def has_dropout(cell):
-    """Whether `cell`, or one of a stack, drops inputs or states in training."""
-    return any(
-        getattr(layer, name, 0)
-        for layer in _cells(cell)
-        for name in ("dropout", "recurrent_dropout")
-    )
-
-
 def _cells(cell):
     return cell.cells if isinstance(cell, keras.layers.StackedRNNCells) else [cell]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from examples import few_shot
+from examples.common.fresh import FreshBatches
 
 
 def test_episodes_show_every_class_and_ask_for_one_of_them():
@@ -29,7 +30,8 @@ def test_it_learns_new_classes_by_two_examples_of_each(attends):
     """With attention; convolutions alone, with more weights, are as yet little above chance."""
     ways, shots = 5, 2
     model = few_shot.build_model(ways, shots, units=16, attends=attends)
-    few_shot.train(model, few_shot.FreshEpisodes(500, 128, ways, shots, seed=1), epochs=1)
+    batches = FreshBatches(500, lambda rng: few_shot.draw_episodes(128, ways, shots, rng), seed=1)
+    few_shot.train(model, batches, epochs=1)
     unseen = few_shot.draw_episodes(2000, ways, shots, np.random.default_rng(2))
     accuracy = model.evaluate(*unseen, verbose=0)[1]
     assert accuracy > 0.95 if attends else accuracy < 0.5

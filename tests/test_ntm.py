@@ -73,7 +73,7 @@ def test_a_row_that_is_written_is_read():
 
 
 def test_it_begins_at_the_first_location_of_an_even_memory():
-    cell = machine(read_heads=2).cell
+    cell = machine(num_read_heads=2).cell
     state = cell.unpack(cell.get_initial_state(B))
     first = np.broadcast_to(np.eye(N)[0], (B, 3, N))
     np.testing.assert_array_equal(to_numpy(state.write_weights), first[:, :1])
@@ -84,7 +84,7 @@ def test_it_begins_at_the_first_location_of_an_even_memory():
 
 
 def test_steps_equal_the_layer_and_tell_where_the_heads_are():
-    layer, x = machine(read_heads=2), normal(B, T, WIDTH)
+    layer, x = machine(num_read_heads=2), normal(B, T, WIDTH)
     outputs, *last = layer(x)
     cell, states = layer.cell, layer.cell.get_initial_state(B)
     for t in range(T):
@@ -112,12 +112,11 @@ def test_no_weight_depends_on_the_size_of_the_memory():
 
 def test_names_and_shapes_of_weights():
     """Old checkpoints are brought over by these names, so they are a promise."""
-    layer = machine(LAYERS.Dense(UNITS), write_heads=2, read_heads=3)
+    layer = machine(LAYERS.Dense(UNITS), num_write_heads=2, num_read_heads=3)
     layer(normal(B, T, WIDTH))
     start = len(layer.cell.path) + 1
     shapes = {w.path[start:]: tuple(w.shape) for w in layer.cell.weights}
-    scores = [f"writer/score_{i}" for i in range(2)] + [f"reader/score_{i}" for i in range(3)]
-    reading = M + 1 + 3 + 1  # key, gate, shifts, gamma
+    reading = M + 1 + 1 + 3 + 1  # key, strength, gate, shifts, power
     assert shapes == {
         "dense/kernel": (WIDTH + 3 * M, UNITS),
         "dense/bias": (UNITS,),
@@ -125,9 +124,22 @@ def test_names_and_shapes_of_weights():
         "writer/bias": (2 * (reading + 2 * M),),
         "reader/kernel": (UNITS, 3 * reading),
         "reader/bias": (3 * reading,),
-        **{f"{score}/strength_kernel": (M,) for score in scores},
-        **{f"{score}/strength_bias": () for score in scores},
     }
+
+
+def test_the_initializer_is_that_of_the_heads_and_is_kept():
+    cell = machine(kernel_initializer=keras.initializers.Constant(0.5)).cell
+    again = ka.NTMCell.from_config(cell.get_config())
+    for one in (cell, again):
+        one.build((B, WIDTH))
+        for heads in (one.writer, one.reader):
+            assert (to_numpy(heads.kernel) == 0.5).all()
+            assert (to_numpy(heads.bias) == 0).all()
+    drawn = machine(kernel_initializer=keras.initializers.RandomNormal()).cell
+    drawn.build((B, WIDTH))
+    reading = drawn.reader.kernel.shape[1]
+    one, other = to_numpy(drawn.writer.kernel)[:, :reading], to_numpy(drawn.reader.kernel)
+    assert np.abs(one - other).max() > 0
 
 
 def functional():
@@ -140,7 +152,9 @@ CONTROLLERS = {
     "stack_of_one": lambda: LAYERS.StackedRNNCells([LAYERS.LSTMCell(UNITS)]),
     "simple": lambda: LAYERS.SimpleRNNCell(UNITS),
     "functional": functional,
-    "sequential": lambda: keras.Sequential([LAYERS.Dense(3, "relu"), LAYERS.Dense(UNITS)]),
+    "sequential": lambda: keras.Sequential(
+        [LAYERS.Dense(3, "relu"), LAYERS.Dropout(0), LAYERS.Dense(UNITS)]
+    ),
 }
 
 
@@ -171,8 +185,11 @@ def test_memory_and_weights_stay_float32_in_mixed_precision(policy):
 ERRORS = {
     "memory_size": (lambda: machine(memory_size=0), ["`memory_size`", "0", "at least 1"]),
     "memory_dim": (lambda: ka.NTMCell(LAYERS.Dense(3), 5, 2.5), ["`memory_dim`", "2.5"]),
-    "read_heads": (lambda: machine(read_heads=0), ["`read_heads`", "0", "at least 1"]),
-    "write_heads": (lambda: machine(write_heads=-1), ["`write_heads`", "-1", "at least 1"]),
+    "num_read_heads": (lambda: machine(num_read_heads=0), ["`num_read_heads`", "0", "at least 1"]),
+    "num_write_heads": (
+        lambda: machine(num_write_heads=-1),
+        ["`num_write_heads`", "-1", "at least 1"],
+    ),
     "shift_range_zero": (lambda: machine(shift_range=0), ["`shift_range`", "0", "at least 1"]),
     "shift_range_wide": (
         lambda: machine(memory_size=4, shift_range=2),
@@ -188,6 +205,16 @@ ERRORS = {
     ),
     "stacked_dropout": (
         lambda: machine(LAYERS.StackedRNNCells([LAYERS.GRUCell(3, recurrent_dropout=0.2)])),
+        ["`controller`", "dropout"],
+    ),
+    "feed_forward_dropout": (
+        lambda: machine(
+            keras.Sequential([LAYERS.Dense(3), LAYERS.Dropout(0.2), LAYERS.Dense(3)], name="mine")
+        ),
+        ["`controller`", "'mine'", "dropout"],
+    ),
+    "noise": (
+        lambda: machine(keras.Sequential([LAYERS.Dense(3), LAYERS.GaussianNoise(0.2)])),
         ["`controller`", "dropout"],
     ),
     "rank": (

@@ -44,15 +44,20 @@ class Cosine(Score):
         self.strength_bias = self.add_weight(name="strength_bias", shape=(), initializer="zeros")
 
     def project(self, memory):
-        return _unit(memory)
+        return unit(memory)
 
     def call(self, query, keys):
         strength = ops.sum(query * self._cast(self.strength_kernel), axis=-1, keepdims=True)
         strength = ops.softplus(strength + self._cast(self.strength_bias))  # (B, T, 1)
-        return ops.einsum("btd,bsd->bts", strength * _unit(query), keys)
+        return strength * cosine(query, keys)
 
 
-def _unit(vectors):
+def cosine(query, keys):
+    """K[u, v] (eq. 6), (B, T, S), of a query (B, T, D) and keys (B, S, D) made by `unit`."""
+    return ops.einsum("btd,bsd->bts", unit(query), keys)
+
+
+def unit(vectors):
     """Vectors of length 1; those of zeros stay as they are."""
     wide = ops.cast(vectors, keras.backend.result_type(vectors.dtype, "float32"))
     squares = ops.sum(ops.square(wide), axis=-1, keepdims=True)

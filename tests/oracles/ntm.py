@@ -14,14 +14,24 @@ def _softmax(row):
     return [power / sum(powers) for power in powers]
 
 
-def address(score, parameters, previous, memory):
-    """Eq. 5-9: the weights of one head.
+def _softplus(x):
+    return math.log1p(math.exp(x))
 
-    `parameters` is what the head emits, key first; `score(key, row)` is beta K[key, row].
-    """
+
+def _cosine(u, v):
+    product, u_squared, v_squared = 0.0, 0.0, 0.0
+    for a, b in zip(u, v, strict=True):
+        product, u_squared, v_squared = product + a * b, u_squared + a * a, v_squared + b * b
+    return product / (math.sqrt(u_squared) * math.sqrt(v_squared))
+
+
+def address(parameters, previous, memory):
+    """Eq. 5-9: the weights of one head, of what it emits: k, beta, g, s, gamma."""
     width, locations = memory.shape[1], len(memory)
-    key, gate, shifts, power = np.split(parameters, [width, width + 1, len(parameters) - 1])
-    content = _softmax([score(key, row) for row in memory])
+    ends = [width, width + 1, width + 2, len(parameters) - 1]
+    key, strength, gate, shifts, power = np.split(parameters, ends)
+    strength = _softplus(strength[0])
+    content = _softmax([strength * _cosine(key, row) for row in memory])
     gate = _sigmoid(gate[0])
     gated = [gate * c + (1 - gate) * p for c, p in zip(content, previous, strict=True)]
     shifts, reach = _softmax(shifts), len(shifts) // 2
@@ -31,7 +41,7 @@ def address(score, parameters, previous, memory):
             for k in range(-reach, reach + 1):
                 if (i - j - k) % locations == 0:
                     shifted[i] += gated[j] * shifts[reach + k]
-    power = 1 + math.log1p(math.exp(power[0]))
+    power = 1 + _softplus(power[0])
     powers = [weight**power for weight in shifted]
     return np.array([weight / sum(powers) for weight in powers])
 
@@ -40,9 +50,9 @@ def machine(control, writers, readers, inputs, mask, memory, width):
     """Outputs (T, width) of one sequence (T, D), and the state after it.
 
     `control(x, states)` gives (h, states), with states None at first. A writer or reader is a
-    `(score, emit)`: `emit(h)` is all that the head emits, of a writer e and a last. All heads start
-    at location 0. A masked step keeps the state and gives zeros. The state is a list of the last
-    output, the controller's states, the weights of all heads and the memory.
+    function of h to all that the head emits, of a writer e and a last. All heads start at location
+    0. A masked step keeps the state and gives zeros. The state is a list of the last output, the
+    controller's states, the weights of all heads and the memory.
     """
     locations, columns = memory.shape
     at = [np.eye(locations)[0] for _ in writers + readers]
@@ -51,10 +61,9 @@ def machine(control, writers, readers, inputs, mask, memory, width):
         vectors = output[width - len(readers) * columns :]
         hidden, following = control(np.concatenate([x, vectors]), states)
         memory_now, at_now, adds = memory.copy(), [], []
-        for (score, emit), before in zip(writers, at[: len(writers)], strict=True):
-            emitted = emit(hidden)
-            parameters, erase, add = np.split(emitted, [-2 * columns, -columns])
-            weights = address(score, parameters, before, memory)
+        for emit, before in zip(writers, at[: len(writers)], strict=True):
+            parameters, erase, add = np.split(emit(hidden), [-2 * columns, -columns])
+            weights = address(parameters, before, memory)
             for i, j in np.ndindex(memory.shape):
                 memory_now[i, j] *= 1 - weights[i] * _sigmoid(erase[j])
             adds.append((weights, add))
@@ -63,8 +72,8 @@ def machine(control, writers, readers, inputs, mask, memory, width):
             for i, j in np.ndindex(memory.shape):
                 memory_now[i, j] += weights[i] * math.tanh(add[j])
         read = []
-        for (score, emit), before in zip(readers, at[len(writers) :], strict=True):
-            weights = address(score, emit(hidden), before, memory_now)
+        for emit, before in zip(readers, at[len(writers) :], strict=True):
+            weights = address(emit(hidden), before, memory_now)
             for j in range(columns):
                 read.append(sum(weights[i] * memory_now[i, j] for i in range(locations)))
             at_now.append(weights)

@@ -6,7 +6,6 @@ import numpy as np
 import keras_attention as ka
 from comparing import to_numpy
 from oracles import ntm
-from oracles.attention import cosine
 from table.decoders import _zero_states, cell_oracle
 from table.row import CELL, LOOP, QUERY, Row
 
@@ -14,15 +13,12 @@ LOCATIONS, WIDTH = 7, 5
 
 
 def _heads(heads):
-    """A `(score, emit)` for each of a `_Heads`."""
+    """What each of a `_Heads` emits, as a function of the controller's output."""
     kernels = np.split(to_numpy(heads.kernel), heads.count, axis=1)
     biases = np.split(to_numpy(heads.bias), heads.count)
     return [
-        (
-            cosine(to_numpy(score.strength_kernel), to_numpy(score.strength_bias)),
-            lambda hidden, kernel=kernel, bias=bias: hidden @ kernel + bias,
-        )
-        for score, kernel, bias in zip(heads.scores, kernels, biases, strict=True)
+        lambda hidden, kernel=kernel, bias=bias: hidden @ kernel + bias
+        for kernel, bias in zip(kernels, biases, strict=True)
     ]
 
 
@@ -61,17 +57,17 @@ def _machine(controller, dtype=None, **options):
     )
 
 
-def _row(name, controller, states, read_heads=1, write_heads=1, shift_range=1):
-    heads, output = read_heads + write_heads, CELL + read_heads * WIDTH
+def _row(name, controller, states, num_read_heads=1, num_write_heads=1, shift_range=1):
+    heads, output = num_read_heads + num_write_heads, CELL + num_read_heads * WIDTH
     widths = [output, *states, heads * LOCATIONS, LOCATIONS * WIDTH]
     return Row(
         name=name,
-        holds=(ka.NTMCell, ka.scores.Cosine),
+        holds=(ka.NTMCell,),
         make=lambda dtype=None: _machine(
             controller,
             dtype,
-            read_heads=read_heads,
-            write_heads=write_heads,
+            num_read_heads=num_read_heads,
+            num_write_heads=num_write_heads,
             shift_range=shift_range,
         ),
         inputs={"inputs": ("T", QUERY)},
@@ -87,8 +83,6 @@ def _row(name, controller, states, read_heads=1, write_heads=1, shift_range=1):
         # The locations are the cell's own: no mask is about them.
         weights=None,
         zero=("output",),
-        # Of a memory that begins even, the first rows that are written are all alike.
-        faint=("strength_kernel", "strength_bias"),
         limits=LOOP,
     )
 
@@ -100,8 +94,8 @@ ROWS = [
         "ntm_heads",
         lambda dtype: keras.layers.GRUCell(CELL, dtype=dtype),
         [CELL],
-        read_heads=3,
-        write_heads=2,
+        num_read_heads=3,
+        num_write_heads=2,
         shift_range=2,
     ),
 ]

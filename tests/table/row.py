@@ -31,8 +31,7 @@ class Row:
     `normalized` whether they sum to 1, and `unweighted` a call that does not ask for them, if there
     is one. `zero` are the outputs that are exactly 0 at masked query steps, `empty` those that are
     where nothing may be attended. `ids`: the inputs are ids below it, with 0 for padding.
-    `unlearned` are the weights that no gradient reaches, `faint` those whose gradient over so few
-    steps is too small for a small step of float32, `estimated` those that one reaches in
+    `unlearned` are the weights that no gradient reaches, `estimated` those that one reaches in
     training only, where it is estimated from draws. `draws`: training draws, so that no two
     runs of it are equal where the backend's compiler draws differently. `seed` draws the arrays: of
     ids, one that leaves enough to attend to for every weight to learn. `limits` maps a format that
@@ -55,7 +54,6 @@ class Row:
     zero: tuple[str, ...] = ()
     empty: tuple[str, ...] = ()
     unlearned: tuple[str, ...] = ()
-    faint: tuple[str, ...] = ()
     estimated: tuple[str, ...] = ()
     draws: bool = False
     seed: int = 17

@@ -1,0 +1,20 @@
+"""Batches that are drawn as they are needed."""
+
+import keras
+import numpy as np
+
+
+class FreshBatches(keras.utils.PyDataset):
+    """An epoch of batches that no other epoch repeats: `draw(rng)` gives one."""
+
+    def __init__(self, batches, draw, seed):
+        super().__init__()
+        self.batches = batches
+        self.draw = draw
+        self.rng = np.random.default_rng(seed)
+
+    def __len__(self):
+        return self.batches
+
+    def __getitem__(self, index):
+        return self.draw(self.rng)
