@@ -92,9 +92,9 @@ def attend(
         if asks is not None:  # Nothing of a masked query reaches the gradients.
             query = ops.where(asks, query, 0)
         tensors = [_filled(x) for x in (query, key, value, value_mask, attention_mask)]
-        context = _kernel(*tensors, causal) if window is None else None
+        context = _kernel(*tensors, causal=causal) if window is None else None
         if context is None:
-            context = in_blocks(*tensors, causal, window)
+            context = in_blocks(*tensors, causal=causal, window=window)
         context = context[:batch]
         return context if asks is None else ops.where(asks, context, 0)
 

@@ -189,7 +189,7 @@ class SelfAttention(keras.layers.Layer):
             context = flash_attention.attend(
                 query, key, value, *given, causal=use_causal_mask, window=self.window
             )
-        output = self._output_of(context, lengths[0])
+        output = self._output_of(context)
         return (output, weights) if return_attention_scores else output
 
     def compute_mask(self, query, previous_mask=None):
@@ -239,7 +239,7 @@ class SelfAttention(keras.layers.Layer):
         """
         queries = self._split(self._project(query, self.query_kernel, self.query_bias))
         context, weights = attend(queries, keys, values, mask)
-        return self._output_of(context, ops.shape(query)[1]), weights
+        return self._output_of(context), weights
 
     def get_config(self):
         return {
@@ -270,12 +270,12 @@ class SelfAttention(keras.layers.Layer):
 
     def _split(self, sequence):
         width = sequence.shape[-1] // self.num_heads
-        heads = ops.reshape(sequence, (-1, ops.shape(sequence)[1], self.num_heads, width))
+        heads = ops.reshape(sequence, (*ops.shape(sequence)[:2], self.num_heads, width))
         return ops.transpose(heads, (0, 2, 1, 3))  # (B, N, T, width)
 
-    def _output_of(self, context, length):
+    def _output_of(self, context):
         context = ops.transpose(context, (0, 2, 1, 3))  # (B, T, N, V)
-        context = ops.reshape(context, (-1, length, self.num_heads * self.value_dim))
+        context = ops.reshape(context, (*ops.shape(context)[:2], self.num_heads * self.value_dim))
         return self._project(context, self.output_kernel, self.output_bias)  # (B, T, D)
 
     def _draw_kept(self, query, key):
