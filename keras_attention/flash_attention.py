@@ -91,10 +91,11 @@ def attend(
         asks = None if query_mask is None else ops.expand_dims(ops.cast(query_mask, "bool"), (1, 3))
         if asks is not None:  # Nothing of a masked query reaches the gradients.
             query = ops.where(asks, query, 0)
-        tensors = [_filled(x) for x in (query, key, value, value_mask, attention_mask)]
-        context = _kernel(*tensors, causal=causal) if window is None else None
+        filled = _filled(query), _filled(key), _filled(value)
+        given = _filled(value_mask), _filled(attention_mask)
+        context = _kernel(*filled, *given, causal) if window is None else None
         if context is None:
-            context = in_blocks(*tensors, causal=causal, window=window)
+            context = in_blocks(*filled, *given, causal, window)
         context = context[:batch]
         return context if asks is None else ops.where(asks, context, 0)
 
