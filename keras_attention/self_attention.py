@@ -270,12 +270,13 @@ class SelfAttention(keras.layers.Layer):
 
     def _split(self, sequence):
         width = sequence.shape[-1] // self.num_heads
-        heads = ops.reshape(sequence, (*ops.shape(sequence)[:2], self.num_heads, width))
+        # With -1 for the batch, as the exporter to ONNX makes wrong shapes of two unknown sizes.
+        heads = ops.reshape(sequence, (-1, ops.shape(sequence)[1], self.num_heads, width))
         return ops.transpose(heads, (0, 2, 1, 3))  # (B, N, T, width)
 
     def _output_of(self, context):
         context = ops.transpose(context, (0, 2, 1, 3))  # (B, T, N, V)
-        context = ops.reshape(context, (*ops.shape(context)[:2], self.num_heads * self.value_dim))
+        context = ops.reshape(context, (-1, ops.shape(context)[1], self.num_heads * self.value_dim))
         return self._project(context, self.output_kernel, self.output_bias)  # (B, T, D)
 
     def _draw_kept(self, query, key):

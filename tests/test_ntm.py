@@ -112,7 +112,7 @@ def test_no_weight_depends_on_the_size_of_the_memory():
 
 def test_names_and_shapes_of_weights():
     """Old checkpoints are brought over by these names, so they are a promise."""
-    layer = machine(LAYERS.Dense(UNITS), num_write_heads=2, num_read_heads=3)
+    layer = machine(LAYERS.Dense(UNITS, name="dense"), num_write_heads=2, num_read_heads=3)
     layer(normal(B, T, WIDTH))
     start = len(layer.cell.path) + 1
     shapes = {w.path[start:]: tuple(w.shape) for w in layer.cell.weights}
