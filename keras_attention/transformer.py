@@ -147,9 +147,10 @@ class TransformerDecoderBlock(TransformerBlock):
     memory may have a width of its own.
 
     Args:
-        num_heads, intermediate_dim, key_dim, dropout, attention_dropout, activation, norm_first,
-            epsilon, kernel_initializer, seed: See `ka.TransformerEncoderBlock`. With
-            `attention_dropout` a block holds (B, num_heads, T, S) in training too.
+        num_heads, intermediate_dim, key_dim, dropout, attention_dropout: See
+            `ka.TransformerEncoderBlock`.
+        activation, norm_first, epsilon, kernel_initializer, seed: See there too. With
+            `attention_dropout` a block holds (B, num_heads, T, S) in training.
 
     Call arguments:
         inputs: (B, T, D), the target shifted by one.
