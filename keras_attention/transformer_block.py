@@ -166,13 +166,8 @@ class TransformerBlock(keras.layers.Layer, abc.ABC):
         return output, keras.KerasTensor(shape, dtype=self.compute_dtype)
 
     def check_inputs(self, inputs_shape, inputs_mask=None):
-        checks.rank("inputs", inputs_shape, "(batch, steps, width)")
+        checks.sequence("inputs", inputs_shape)
         checks.mask("inputs_mask", inputs_mask, inputs_shape[:2], "(batch, steps)")
-        if inputs_shape[-1] is None:
-            raise ValueError(
-                f"`inputs` has shape {tuple(inputs_shape)}; accepted is a shape whose last axis "
-                "is known."
-            )
 
     def get_config(self):
         return {

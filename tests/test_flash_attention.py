@@ -173,7 +173,45 @@ def long_everywhere(calls, monkeypatch):
     return calls
 
 
-@pytest.mark.parametrize("shape", [(B, 1, S), (1, T, 1), (T, S), (1, T, S), (1, S)])
+@pytest.mark.parametrize("jit_compile", [True, False])
+@pytest.mark.parametrize("causal", [True, False])
+def test_nothing_to_attend_with_or_to_is_no_error(causal, jit_compile, long_everywhere):
+    """Of unknown sizes, with gradients: an empty batch, no query, no key."""
+    spec = tf.TensorSpec((None, 2, None, 3))
+
+    @tf.function(input_signature=[spec, spec, spec], jit_compile=jit_compile)
+    def run(query, key, value):
+        with tf.GradientTape() as tape:
+            tape.watch((query, key, value))
+            context = flash_attention.attend(query, key, value, causal=causal)
+        return context, *tape.gradient(context, (query, key, value))
+
+    for batch, queries, memory in ((0, 5, 7), (2, 0, 7), (2, 5, 0)):
+        query, key = tf.ones((batch, 2, queries, 3)), tf.ones((batch, 2, memory, 3))
+        context, *gradients = run(query, key, key)
+        assert context.shape == query.shape
+        assert [x.shape for x in gradients] == [query.shape, key.shape, key.shape]
+        assert (to_numpy(context) == 0).all()
+    assert long_everywhere
+
+
+def test_what_a_masked_query_holds_reaches_no_gradient(long_everywhere):
+    query, key, value, _ = (tf.constant(x, "float32") for x in drawn())
+    mask = np.arange(query.shape[2])[None] < 4
+    found = []
+    for hidden in (0.0, 1e38):
+        held = tf.where(mask[:, None, :, None], query, hidden)
+        with tf.GradientTape() as tape:
+            tape.watch((held, key, value))
+            context = flash_attention.attend(held, key, value, query_mask=mask)
+        found.append([context, *tape.gradient(context, (held, key, value))])
+    assert_close(*map(numbers, found))
+    assert long_everywhere
+
+
+@pytest.mark.parametrize(
+    "shape", [(B, 1, S), (1, T, 1), (T, S), (1, T, S), (1, S), (B, 1, 1), (1, 1)]
+)
 def test_masks_that_broadcast(shape, long_everywhere):
     """A mask that is the same for all queries or all keys is never made larger."""
     mask = np.random.default_rng(7).uniform(size=shape) < 0.6
