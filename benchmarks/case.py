@@ -62,8 +62,9 @@ class Case:
         compare: Checks the outputs of the contenders that started, {name: {output: array}}.
         bars: What the results have to reach.
         floor: A peer that does not solve the problem but bounds it, such as its GEMMs alone.
-        extra_memory: Whether to measure what the first steps take over what was there before. They
-            come before the outputs then, so that a step must not change what is compared.
+        extra_memory: Whether to measure what the first steps take over what was there after some
+            at the `trial` sizes. They come before the outputs then, so that a step must not change
+            what is compared.
         rounds: Fewer turns than the command's, for steps that take long.
         against: The size that the points differ in, for one table and a plot of all of them.
         trial: Small sizes, to see in seconds that all of it works.

@@ -114,7 +114,7 @@ def _started(name, case, contenders, sizes, settings, rows, folder, stack):
         if _ask(workers, rows, contender.name, "setup") is None:
             return
         if case.extra_memory:
-            extra = _ask(workers, rows, contender.name, "first_steps", steps=2)
+            extra = _ask(workers, rows, contender.name, "first_steps", steps=2, small=case.trial)
             if extra is None:
                 return
             rows[contender.name]["extra"] = extra
@@ -170,10 +170,19 @@ def _ask(workers, rows, contender, do, **arguments):
 
 def _dismiss_slow(rows, workers):
     """Drops configurations far behind another one of the same peer."""
-    for contender in list(workers):
+
+    def hopeless(contender):
         peer = rows[contender]["peer"]
         best = min(rows[other]["warm"] for other in workers if rows[other]["peer"] == peer)
-        if rows[contender]["warm"] > _HOPELESS * best:
+        return rows[contender]["warm"] > _HOPELESS * best
+
+    for contender in list(workers):
+        if hopeless(contender):  # or other programs had the processors just then
+            again = _ask(workers, rows, contender, "time", steps=1)
+            if again is None:
+                continue
+            rows[contender]["warm"] = min(rows[contender]["warm"], *again["seconds"])
+        if hopeless(contender):
             seconds = rows[contender]["warm"]
             rows[contender]["error"] = f"not measured further: {seconds:.2f} s a step"
             workers[contender].stop()

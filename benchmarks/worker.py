@@ -3,7 +3,8 @@
 It imports the standard library and NumPy alone, because it runs in every peer's environment.
 
     {"do": "setup"}                     answers {"facts": {...}}
-    {"do": "first_steps", "steps": 2}   answers {"before": bytes, "peak": bytes, "seconds": [...]}
+    {"do": "first_steps", "steps": 2,
+     "small": {...}}                    answers {"before": bytes, "peak": bytes, "seconds": [...]}
     {"do": "outputs", "path": "x.npz"}  writes the outputs to compare
     {"do": "time", "steps": 5}          answers {"seconds": [...], "processor_seconds": [...],
                                                  "all_seconds": seconds in all}
@@ -76,8 +77,16 @@ class Session:
         self._work = self._setup(self._options)
         return {"facts": self._work.facts}
 
-    def first_steps(self, steps):
-        """The first one compiles, and the next may need more memory; a long one has to do."""
+    def first_steps(self, steps, small):
+        """The first one compiles, and the next may need more memory; a long one has to do.
+
+        What code and compilers take, whatever the sizes, is there before: steps of `small` sizes
+        bring it along.
+        """
+        work = self._setup({**self._options, **small})
+        for _ in range(steps):
+            work.step()
+        del work
         gc.collect()
         self._peak = max(self._peak, _peak())
         _forget_peak()

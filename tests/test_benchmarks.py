@@ -213,13 +213,21 @@ def test_a_case_whose_outputs_differ_has_no_times_and_meets_nothing(tmp_path, mo
 
 
 def test_a_worker_tells_the_memory_of_its_first_steps():
+    code = []  # what the first of all steps brings along
+
     def setup(options):
         held = np.ones(40 * MIB // 8)
-        return worker.Work(lambda: np.ones(64 * MIB // 8) + held[0])
 
-    session = worker.Session(setup, {})
+        def step():
+            if not code:
+                code.append(np.ones(300 * MIB // 8))
+            return np.ones(options["size"] * MIB // 8) + held[0]
+
+        return worker.Work(step)
+
+    session = worker.Session(setup, {"size": 64})
     session.setup()
-    answer = session.first_steps(steps=2)
+    answer = session.first_steps(steps=2, small={"size": 1})
     assert len(answer["seconds"]) == 2
     extra = answer["peak"] - answer["before"]
     assert 60 * MIB < extra < 200 * MIB
