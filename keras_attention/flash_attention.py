@@ -139,8 +139,6 @@ def in_blocks(
         return scores if block_mask is None else scores + block_mask(i, j)
 
     def forward(query, key, value):
-        query, key, value = split(query, rows), split(key, columns), split(value, columns)
-
         def row_of_blocks(i, results):
             def step(j, state):
                 largest, total, context = state
@@ -164,13 +162,11 @@ def in_blocks(
         narrow = ops.zeros_like(query[..., :1], dtype=float_type)  # (n, B, N, T / n, 1)
         results = narrow + ops.zeros_like(block_at(value, 0)[:, :, :1], dtype=float_type), narrow
         context, logarithm = one_by_one(0, rows.number, row_of_blocks, results)
-        return ops.cast(joined(context, queries), dtype), logarithm
+        return ops.cast(context, dtype), logarithm
 
     def backward(query, key, value, context, logarithm, upstream):
-        inner = ops.sum(ops.cast(context, float_type) * ops.cast(upstream, float_type), -1)
-        inner = split(ops.expand_dims(inner, -1), rows)
-        query, upstream = split(query, rows), split(upstream, rows)
-        key, value = split(key, columns), split(value, columns)
+        inner = ops.cast(context, float_type) * ops.cast(upstream, float_type)
+        inner = ops.sum(inner, axis=-1, keepdims=True)
 
         def column_of_blocks(j, gradients):
             def step(i, state):
@@ -199,15 +195,16 @@ def in_blocks(
 
         gradients = tuple(ops.zeros_like(x, dtype=float_type) for x in (query, key, value))
         gradients = one_by_one(0, columns.number, column_of_blocks, gradients)
-        lengths = (queries, memory, memory)
-        return tuple(ops.cast(joined(x, n), dtype) for x, n in zip(gradients, lengths, strict=True))
+        return tuple(ops.cast(x, dtype) for x in gradients)
 
     @custom_gradient
     def attention(query, key, value):
         context, logarithm = forward(query, key, value)
         return context, functools.partial(backward, query, key, value, context, logarithm)
 
-    return attention(query, key, value)
+    # What is kept for the gradient are the blocks, and nothing besides.
+    query, key, value = split(query, rows), split(key, columns), split(value, columns)
+    return joined(attention(query, key, value), queries)
 
 
 def _kernel(query, key, value, value_mask, attention_mask, causal):
