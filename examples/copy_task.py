@@ -19,6 +19,7 @@ from keras import ops
 from matplotlib import pyplot as plt
 
 import keras_attention as ka
+from examples.common.arguments import count, rate
 from examples.common.fresh import FreshBatches
 
 BITS = 8
@@ -105,24 +106,24 @@ def draw_addressing(model, path, length, rng):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, default="out/copy-task", help="folder to write")
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--steps", type=int, default=250, help="batches of an epoch")
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--units", type=int, default=100, help="width of the controller")
-    parser.add_argument("--memory-size", type=int, default=32)
-    parser.add_argument("--memory-dim", type=int, default=20)
-    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--epochs", type=count, default=6)
+    parser.add_argument("--steps", type=count, default=250, help="batches of an epoch")
+    parser.add_argument("--batch-size", type=count, default=32)
+    parser.add_argument("--units", type=count, default=100, help="width of the controller")
+    parser.add_argument("--memory-size", type=count, default=32)
+    parser.add_argument("--memory-dim", type=count, default=20)
+    parser.add_argument("--learning-rate", type=rate, default=3e-3)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
 
     matplotlib.use("Agg")  # The picture goes to a file; a display is not needed.
     keras.utils.set_random_seed(options.seed)
     model = build_model(options.units, options.memory_size, options.memory_dim)
-    rate = keras.optimizers.schedules.CosineDecay(
+    schedule = keras.optimizers.schedules.CosineDecay(
         options.learning_rate, options.epochs * options.steps
     )
     model.compile(
-        keras.optimizers.Adam(rate, global_clipnorm=1.0),
+        keras.optimizers.Adam(schedule, global_clipnorm=1.0),
         keras.losses.BinaryCrossentropy(from_logits=True),
         jit_compile=True,
     )

@@ -18,6 +18,7 @@ import numpy as np
 from keras import ops
 
 import keras_attention as ka
+from examples.common.arguments import count
 
 LARGEST = 99
 MARK = 0  # The position that a sequence of pointers starts from and ends with.
@@ -117,11 +118,11 @@ def draw_pointers(model, path, count):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, default="out/sort", help="folder to write")
-    parser.add_argument("--numbers", type=int, default=10, help="how many numbers to sort")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=200, help="batches of an epoch")
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--units", type=int, default=64)
+    parser.add_argument("--numbers", type=count, default=10, help="how many numbers to sort")
+    parser.add_argument("--epochs", type=count, default=10)
+    parser.add_argument("--steps", type=count, default=200, help="batches of an epoch")
+    parser.add_argument("--batch-size", type=count, default=128)
+    parser.add_argument("--units", type=count, default=64)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
 

@@ -12,7 +12,12 @@ def rank(argument, shape, axes):
 def sequence(argument, shape):
     """Checks that `shape` is that of a sequence whose width is known."""
     rank(argument, shape, "(batch, steps, width)")
-    if shape[2] is None:
+    known_width(argument, shape)
+
+
+def known_width(argument, shape):
+    """Checks that the last axis of `shape` is known."""
+    if shape[-1] is None:
         raise ValueError(
             f"`{argument}` has shape {tuple(shape)}; accepted is a shape whose last axis is known."
         )

@@ -130,11 +130,7 @@ class SelfAttention(keras.layers.Layer):
         key_shape = key_shape or value_shape
         self._check_shapes(query_shape, value_shape, key_shape)
         for argument, shape in (("query", query_shape), ("value", value_shape), ("key", key_shape)):
-            if shape[-1] is None:
-                raise ValueError(
-                    f"`{argument}` has shape {tuple(shape)}; accepted is a shape whose last axis "
-                    "is known."
-                )
+            checks.known_width(argument, shape)
         queries, values = self.num_heads * self.key_dim, self.num_heads * self.value_dim
         width = self.output_width or query_shape[-1]
         self.query_kernel, self.query_bias = self._add("query", query_shape[-1], queries)

@@ -59,6 +59,7 @@ class SelfAttention2D(keras.layers.Layer):
 
     def build(self, inputs_shape):
         checks.rank("inputs", inputs_shape, "(batch, height, width, channels)")
+        checks.known_width("inputs", inputs_shape)
         channels = inputs_shape[-1]
         narrow = max(1, channels // self.reduction)
 

@@ -346,6 +346,8 @@ def test_low_precision_logits_are_summed_in_float32(dtype):
         ("beam", {"beam_width": 12}, ["beam_width", "12", "11"]),
         ("beam", {"beam_width": 2, "n_best": 3}, ["n_best", "3", "2"]),
         ("beam", {"beam_width": 2, "n_best": 0}, ["n_best", "0"]),
+        ("beam", {"beam_width": 2, "n_best": 1.0}, ["n_best", "1.0"]),
+        ("beam", {"beam_width": 2, "length_penalty_weight": "1"}, ["length_penalty_weight", "'1'"]),
         ("beam", {"beam_width": 2, "max_length": 0}, ["max_length", "0"]),
         ("greedy", {"max_length": -1}, ["max_length", "-1"]),
         ("greedy", {"end_id": 11}, ["end_id", "11"]),

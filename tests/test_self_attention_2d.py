@@ -61,6 +61,10 @@ ERRORS = {
         lambda: ka.SelfAttention2D()(keras.Input((3,))),
         ["`inputs`", "(None, 3)", "(batch, height, width, channels)"],
     ),
+    "unknown_channels": (
+        lambda: ka.SelfAttention2D()(keras.Input((3, 5, None))),
+        ["`inputs`", "(None, 3, 5, None)", "last axis is known"],
+    ),
 }
 
 

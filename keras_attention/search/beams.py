@@ -1,6 +1,7 @@
 """Beam search, with the penalties of GNMT."""
 
 import math
+import numbers
 from collections.abc import Callable
 
 from keras import ops
@@ -52,8 +53,8 @@ def beam(
     """
     steps = at_least_one("max_length", max_length)
     at_least_one("beam_width", beam_width)
-    n_best = beam_width if n_best is None else n_best
-    if not 1 <= n_best <= beam_width:
+    n_best = beam_width if n_best is None else at_least_one("n_best", n_best)
+    if n_best > beam_width:
         raise ValueError(
             f"`n_best` is {n_best}; accepted is 1 <= n_best <= beam_width, {beam_width}."
         )
@@ -61,8 +62,8 @@ def beam(
         ("length_penalty_weight", length_penalty_weight),
         ("coverage_penalty_weight", coverage_penalty_weight),
     ):
-        if not math.isfinite(weight):
-            raise ValueError(f"`{argument}` is {weight}; accepted is a finite number.")
+        if not isinstance(weight, numbers.Real) or not math.isfinite(weight):
+            raise ValueError(f"`{argument}` is {weight!r}; accepted is a finite number.")
     batch = batch_size(state)
 
     def penalised(log_probs, lengths, coverage, finished):

@@ -1,0 +1,22 @@
+"""Numbers on the command lines of the small examples, which `argparse` reads."""
+
+import argparse
+import math
+
+
+def count(text):
+    """Reads an integer of at least 1."""
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r}; accepted is an integer of at least 1")
+    return int(text)
+
+
+def rate(text):
+    """Reads a finite number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}; accepted is a number above 0")
+    return number

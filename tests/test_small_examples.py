@@ -1,0 +1,25 @@
+"""What the small examples share: kind errors for numbers that cannot be."""
+
+import importlib
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("example", "option", "value"),
+    [
+        ("reverse", "--units", "x"),
+        ("sort", "--numbers", "0"),
+        ("few_shot", "--ways", "0"),
+        ("copy_task", "--steps", "-1"),
+        ("copy_task", "--learning-rate", "nan"),
+        ("copy_task", "--learning-rate", "fast"),
+    ],
+)
+def test_a_number_that_cannot_be_is_named_with_exit_code_2(example, option, value, capsys):
+    with pytest.raises(SystemExit) as left:
+        importlib.import_module(f"examples.{example}").main([option, value])
+    assert left.value.code == 2
+    *_, error = capsys.readouterr().err.strip().splitlines()
+    assert option in error
+    assert f"'{value}'; accepted is" in error
