@@ -79,6 +79,8 @@ def masked_softmax(scores, mask=None):
     """
     dtype = backend.standardize_dtype(scores.dtype)
     scores = hidden(scores, mask)
+    if mask is None and scores.shape[-1] == 1:  # A memory of one place, of which Keras would warn.
+        mask = ops.ones_like(scores, dtype="bool")
     if mask is None:
         return ops.cast(ops.softmax(scores, axis=-1), dtype)
     mask = ops.cast(mask, "bool")

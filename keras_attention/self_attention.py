@@ -7,28 +7,9 @@ import keras
 from keras import ops
 
 from keras_attention import checks, flash_attention, masks
+from keras_attention.dot_product_attention import dot_product_attention
 from keras_attention.identifiers import fresh
 from keras_attention.linear import project_rows
-
-
-def attend(query, key, value, mask=None, kept=None):
-    """Scaled dot-product attention: softmax(Q K^T / sqrt(K)) V, head by head.
-
-    Args:
-        query: (B, N, T, K) for N heads.
-        key: (B, N, S, K).
-        value: (B, N, S, V).
-        mask: Broadcastable to (B, T, S). A row that allows nothing gives zeros.
-        kept: (B, N, T, S), what the weights are multiplied by: dropout, drawn by the caller.
-
-    Returns:
-        The context (B, N, T, V), and the weights (B, N, T, S) before dropout.
-    """
-    # The query is divided, not the scores, so that float16 scores overflow later.
-    query = query / query.shape[-1] ** 0.5
-    scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # (B, N, T, S)
-    weights = masks.masked_softmax(scores, None if mask is None else ops.expand_dims(mask, -3))
-    return ops.matmul(weights if kept is None else weights * kept, value), weights
 
 
 @final
@@ -179,7 +160,7 @@ class SelfAttention(keras.layers.Layer):
             order = masks.order_mask(*lengths, use_causal_mask, self.window)
             allowed = masks.combine(*given, order)
             kept = self._draw_kept(query, key) if training and self.dropout else None
-            context, weights = attend(query, key, value, allowed, kept)
+            context, weights = dot_product_attention(query, key, value, allowed, kept)
         else:
             query = query / self.key_dim**0.5
             context = flash_attention.attend(
@@ -234,7 +215,7 @@ class SelfAttention(keras.layers.Layer):
             The output (B, T, D) and the weights (B, N, T, S).
         """
         queries = self._split(self._project(query, self.query_kernel, self.query_bias))
-        context, weights = attend(queries, keys, values, mask)
+        context, weights = dot_product_attention(queries, keys, values, mask)
         return self._output_of(context), weights
 
     def get_config(self):

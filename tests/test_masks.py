@@ -120,6 +120,13 @@ def test_a_memory_of_no_steps_gets_no_weights(masked):
     assert masks.masked_softmax(np.zeros((2, 3, 0), "float32"), mask).shape == (2, 3, 0)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_memory_of_one_step_gets_all_the_weight():
+    """Keras warns of a softmax of one number; a picture's mean is a memory all the same."""
+    weights = masks.masked_softmax(np.array([[[-7.0]], [[9.0]]], "float32"))
+    assert to_numpy(weights).tolist() == [[[1.0]], [[1.0]]]
+
+
 def test_float16_scores_that_overflowed_are_large():
     scores = keras.ops.cast([[[np.inf, 0.0, np.inf, -np.inf]]], "float16")
     mask = np.array([[[True, True, False, True]]])

@@ -32,6 +32,7 @@ FLOORS = [
     },
     {"blocks"},
     {
+        "dot_product_attention",
         "flash_attention",
         "losses",
         "position_encoding",

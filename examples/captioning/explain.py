@@ -72,7 +72,8 @@ def _forced(network, frozen, ids: list[int], size: int) -> keras.Model:
     pixels = keras.Input((size, size, 3))
     features = pixels if isinstance(frozen, int) else frozen(pixels)
     map_ = keras.layers.Identity(name="map")(network.encoder(features))
-    return keras.Model(pixels, _Forced(network, ids)(map_))
+    # In a list, as tf-keras-vis calls it.
+    return keras.Model([pixels], _Forced(network, ids)(map_))
 
 
 @final
