@@ -182,6 +182,7 @@ def _dismiss_slow(rows, workers):
             if again is None:
                 continue
             rows[contender]["warm"] = min(rows[contender]["warm"], *again["seconds"])
+            rows[contender]["costs"] = min(rows[contender]["costs"], again["all_seconds"])
         if hopeless(contender):
             seconds = rows[contender]["warm"]
             rows[contender]["error"] = f"not measured further: {seconds:.2f} s a step"

@@ -146,7 +146,9 @@ def in_blocks(
                 new = ops.maximum(largest, ops.max(scores, axis=-1, keepdims=True))
                 weights, shrunk = ops.exp(scores - new), ops.exp(largest - new)
                 total = total * shrunk + ops.sum(weights, axis=-1, keepdims=True)
-                return new, total, context * shrunk + product(weights, block_at(value, j))
+                # Not yet divided by their total, the weights' sums of values overflow float16.
+                read = ops.matmul(weights, ops.cast(block_at(value, j), float_type))
+                return new, total, context * shrunk + read
 
             zero = ops.zeros_like(block_at(results[1], 0))
             state = (zero + HIDDEN, zero, ops.zeros_like(block_at(results[0], 0)))
@@ -202,7 +204,7 @@ def in_blocks(
         context, logarithm = forward(query, key, value)
         return context, functools.partial(backward, query, key, value, context, logarithm)
 
-    # What is kept for the gradient are the blocks, and nothing besides.
+    # The gradient keeps blocks; sequences beside their blocks would be held twice.
     query, key, value = split(query, rows), split(key, columns), split(value, columns)
     return joined(attention(query, key, value), queries)
 
