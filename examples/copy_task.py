@@ -19,7 +19,7 @@ from keras import ops
 from matplotlib import pyplot as plt
 
 import keras_attention as ka
-from examples.common.arguments import count, rate
+from examples.common.arguments import positive_integer, positive_number
 from examples.common.fresh import FreshBatches
 
 BITS = 8
@@ -106,13 +106,15 @@ def draw_addressing(model, path, length, rng):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, default="out/copy-task", help="folder to write")
-    parser.add_argument("--epochs", type=count, default=6)
-    parser.add_argument("--steps", type=count, default=250, help="batches of an epoch")
-    parser.add_argument("--batch-size", type=count, default=32)
-    parser.add_argument("--units", type=count, default=100, help="width of the controller")
-    parser.add_argument("--memory-size", type=count, default=32)
-    parser.add_argument("--memory-dim", type=count, default=20)
-    parser.add_argument("--learning-rate", type=rate, default=3e-3)
+    parser.add_argument("--epochs", type=positive_integer, default=6)
+    parser.add_argument("--steps", type=positive_integer, default=250, help="batches of an epoch")
+    parser.add_argument("--batch-size", type=positive_integer, default=32)
+    parser.add_argument(
+        "--units", type=positive_integer, default=100, help="width of the controller"
+    )
+    parser.add_argument("--memory-size", type=positive_integer, default=32)
+    parser.add_argument("--memory-dim", type=positive_integer, default=20)
+    parser.add_argument("--learning-rate", type=positive_number, default=3e-3)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
 

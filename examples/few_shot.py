@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 import keras_attention as ka
-from examples.common.arguments import count
+from examples.common.arguments import positive_integer
 from examples.common.fresh import FreshBatches
 
 WIDTH = 8  # of an item
@@ -67,12 +67,14 @@ def train(model, episodes, epochs):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--ways", type=count, default=5, help="classes of an episode")
-    parser.add_argument("--shots", type=count, default=2, help="items of a class with their label")
-    parser.add_argument("--epochs", type=count, default=5)
-    parser.add_argument("--steps", type=count, default=200, help="batches of an epoch")
-    parser.add_argument("--batch-size", type=count, default=128)
-    parser.add_argument("--units", type=count, default=16)
+    parser.add_argument("--ways", type=positive_integer, default=5, help="classes of an episode")
+    parser.add_argument(
+        "--shots", type=positive_integer, default=2, help="items of a class with their label"
+    )
+    parser.add_argument("--epochs", type=positive_integer, default=5)
+    parser.add_argument("--steps", type=positive_integer, default=200, help="batches of an epoch")
+    parser.add_argument("--batch-size", type=positive_integer, default=128)
+    parser.add_argument("--units", type=positive_integer, default=16)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
 

@@ -15,7 +15,7 @@ import matplotlib
 import numpy as np
 
 import keras_attention as ka
-from examples.common.arguments import count
+from examples.common.arguments import positive_integer
 from examples.common.fresh import FreshBatches
 
 PAD, START, END = 0, 1, 2
@@ -83,10 +83,10 @@ def draw_alignment(model, path, length=15):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, default="out/reverse", help="folder to write")
-    parser.add_argument("--epochs", type=count, default=5)
-    parser.add_argument("--steps", type=count, default=150, help="batches of an epoch")
-    parser.add_argument("--batch-size", type=count, default=128)
-    parser.add_argument("--units", type=count, default=128)
+    parser.add_argument("--epochs", type=positive_integer, default=5)
+    parser.add_argument("--steps", type=positive_integer, default=150, help="batches of an epoch")
+    parser.add_argument("--batch-size", type=positive_integer, default=128)
+    parser.add_argument("--units", type=positive_integer, default=128)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
 

@@ -18,7 +18,8 @@ import numpy as np
 from keras import ops
 
 import keras_attention as ka
-from examples.common.arguments import count
+from examples.common.arguments import positive_integer
+from examples.common.fresh import FreshBatches
 
 LARGEST = 99
 MARK = 0  # The position that a sequence of pointers starts from and ends with.
@@ -34,23 +35,6 @@ def draw_numbers(examples, count, rng):
     pointers_in = np.concatenate([mark, pointers], axis=1)
     pointers_out = np.concatenate([pointers, mark], axis=1)
     return (numbers.astype("float32"), pointers_in), pointers_out
-
-
-class FreshNumbers(keras.utils.PyDataset):
-    """An epoch of batches that no other epoch repeats."""
-
-    def __init__(self, batches, batch_size, count, seed):
-        super().__init__()
-        self.batches = batches
-        self.batch_size = batch_size
-        self.count = count
-        self.rng = np.random.default_rng(seed)
-
-    def __len__(self):
-        return self.batches
-
-    def __getitem__(self, index):
-        return draw_numbers(self.batch_size, self.count, self.rng)
 
 
 class Sorter(keras.Model):
@@ -118,11 +102,13 @@ def draw_pointers(model, path, count):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, default="out/sort", help="folder to write")
-    parser.add_argument("--numbers", type=count, default=10, help="how many numbers to sort")
-    parser.add_argument("--epochs", type=count, default=10)
-    parser.add_argument("--steps", type=count, default=200, help="batches of an epoch")
-    parser.add_argument("--batch-size", type=count, default=128)
-    parser.add_argument("--units", type=count, default=64)
+    parser.add_argument(
+        "--numbers", type=positive_integer, default=10, help="how many numbers to sort"
+    )
+    parser.add_argument("--epochs", type=positive_integer, default=10)
+    parser.add_argument("--steps", type=positive_integer, default=200, help="batches of an epoch")
+    parser.add_argument("--batch-size", type=positive_integer, default=128)
+    parser.add_argument("--units", type=positive_integer, default=64)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
 
@@ -137,10 +123,12 @@ def main(arguments=None):
         jit_compile=True,
     )
     begun = time.perf_counter()
-    model.fit(
-        FreshNumbers(options.steps, options.batch_size, options.numbers, options.seed),
-        epochs=options.epochs,
+    batches = FreshBatches(
+        options.steps,
+        lambda rng: draw_numbers(options.batch_size, options.numbers, rng),
+        options.seed,
     )
+    model.fit(batches, epochs=options.epochs)
     print(f"trained in {time.perf_counter() - begun:.0f} s")
     unseen = draw_numbers(1000, options.numbers, np.random.default_rng(options.seed + 1))
     print(f"exact match on 1,000 unseen examples: {exact_match(model, unseen):.2%}")

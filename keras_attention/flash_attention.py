@@ -7,8 +7,8 @@ i-th block of queries and the j-th of keys (Dao 2023, algorithms 1 and 2):
     l_i' = l_i exp(m_i - m_i') + rowsum(exp(S_ij - m_i'))
     O_i' = O_i exp(m_i - m_i') + exp(S_ij - m_i') V_j
 
-and in the end O_i / l_i is the context. Only it and the logarithm L_i = m_i + log l_i are kept for
-the gradient, which computes the weights again:
+and in the end O_i / l_i is the context. Beside the blocks of Q, K and V only it and the logarithm
+L_i = m_i + log l_i are kept for the gradient, which computes the weights again:
 
     P_ij = exp(S_ij - L_i)                D_i = rowsum(dO_i * O_i)
     dV_j += P_ij^T dO_i                   dS_ij = P_ij * (dO_i V_j^T - D_i)
@@ -204,7 +204,7 @@ def in_blocks(
         context, logarithm = forward(query, key, value)
         return context, functools.partial(backward, query, key, value, context, logarithm)
 
-    # The gradient keeps blocks; sequences beside their blocks would be held twice.
+    # Split here, since the gradient keeps what it is given: the blocks, not the sequences too.
     query, key, value = split(query, rows), split(key, columns), split(value, columns)
     return joined(attention(query, key, value), queries)
 

@@ -118,8 +118,8 @@ class NTMCell(keras.layers.Layer):
     Returns:
         The output (B, C + R M), and the next states.
 
-    Masking: that of `keras.layers.RNN`: a masked step leaves the whole state as it was. A stateful
-    RNN begins with zeros, also in the memory, as it does with any cell.
+    Masking: that of `keras.layers.RNN`: a masked step leaves the whole state as it was.
+    `reset_state` of a stateful RNN is Keras's and makes zeros of it all, not this beginning.
 
     Example:
 

@@ -7,9 +7,9 @@ import keras
 from keras import ops
 
 from keras_attention import checks, flash_attention, masks
-from keras_attention.dot_product_attention import dot_product_attention
 from keras_attention.identifiers import fresh
 from keras_attention.linear import project_rows
+from keras_attention.scaled_dot_product_attention import scaled_dot_product_attention
 
 
 @final
@@ -160,7 +160,7 @@ class SelfAttention(keras.layers.Layer):
             order = masks.order_mask(*lengths, use_causal_mask, self.window)
             allowed = masks.combine(*given, order)
             kept = self._draw_kept(query, key) if training and self.dropout else None
-            context, weights = dot_product_attention(query, key, value, allowed, kept)
+            context, weights = scaled_dot_product_attention(query, key, value, allowed, kept)
         else:
             query = query / self.key_dim**0.5
             context = flash_attention.attend(
@@ -215,7 +215,7 @@ class SelfAttention(keras.layers.Layer):
             The output (B, T, D) and the weights (B, N, T, S).
         """
         queries = self._split(self._project(query, self.query_kernel, self.query_bias))
-        context, weights = dot_product_attention(queries, keys, values, mask)
+        context, weights = scaled_dot_product_attention(queries, keys, values, mask)
         return self._output_of(context), weights
 
     def get_config(self):

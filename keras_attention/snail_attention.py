@@ -6,9 +6,9 @@ import keras
 from keras import ops
 
 from keras_attention import checks, flash_attention, masks
-from keras_attention.dot_product_attention import dot_product_attention
 from keras_attention.identifiers import fresh
 from keras_attention.linear import project_rows
+from keras_attention.scaled_dot_product_attention import scaled_dot_product_attention
 
 
 @final
@@ -87,7 +87,7 @@ class SnailAttentionBlock(keras.layers.Layer):
             read = flash_attention.attend(query, key, value, mask, mask, causal=True)
             return ops.concatenate([inputs, read[:, 0]], axis=-1)
         allowed = masks.combine(mask, mask, causal_mask=masks.causal_mask(length, length))
-        read, weights = dot_product_attention(query, key, value, allowed)
+        read, weights = scaled_dot_product_attention(query, key, value, allowed)
         return ops.concatenate([inputs, read[:, 0]], axis=-1), weights[:, 0]
 
     def compute_mask(self, inputs, previous_mask=None):

@@ -32,10 +32,10 @@ FLOORS = [
     },
     {"blocks"},
     {
-        "dot_product_attention",
         "flash_attention",
         "losses",
         "position_encoding",
+        "scaled_dot_product_attention",
         "scheduled_sampling",
         "scores",
         "teacher_forcing",

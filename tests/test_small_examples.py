@@ -1,4 +1,4 @@
-"""What the small examples share: kind errors for numbers that cannot be."""
+"""What the small examples share: one clear line for a number that cannot be."""
 
 import importlib
 

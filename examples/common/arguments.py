@@ -4,19 +4,19 @@ import argparse
 import math
 
 
-def count(text):
+def positive_integer(text):
     """Reads an integer of at least 1."""
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r}; accepted is an integer of at least 1")
     return int(text)
 
 
-def rate(text):
+def positive_number(text):
     """Reads a finite number above 0."""
     try:
         number = float(text)
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r}; accepted is a number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r}; accepted is a finite number above 0")
     return number

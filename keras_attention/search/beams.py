@@ -55,9 +55,7 @@ def beam(
     at_least_one("beam_width", beam_width)
     n_best = beam_width if n_best is None else at_least_one("n_best", n_best)
     if n_best > beam_width:
-        raise ValueError(
-            f"`n_best` is {n_best}; accepted is 1 <= n_best <= beam_width, {beam_width}."
-        )
+        raise ValueError(f"`n_best` is {n_best}; accepted is at most `beam_width`, {beam_width}.")
     for argument, weight in (
         ("length_penalty_weight", length_penalty_weight),
         ("coverage_penalty_weight", coverage_penalty_weight),

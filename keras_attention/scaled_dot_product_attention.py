@@ -1,12 +1,12 @@
-"""Scaled dot-product attention that holds its weights, to return or to drop some."""
+"""Scaled dot-product attention with its weights in memory: to return them, or for dropout."""
 
 from keras import ops
 
 from keras_attention import masks
 
 
-def dot_product_attention(query, key, value, mask=None, kept=None):
-    """Scaled dot-product attention: softmax(Q K^T / sqrt(K)) V, head by head.
+def scaled_dot_product_attention(query, key, value, mask=None, kept=None):
+    """Returns softmax(Q K^T / sqrt(K)) V, head by head.
 
     Args:
         query: (B, N, T, K) for N heads.
