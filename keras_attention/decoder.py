@@ -13,6 +13,7 @@ import keras
 from keras import ops
 
 from keras_attention import checks, recurrence, search
+from keras_attention.hoisting import hoisted_weights
 from keras_attention.identifiers import revived
 from keras_attention.mechanism import AttentionMechanism, check_mask
 
@@ -195,7 +196,7 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         checks.mask("inputs_mask", inputs_mask, inputs.shape[:2], "(batch, steps)")
         state = self.begin(memory, memory_mask, initial_state)
         noise = self.attention.draw_noise(ops.shape(inputs)[1], state["memory"], training)
-        with self.dropout_drawn(inputs, memory, training):
+        with hoisted_weights(self), self.dropout_drawn(inputs, memory, training):
             emitted, weights, state = self.move_all(
                 inputs, state, noise, inputs_mask, self._widths(memory)
             )

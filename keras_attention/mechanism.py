@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from keras_attention import checks, masks, recurrence
+from keras_attention.hoisting import hoisted_weights
 
 
 class AttentionMechanism(keras.layers.Layer, abc.ABC):
@@ -157,7 +158,8 @@ class MemoryAttention(AttentionMechanism, abc.ABC):
             )
             return ops.squeeze(ops.concatenate([context, weights], axis=-1), 1), state
 
-        outputs, state = recurrence.walk(step, inputs, state, any_allowed, self.dtype_policy)
+        with hoisted_weights(self):
+            outputs, state = recurrence.walk(step, inputs, state, any_allowed, self.dtype_policy)
         width = memory["value"].shape[-1]
         return outputs[:, :, :width], outputs[:, :, width:], state
 

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_attention import checks, masks, scheduled_sampling, search
 from keras_attention.decoder import AttentionDecoder, shared_memory
+from keras_attention.hoisting import hoisted_weights
 from keras_attention.identifiers import revived
 from keras_attention.implicit_masks import mask_of, with_mask_of
 from keras_attention.mechanism import as_places
@@ -198,7 +199,8 @@ class EncoderDecoder(keras.Model):
         source, target_in = map(ops.convert_to_tensor, inputs)
         if not self.built:
             self.build([source.shape, target_in.shape])
-        memory = self.encoder(source, training=training)
+        with hoisted_weights(self.encoder):
+            memory = self.encoder(source, training=training)
         embedded = self.target_embedding(target_in, training=training)
         call = {
             "inputs_mask": mask_of(embedded),
@@ -208,9 +210,10 @@ class EncoderDecoder(keras.Model):
         }
         if training and self.initial_sampling_probability is not None:
             own, draws = self._drawn(embedded)
-            logits, weights, state = scheduled_sampling.decode(
-                self.decoder, self._embed, self.head, embedded, memory, own, draws, **call
-            )
+            with hoisted_weights(self):
+                logits, weights, state = scheduled_sampling.decode(
+                    self.decoder, self._embed, self.head, embedded, memory, own, draws, **call
+                )
             return with_mask_of(embedded, logits), weights, state
         outputs, weights, state = self.decoder.decode(embedded, memory, **call)
         outputs = with_mask_of(embedded, outputs)
