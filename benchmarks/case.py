@@ -67,7 +67,9 @@ class Case:
             what is compared.
         rounds: Fewer turns than the command's, for steps that take long.
         against: The size that the points differ in, for one table and a plot of all of them.
-        trial: Small sizes, to see in seconds that all of it works.
+        trial: Small sizes, to see in seconds that all of it works. With `extra_memory` everyone
+            has to work at them as at the points, in loops or at once: so that code and compilers
+            are there before.
     """
 
     title: str
@@ -82,6 +84,12 @@ class Case:
     rounds: int | None = None
     against: str | None = None
     trial: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.extra_memory and not self.trial:
+            raise ValueError(
+                f"{self.title!r} measures extra memory; accepted is a case with `trial`."
+            )
 
 
 def module(case: str, script: str) -> str:

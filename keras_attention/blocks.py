@@ -7,8 +7,9 @@ from keras import ops
 
 from keras_attention import masks
 
-# The scores of a block: so many numbers, as long as its sides stay between these two.
-BLOCK_SCORES, SHORTEST, LONGEST = 2**21, 64, 512
+# The scores of a block, (B, N, rows, columns): so many numbers, which stay near the processor, as
+# long as its sides stay between these two.
+BLOCK_SCORES, SHORTEST, LONGEST = 2**19, 64, 512
 
 
 class Blocks(NamedTuple):
@@ -19,14 +20,21 @@ class Blocks(NamedTuple):
     length: Any
 
 
-def side_of(batch_heads, longest):
-    """The side of a block, a power of 2 such that (B, N, side, side) scores are not too many."""
+def sides_of(batch_heads):
+    """The longest sides of a block, powers of 2: of its rows, the queries, and its columns.
+
+    There are as many columns as rows, or twice as many.
+    """
     if isinstance(batch_heads, int):
-        side = 2 ** (((BLOCK_SCORES // max(batch_heads, 1)).bit_length() - 1) // 2)
-        return min(max(side, SHORTEST), longest)
+        power = (BLOCK_SCORES // max(batch_heads, 1)).bit_length() - 1
+        sides = (2 ** (power // 2), 2 ** ((power + 1) // 2))
+        return tuple(min(max(side, SHORTEST), LONGEST) for side in sides)
     scores = BLOCK_SCORES / ops.cast(ops.maximum(batch_heads, 1), "float32")
-    side = ops.cast(2.0 ** ops.floor(ops.log2(scores) / 2), "int32")
-    return ops.minimum(ops.maximum(side, SHORTEST), longest)
+    power = ops.floor(ops.log2(scores))
+    sides = (2.0 ** ops.floor(half) for half in (power / 2, (power + 1) / 2))
+    return tuple(
+        ops.minimum(ops.maximum(ops.cast(side, "int32"), SHORTEST), LONGEST) for side in sides
+    )
 
 
 def blocks_of(length, longest):

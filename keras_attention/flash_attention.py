@@ -28,14 +28,13 @@ from keras import backend, ops
 
 from keras_attention import masks
 from keras_attention.blocks import (
-    LONGEST,
     block_at,
     block_mask_of,
     blocks_of,
     joined,
     put_block,
     reach,
-    side_of,
+    sides_of,
     split,
 )
 from keras_attention.custom_gradient import custom_gradient
@@ -116,12 +115,11 @@ def in_blocks(
     attention_mask=None,
     causal=False,
     window=None,
-    longest=LONGEST,
+    sides=None,
 ):
-    """`attend` for long sequences, in blocks of at most `longest` keys and half as many queries."""
+    """`attend` for long sequences, in blocks of at most `sides`: so many queries, so many keys."""
     (batch, heads, queries, _), memory = ops.shape(query), ops.shape(key)[2]
-    longest = side_of(batch * heads, longest)
-    rows, columns = blocks_of(queries, longest // 2), blocks_of(memory, longest)
+    rows, columns = map(blocks_of, (queries, memory), sides or sides_of(batch * heads))
     dtype = backend.standardize_dtype(query.dtype)
     float_type = backend.result_type(dtype, "float32")
     block_mask = block_mask_of(

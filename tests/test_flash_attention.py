@@ -12,7 +12,7 @@ from comparing import assert_close, largest_tensor, numbers, to_numpy
 from keras_attention import flash_attention
 
 B, N, T, S, K, V = 2, 3, 13, 11, 5, 7
-LONGEST = 4  # does not divide T and S, and 13 and 11 steps make 4 and 3 blocks of 4
+SIDES = 2, 4  # do not divide T and S: 13 queries and 11 keys make 7 and 3 blocks
 MODES = ["eager", "graph", "xla"]
 
 
@@ -82,7 +82,7 @@ EVERY_CASE = pytest.mark.parametrize(("names", "causal", "window"), CASES)
 @pytest.mark.parametrize(("mode", "known"), [("graph", True), ("graph", False), ("xla", False)])
 def test_blocks_equal_all_at_once(names, causal, window, mode, known):
     given = {**masks_of(names), "causal": causal, "window": window}
-    in_blocks = functools.partial(flash_attention.in_blocks, **given, longest=LONGEST)
+    in_blocks = functools.partial(flash_attention.in_blocks, **given, sides=SIDES)
     inputs = drawn()
     results = with_gradients(in_blocks, mode, known)(*inputs)
     wanted = with_gradients(functools.partial(at_once, **given))(*inputs)
@@ -94,7 +94,7 @@ def test_blocks_equal_all_at_once(names, causal, window, mode, known):
 @pytest.mark.parametrize(("names", "causal", "window"), CASES[3:])
 def test_blocks_equal_all_at_once_in_float64(names, causal, window):
     given = {**masks_of(names), "causal": causal, "window": window}
-    in_blocks = functools.partial(flash_attention.in_blocks, **given, longest=LONGEST)
+    in_blocks = functools.partial(flash_attention.in_blocks, **given, sides=SIDES)
     inputs = drawn("float64")
     results = with_gradients(in_blocks)(*inputs)
     wanted = with_gradients(functools.partial(at_once, **given))(*inputs)
@@ -116,7 +116,7 @@ def test_second_gradients_are_those_of_all_at_once(mode):
         return run if mode == "eager" else tf.function(run)
 
     inputs = drawn("float64", queries=5, memory=7)
-    in_blocks = functools.partial(flash_attention.in_blocks, **given, longest=LONGEST)
+    in_blocks = functools.partial(flash_attention.in_blocks, **given, sides=SIDES)
     wanted = numbers(second(functools.partial(at_once, **given))(*inputs))
     assert_close(numbers(second(in_blocks)(*inputs)), wanted, 1e-10)
 
@@ -126,7 +126,7 @@ def test_second_gradients_are_those_of_all_at_once(mode):
 def test_half_precision_has_no_nan(dtype, scale):
     """Products of 300^2 overflow float16."""
     given = {**masks_of("value pairs"), "causal": True, "window": None}
-    in_blocks = functools.partial(flash_attention.in_blocks, **given, longest=LONGEST)
+    in_blocks = functools.partial(flash_attention.in_blocks, **given, sides=SIDES)
     query, key, value, coefficients = drawn(dtype, scale=scale)
     results = with_gradients(in_blocks, "graph")(query, key, value / scale, coefficients / scale)
     assert {result.dtype for result in results} == {tf.as_dtype(dtype)}
@@ -164,7 +164,7 @@ def test_future_and_far_blocks_are_never_visited():
         )
         key, value = (tf.constant(x, "float32") for x in (key, value))
         context = flash_attention.in_blocks(
-            query, key, value, causal=causal, window=window, longest=LONGEST
+            query, key, value, causal=causal, window=window, sides=SIDES
         )
         assert np.isfinite(to_numpy(context)).all()
 
@@ -172,7 +172,7 @@ def test_future_and_far_blocks_are_never_visited():
 @pytest.fixture
 def calls(monkeypatch):
     """Attention in blocks has small ones, and puts down here that it was called."""
-    calls, in_blocks = [], functools.partial(flash_attention.in_blocks, longest=LONGEST)
+    calls, in_blocks = [], functools.partial(flash_attention.in_blocks, sides=SIDES)
 
     def counted(*arguments, **options):
         calls.append(1)

@@ -188,7 +188,7 @@ def test_long_sequences_are_read_in_blocks(masked, monkeypatch):
 
     def in_blocks(*arguments, **options):
         calls.append(1)
-        return walked(*arguments, **options, longest=4)
+        return walked(*arguments, **options, sides=(2, 4))
 
     walked = flash_attention.in_blocks
     monkeypatch.setattr(flash_attention, "FEW_PAIRS", 0)

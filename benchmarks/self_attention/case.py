@@ -55,5 +55,5 @@ CASE = Case(
         ),
     ),
     extra_memory=True,
-    trial={"length": 37, "width": 8},
+    trial={"heads": 2, "length": 600, "width": 8},  # several blocks
 )
