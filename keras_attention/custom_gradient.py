@@ -2,13 +2,13 @@
 
 import functools
 
-from keras import ops
+from keras import backend, ops
 
 
 def custom_gradient(function):
     """`ops.custom_gradient` of what returns a value, and the function from upstream to gradients.
 
-    Keras hands the upstream over by name on torch, and as the first argument elsewhere.
+    Gradients may be differentiated again.
     """
 
     @ops.custom_gradient
@@ -17,7 +17,14 @@ def custom_gradient(function):
         value, gradients_of = function(*tensors)
 
         def gradients(*args, upstream=None):
-            return gradients_of(args[0] if upstream is None else upstream)
+            if backend.backend() != "torch":
+                return gradients_of(args[0])
+            import torch
+
+            # What was computed on the way to `value` is a constant to torch. A gradient that will
+            # be differentiated has to have it computed again.
+            again = torch.is_grad_enabled()
+            return (function(*args)[1] if again else gradients_of)(upstream)
 
         return value, gradients
 

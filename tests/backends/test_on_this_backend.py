@@ -112,6 +112,29 @@ def test_long_self_attention_answers_and_trains_as_short(masked, causal, monkeyp
     assert_close(*(numbers(part) for part in found))
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="the others have gradients of their own to ask"
+)
+@pytest.mark.parametrize("window", [None, 2])
+def test_second_gradients_in_blocks_are_those_at_once(window, monkeypatch):
+    """A gradient by hand is a constant to torch, wherever it is made of what was kept."""
+    import torch
+
+    random = np.random.default_rng(3)
+    tensors = [
+        torch.tensor(random.normal(size=(1, 2, 7, width)), requires_grad=True)
+        for width in (3, 3, 5)  # which no kernel takes
+    ]
+
+    def second(few):
+        monkeypatch.setattr(ka.flash_attention, "FEW_PAIRS", few)
+        context = ka.flash_attention.attend(*tensors, causal=True, window=window)
+        first = torch.autograd.grad((context**2).sum(), tensors, create_graph=True)
+        return torch.autograd.grad(sum((x**2).sum() for x in first), tensors)
+
+    assert_close(numbers(second(few=0)), numbers(second(few=10**6)), 1e-4)
+
+
 @pytest.mark.parametrize("feeding", [True, False])
 def test_stepping_and_dropout_in_the_cell(feeding):
     """Steps equal the call at inference; training with dropout runs, in the loop and out of it."""

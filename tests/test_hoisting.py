@@ -1,0 +1,143 @@
+"""Weights are read before loops, and whatever else happens there still happens."""
+
+import contextlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_attention as ka
+from comparing import assert_close, numbers
+from keras_attention import decoder, hoisting, mechanism, models
+
+SOURCE, TARGET = np.array([[3, 4, 5], [6, 3, 0]]), np.array([[1, 2], [1, 0]])
+
+
+@pytest.fixture
+def read_in_loops(monkeypatch):
+    """Returns what puts the reads back into the loops."""
+
+    def put_back():
+        for module in (decoder, mechanism, models):
+            monkeypatch.setattr(module, "hoisted_weights", lambda layer: contextlib.nullcontext())
+
+    return put_back
+
+
+def translator(*of_encoder, sampling_probability=None):
+    layers = keras.layers
+    return ka.models.EncoderDecoder(
+        keras.Sequential(
+            [
+                layers.Embedding(11, 8, mask_zero=True),
+                layers.Bidirectional(layers.GRU(4, return_sequences=True)),
+                *of_encoder,
+            ]
+        ),
+        layers.Embedding(13, 8, mask_zero=True),
+        ka.BahdanauDecoder(layers.GRUCell(8), ka.BahdanauAttention(8)),
+        layers.Dense(13),
+        sampling_probability=sampling_probability,
+        seed=3,
+    )
+
+
+def gradient_step(model):
+    model((SOURCE, TARGET))
+
+    @tf.function
+    def step(source, target):
+        with tf.GradientTape() as tape:
+            logits = model((source, target), training=True)
+            loss = tf.reduce_sum(logits**2)
+        return logits, *tape.gradient(loss, [v.value for v in model.trainable_variables])
+
+    return step, (tf.constant(SOURCE), tf.constant(TARGET))
+
+
+def reads_in_loops(function, inputs):
+    graph = function.get_concrete_function(*inputs).graph
+    bodies = {
+        operation.get_attr(branch).name
+        for inner in (graph, *(each.graph for each in graph._functions.values()))
+        for operation in inner.get_operations()
+        if operation.type in ("While", "StatelessWhile")
+        for branch in ("body", "cond")
+    }
+    assert bodies
+    return sum(
+        operation.type == "ReadVariableOp"
+        for body in bodies
+        for operation in graph._get_function(body).graph.get_operations()
+    )
+
+
+@pytest.mark.parametrize("sampling_probability", [None, 0.5])
+def test_no_loop_reads_a_weight(sampling_probability, read_in_loops):
+    model = translator(sampling_probability=sampling_probability)
+    assert reads_in_loops(*gradient_step(model)) == 0
+    read_in_loops()
+    assert reads_in_loops(*gradient_step(model)) > 0
+
+
+def test_no_loop_of_an_attention_with_a_state_reads_a_weight(read_in_loops):
+    layer = ka.LocationSensitiveAttention(8, filters=3, kernel_size=3)
+    inputs = tf.ones((2, 3, 5)), tf.ones((2, 4, 7))
+    layer(*inputs)
+    assert reads_in_loops(tf.function(lambda *x: layer(*x)), inputs) == 0
+    read_in_loops()
+    assert reads_in_loops(tf.function(lambda *x: layer(*x)), inputs) > 0
+
+
+def test_numbers_and_gradients_are_those_of_reads_in_loops(read_in_loops):
+    model = translator()
+    step, inputs = gradient_step(model)
+    hoisted = numbers(step(*inputs))
+    read_in_loops()
+    step, inputs = gradient_step(model)
+    assert_close(hoisted, numbers(step(*inputs)))
+
+
+def test_what_is_assigned_and_drawn_there_goes_on():
+    model = translator(keras.layers.BatchNormalization(), keras.layers.Dropout(0.5, seed=1))
+    step, inputs = gradient_step(model)
+    average = model.encoder.layers[2].moving_mean
+    before = average.numpy()
+    first, second = (numbers(step(*inputs))[0] for _ in range(2))
+    assert not np.allclose(before, average.numpy())
+    assert not np.allclose(first, second)
+
+
+def test_a_weight_that_is_assigned_is_read_anew():
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    with hoisting.hoisted_weights(layer):
+        layer.kernel.assign(np.full((3, 2), 7.0))
+        assert_close(layer.kernel.value.numpy(), np.full((3, 2), 7.0))
+        assert_close(layer(np.ones((1, 3))).numpy(), np.full((1, 2), 21.0))
+    assert_close(layer.kernel.numpy(), np.full((3, 2), 7.0))
+
+
+def test_losses_of_the_encoder_count_once():
+    model = translator(keras.layers.ActivityRegularization(l2=0.1))
+    logits = model((SOURCE, TARGET))
+    memory = model.encoder(SOURCE).numpy()
+    wanted = 0.1 * (memory**2).sum() / len(memory)
+    model((SOURCE, TARGET))
+    assert_close([loss.numpy() for loss in model.losses], [wanted], 1e-5)
+    values = [
+        [v.value for v in x] for x in (model.trainable_variables, model.non_trainable_variables)
+    ]
+    again, _, losses = model.stateless_call(*values, (SOURCE, TARGET), return_losses=True)
+    assert_close(numbers(again), numbers(logits))
+    assert_close([loss.numpy() for loss in losses], [wanted], 1e-5)
+
+
+def test_an_error_inside_leaves_no_scope_behind():
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    with pytest.raises(RuntimeError, match="inside"), hoisting.hoisted_weights(layer):
+        raise RuntimeError("inside")
+    layer.kernel.assign(np.ones((3, 2)))
+    assert_close(layer.kernel.numpy(), np.ones((3, 2)))
