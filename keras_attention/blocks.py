@@ -31,7 +31,7 @@ def sides_of(batch_heads):
         return tuple(min(max(side, SHORTEST), LONGEST) for side in sides)
     scores = BLOCK_SCORES / ops.cast(ops.maximum(batch_heads, 1), "float32")
     power = ops.floor(ops.log2(scores))
-    sides = (2.0 ** ops.floor(half) for half in (power / 2, (power + 1) / 2))
+    sides = (2.0 ** ops.floor(power / 2), 2.0 ** ops.floor((power + 1) / 2))
     return tuple(
         ops.minimum(ops.maximum(ops.cast(side, "int32"), SHORTEST), LONGEST) for side in sides
     )

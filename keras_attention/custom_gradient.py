@@ -2,13 +2,13 @@
 
 import functools
 
-from keras import backend, ops
+from keras import ops
 
 
 def custom_gradient(function):
     """`ops.custom_gradient` of what returns a value, and the function from upstream to gradients.
 
-    Gradients may be differentiated again.
+    Keras hands the upstream over by name on torch, and as the first argument elsewhere.
     """
 
     @ops.custom_gradient
@@ -17,14 +17,12 @@ def custom_gradient(function):
         value, gradients_of = function(*tensors)
 
         def gradients(*args, upstream=None):
-            if backend.backend() != "torch":
+            if upstream is None:
                 return gradients_of(args[0])
-            import torch
-
-            # What was computed on the way to `value` is a constant to torch. A gradient that will
-            # be differentiated has to have it computed again.
-            again = torch.is_grad_enabled()
-            return (function(*args)[1] if again else gradients_of)(upstream)
+            # To torch, what was computed on the way to `value` is a constant. Where it records what
+            # happens here, to differentiate it again, that has to be computed again.
+            recorded = any(x[:0].requires_grad for x in args)
+            return (function(*args)[1] if recorded else gradients_of)(upstream)
 
         return value, gradients
 

@@ -22,6 +22,7 @@ FLOORS = [
         "addressing",
         "checks",
         "custom_gradient",
+        "hoisting",
         "identifiers",
         "implicit_masks",
         "linear",
