@@ -67,9 +67,8 @@ class Case:
             what is compared.
         rounds: Fewer turns than the command's, for steps that take long.
         against: The size that the points differ in, for one table and a plot of all of them.
-        trial: Small sizes, to see in seconds that all of it works. With `extra_memory` everyone
-            has to work at them as at the points, in loops or at once: so that code and compilers
-            are there before.
+        trial: Small sizes, to see that all of it works. With `extra_memory` large enough that every
+            contender takes the code path of the points, so that it is compiled before.
     """
 
     title: str

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_attention import masks
 
-# The scores of a block, (B, N, rows, columns): so many numbers, which stay near the processor, as
+# The scores of a block, (B, N, rows, columns): 2 MB in float32, which stay near the processor, as
 # long as its sides stay between these two.
 BLOCK_SCORES, SHORTEST, LONGEST = 2**19, 64, 512
 

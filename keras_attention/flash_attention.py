@@ -117,7 +117,11 @@ def in_blocks(
     window=None,
     sides=None,
 ):
-    """`attend` for long sequences, in blocks of at most `sides`: so many queries, so many keys."""
+    """`attend` for long sequences, in blocks.
+
+    Args:
+        sides: The most queries and the most keys of a block; by default `blocks.sides_of`.
+    """
     (batch, heads, queries, _), memory = ops.shape(query), ops.shape(key)[2]
     rows, columns = map(blocks_of, (queries, memory), sides or sides_of(batch * heads))
     dtype = backend.standardize_dtype(query.dtype)
@@ -130,17 +134,17 @@ def in_blocks(
     def product(x, y):
         return ops.cast(ops.matmul(ops.cast(x, dtype), ops.cast(y, dtype)), float_type)
 
-    def scores_of(i, j, query, turned_key):
-        scores = product(query, turned_key)
+    def scores_of(i, j, query, key_t):
+        scores = product(query, key_t)
         if dtype == "float16":  # What overflowed is large, not infinite, and can be hidden.
             scores = ops.clip(scores, HIDDEN / 10, -HIDDEN / 10)
         return scores if block_mask is None else scores + block_mask(i, j)
 
-    def forward(query, turned_key, value):
+    def forward(query, key_t, value):
         def row_of_blocks(i, results):
             def step(j, state):
                 largest, total, context = state
-                scores = scores_of(i, j, block_at(query, i), block_at(turned_key, j))
+                scores = scores_of(i, j, block_at(query, i), block_at(key_t, j))
                 new = ops.maximum(largest, ops.max(scores, axis=-1, keepdims=True))
                 weights, shrunk = ops.exp(scores - new), ops.exp(largest - new)
                 total = total * shrunk + ops.sum(weights, axis=-1, keepdims=True)
@@ -164,22 +168,20 @@ def in_blocks(
         context, logarithm = one_by_one(0, rows.number, row_of_blocks, results)
         return ops.cast(context, dtype), logarithm
 
-    def backward(query, turned_key, value, context, logarithm, upstream):
+    def backward(query, key_t, value, context, logarithm, upstream):
         inner = ops.cast(context, float_type) * ops.cast(upstream, float_type)
         inner = ops.sum(inner, axis=-1, keepdims=True)
 
         def column_of_blocks(j, gradients):
-            turned_key_block, value_block = block_at(turned_key, j), block_at(value, j)
-            key_block, turned_value_block = (
-                ops.swapaxes(x, -1, -2) for x in (turned_key_block, value_block)
-            )
+            key_block_t, value_block = block_at(key_t, j), block_at(value, j)
+            key_block, value_block_t = (ops.swapaxes(x, -1, -2) for x in (key_block_t, value_block))
 
             def step(i, state):
                 # A product whose first factor is transposed is slow if that is the large one.
                 of_query, of_key, of_value = state
                 row, above = block_at(query, i), block_at(upstream, i)
-                weights = ops.exp(scores_of(i, j, row, turned_key_block) - block_at(logarithm, i))
-                of_weights = product(above, turned_value_block)
+                weights = ops.exp(scores_of(i, j, row, key_block_t) - block_at(logarithm, i))
+                of_weights = product(above, value_block_t)
                 of_scores = weights * (of_weights - block_at(inner, i))
                 of_value = of_value + product(ops.swapaxes(above, -1, -2), weights)
                 of_key = of_key + product(ops.swapaxes(row, -1, -2), of_scores)
@@ -190,30 +192,28 @@ def in_blocks(
 
             of_query, of_key, of_value = gradients
             first, last = reach(j, columns, rows, ahead, back)
-            zeros = (
-                ops.zeros_like(x, dtype=float_type) for x in (turned_key_block, turned_value_block)
-            )
-            of_query, of_keys_here, of_values_here = one_by_one(
+            zeros = (ops.zeros_like(x, dtype=float_type) for x in (key_block_t, value_block_t))
+            of_query, of_key_block_t, of_value_block_t = one_by_one(
                 first, last, step, (of_query, *zeros)
             )
-            of_values_here = ops.swapaxes(of_values_here, -1, -2)
+            of_value_block = ops.swapaxes(of_value_block_t, -1, -2)
             return (
                 of_query,
-                put_block(of_key, j, of_keys_here),
-                put_block(of_value, j, of_values_here),
+                put_block(of_key, j, of_key_block_t),
+                put_block(of_value, j, of_value_block),
             )
 
-        gradients = tuple(ops.zeros_like(x, dtype=float_type) for x in (query, turned_key, value))
+        gradients = tuple(ops.zeros_like(x, dtype=float_type) for x in (query, key_t, value))
         gradients = one_by_one(0, columns.number, column_of_blocks, gradients)
         return tuple(ops.cast(x, dtype) for x in gradients)
 
     @custom_gradient
-    def attention(query, turned_key, value):
-        context, logarithm = forward(query, turned_key, value)
-        return context, functools.partial(backward, query, turned_key, value, context, logarithm)
+    def attention(query, key_t, value):
+        context, logarithm = forward(query, key_t, value)
+        return context, functools.partial(backward, query, key_t, value, context, logarithm)
 
     # Split here, since the gradient keeps what it is given: the blocks, not the sequences too.
-    # The keys come as K_j^T, which every turn wants, and turning them takes a copy.
+    # The keys are transposed once here, and not at every step.
     query, key, value = split(query, rows), split(key, columns), split(value, columns)
     return joined(attention(query, ops.swapaxes(key, -1, -2), value), queries)
 

@@ -7,26 +7,28 @@ from keras import backend, ops
 
 
 def hoisted_weights(layer):
-    """Returns a scope in which the weights of `layer`, which is built, are read already.
+    """Returns a scope in which the trainable weights of `layer`, which is built, are read already.
 
     A loop of TensorFlow reads its variables in every turn, and keeps what it read for the gradient:
     with XLA that is T copies of every kernel, written forward and fetched again backward. A tensor
     from outside of the loop is kept once. The other backends do that by themselves.
 
-    What is assigned in the scope reaches the variables, and losses that are added reach `layer`.
+    Layers of others may keep what they read, in a `tf.function` of their own: with one of them
+    inside, all is read where it is used. So is what is not read as it is stored, as in mixed
+    precision.
     """
-    if backend.backend() != "tensorflow":
+    if backend.backend() != "tensorflow" or not all(map(_is_known, layer._flatten_layers())):
         return contextlib.nullcontext()
-    return _ReadAlready(layer)
+    return _HoistedWeights(layer)
 
 
-class _ReadAlready(keras.StatelessScope):
-    """Keras's scope of values in place of variables, but of their reads alone."""
+class _HoistedWeights(keras.StatelessScope):
+    """A scope that replaces reads alone: assignments and losses go through."""
 
     def __init__(self, layer):
-        # A TensorFlow variable that stands for another is still read where it is used.
-        weights = [(weight, ops.copy(weight)) for weight in layer.weights]
-        super().__init__(weights, collect_losses=True)
+        weights = [w for w in layer.trainable_weights if w.dtype == layer.variable_dtype]
+        # `copy` reads now; the variable itself would be read in the loop.
+        super().__init__([(w, ops.copy(w)) for w in weights], collect_losses=True)
         self.layer = layer
 
     def add_update(self, update):
@@ -49,3 +51,7 @@ class _ReadAlready(keras.StatelessScope):
         super().__exit__(*error)
         if self.losses and not any(error):
             self.layer.add_loss(self.losses)
+
+
+def _is_known(layer):
+    return type(layer).__module__.partition(".")[0] in ("keras", "keras_attention")

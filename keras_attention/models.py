@@ -181,7 +181,7 @@ class EncoderDecoder(keras.Model):
             (self.target_embedding, [target_shape]),
             (self.bridge, [memory_shape]),
             (self.decoder, [inputs_shape, memory_shape]),
-            (self.head, [(*target_shape, output_width)]),
+            (self.head, [(None, None, output_width)]),
         ):
             if not layer.built:
                 layer.build(*shapes)

@@ -37,7 +37,7 @@ def translator(*of_encoder, sampling_probability=None):
         ),
         layers.Embedding(13, 8, mask_zero=True),
         ka.BahdanauDecoder(layers.GRUCell(8), ka.BahdanauAttention(8)),
-        layers.Dense(13),
+        layers.Dense(13, dtype="float32"),
         sampling_probability=sampling_probability,
         seed=3,
     )
@@ -132,6 +132,76 @@ def test_losses_of_the_encoder_count_once():
     again, _, losses = model.stateless_call(*values, (SOURCE, TARGET), return_losses=True)
     assert_close(numbers(again), numbers(logits))
     assert_close([loss.numpy() for loss in losses], [wanted], 1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_float32_head_of_a_mixed_model_keeps_its_weights(policy, read_in_loops):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = translator(sampling_probability=1.0)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model((SOURCE, TARGET))
+    kernel = model.head.kernel
+    kernel.assign(kernel + 2.0**-14)  # what half precision rounds off
+    model.seed_generator.state.assign([3, 0])
+    hoisted = numbers(model((SOURCE, TARGET), training=True)[None])
+    model.seed_generator.state.assign([3, 0])
+    read_in_loops()
+    assert_close(hoisted, numbers(model((SOURCE, TARGET), training=True)[None]), 1e-6)
+
+
+def test_what_a_loop_reads_and_assigns_compounds(read_in_loops):
+    """The moving averages of a head that scheduled sampling calls once a step."""
+
+    def averages():
+        model = translator(sampling_probability=0.0)
+        model.head = keras.Sequential(
+            [keras.layers.Dense(13, kernel_initializer="ones"), keras.layers.BatchNormalization()]
+        )
+        for weight in model.trainable_weights:
+            weight.assign(np.full(weight.shape, 0.1))
+        model((SOURCE, TARGET))
+        for weight in model.trainable_weights:
+            weight.assign(np.full(weight.shape, 0.1))
+        tf.function(lambda *inputs: model(inputs, training=True))(
+            tf.constant(SOURCE), tf.constant(TARGET)
+        )
+        return [model.head.layers[1].moving_mean.numpy()]
+
+    hoisted = averages()
+    read_in_loops()
+    assert_close(hoisted, averages(), 1e-7)
+
+
+class OfTheirs(keras.layers.Layer):
+    """A layer that keeps what it read: its `tf.function` is traced once."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.projection = keras.layers.Dense(8)
+        self.traced = tf.function(self.projection)
+
+    def build(self, shape):
+        self.projection.build(shape)
+
+    def call(self, sequence):
+        return self.traced(sequence)
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], 8)
+
+
+def test_a_tf_function_of_others_sees_new_weights():
+    model = translator(OfTheirs())
+    model((SOURCE, TARGET))
+    projection = model.encoder.layers[2].projection
+    run = [tf.function(lambda *inputs: model(inputs)) for _ in range(2)]  # as fit and evaluate
+    for call in (lambda *inputs: model(inputs), *run):
+        projection.kernel.assign(np.zeros(projection.kernel.shape))
+        zero = numbers([call(SOURCE, TARGET)])
+        projection.kernel.assign(np.ones(projection.kernel.shape))
+        assert np.abs(zero[0] - numbers([call(SOURCE, TARGET)])[0]).max() > 1e-4
 
 
 def test_an_error_inside_leaves_no_scope_behind():
