@@ -119,19 +119,48 @@ def test_a_weight_that_is_assigned_is_read_anew():
     assert_close(layer.kernel.numpy(), np.full((3, 2), 7.0))
 
 
-def test_losses_of_the_encoder_count_once():
+@pytest.mark.parametrize("functional", [True, False])
+def test_losses_of_the_encoder_count_once(functional):
     model = translator(keras.layers.ActivityRegularization(l2=0.1))
+    if functional:
+        tokens = keras.Input((None,), dtype="int32")
+        model.encoder = keras.Model(tokens, model.encoder(tokens))
     logits = model((SOURCE, TARGET))
     memory = model.encoder(SOURCE).numpy()
-    wanted = 0.1 * (memory**2).sum() / len(memory)
+    wanted = [0.1 * (memory**2).sum() / len(memory)]
     model((SOURCE, TARGET))
-    assert_close([loss.numpy() for loss in model.losses], [wanted], 1e-5)
-    values = [
-        [v.value for v in x] for x in (model.trainable_variables, model.non_trainable_variables)
+    assert_close([loss.numpy() for loss in model.losses], wanted)
+    assert_close([loss.numpy() for loss in model.encoder.losses], wanted)
+    state = [
+        [v.value for v in values]
+        for values in (model.trainable_variables, model.non_trainable_variables)
     ]
-    again, _, losses = model.stateless_call(*values, (SOURCE, TARGET), return_losses=True)
+    again, _, losses = model.stateless_call(*state, (SOURCE, TARGET), return_losses=True)
     assert_close(numbers(again), numbers(logits))
-    assert_close([loss.numpy() for loss in losses], [wanted], 1e-5)
+    assert_close([loss.numpy() for loss in losses], wanted)
+
+
+def test_a_stateless_call_has_the_state_that_it_is_given():
+    model = translator(keras.layers.Dropout(0.5, seed=1), sampling_probability=0.5)
+    model((SOURCE, TARGET))
+    weights = [v.value for v in model.trainable_variables]
+    state = [v.value for v in model.non_trainable_variables]
+    results = []
+    for _ in range(2):
+        logits, state = model.stateless_call(weights, state, (SOURCE, TARGET), training=True)
+        results.append(numbers([logits])[0])
+    assert not np.allclose(*results)
+
+
+def test_a_rematerialised_layer_has_gradients():
+    model = translator()
+    with keras.RematScope(mode="full"):
+        model.encoder.add(keras.layers.Dense(8))
+    model((SOURCE, TARGET))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model((SOURCE, TARGET)) ** 2)
+    gradient = tape.gradient(loss, model.encoder.layers[2].kernel.value)
+    assert np.abs(gradient.numpy()).max() > 0
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
