@@ -39,8 +39,9 @@ def sides_of(batch_heads):
 
 def blocks_of(length, longest):
     """The fewest blocks of equal size that hold `length` steps: at least one, of at least one."""
-    at_least_one = functools.partial(max if isinstance(length, int) else ops.maximum, 1)
-    number = at_least_one((length + longest - 1) // longest)
+    number = (length + longest - 1) // longest
+    at_least_one = functools.partial(max if isinstance(number, int) else ops.maximum, 1)
+    number = at_least_one(number)
     return Blocks(number, at_least_one((length + number - 1) // number), length)
 
 

@@ -99,7 +99,7 @@ def attend(
         return context if asks is None else ops.where(asks, context, 0)
 
     pairs = queries * memory
-    if isinstance(pairs, int) and (pairs <= FEW_PAIRS or batch == 0):
+    if isinstance(pairs, int) and (pairs <= FEW_PAIRS or (isinstance(batch, int) and batch == 0)):
         return plain()
     if isinstance(pairs, int):
         return long(query)

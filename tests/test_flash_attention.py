@@ -325,3 +325,23 @@ def test_an_export_serves_short_and_long(tmp_path, calls):
     for length in (3, T):
         x = np.random.default_rng(15).normal(size=(B, length, 17)).astype("float32")
         assert_close([to_numpy(served.serve(x))], [to_numpy(model(x))])
+
+
+@pytest.mark.parametrize("jit_compile", [True, False])
+@pytest.mark.parametrize(
+    ("options", "causal"), [({}, False), ({}, True), ({"window": 9}, False)], ids=str
+)
+def test_fit_of_a_known_length_and_an_unknown_batch(options, causal, jit_compile, monkeypatch):
+    """Where Keras's trainer, which has no AutoGraph, knows some of the sizes only."""
+    layer = ka.SelfAttention(2, 3, **options)
+    sequence, mask = keras.Input((300, 5)), keras.Input((300,), dtype="bool")
+    outputs = layer(sequence, mask=mask, use_causal_mask=causal)
+    model = keras.Model([sequence, mask], outputs)
+    random = np.random.default_rng(5)
+    given = [random.normal(size=(3, 300, 5)).astype("float32"), random.uniform(size=(3, 300)) < 0.8]
+    model.compile("sgd", "mse", jit_compile=jit_compile)
+    model.fit(given, given[0], batch_size=2, verbose=0)
+    in_blocks = model.predict(given, batch_size=2, verbose=0)
+    monkeypatch.setattr(flash_attention, "FEW_PAIRS", 10**6)
+    at_once = numbers([layer(given[0], mask=given[1], use_causal_mask=causal)])
+    assert_close([in_blocks], at_once)
