@@ -54,8 +54,7 @@ def decode(
         x = ops.where(step_inputs["own"] > 0, state["own"], cast(step_inputs["inputs"]))
         noise = keras.tree.map_structure(cast, step_inputs["noise"])
         emitted, weights, following = decoder.move(x, {**state, "memory": memory_state}, noise)
-        # With the axis of the steps: a Sequential head is built for that rank.
-        logits = head(decoder.read(emitted, x)[:, None])[:, 0]
+        logits = head(decoder.read(emitted, x))
         drawn = embed(_draw(logits, step_inputs["draws"]))
         following = {name: following[name] for name in state if name != "own"}
         row = ops.concatenate([logits, ops.cast(weights, logits.dtype)], axis=-1)
@@ -65,7 +64,7 @@ def decode(
     with decoder.dropout_drawn(inputs, memory, training):
         # The loop has the precision of the head, which may be above that of the decoder.
         rows, state = recurrence.walk(step, walked, state, inputs_mask, head.dtype_policy)
-    vocabulary = head.compute_output_shape((None, None, decoder.output_width(memory)))[-1]
+    vocabulary = head.compute_output_shape((None, decoder.output_width(memory)))[-1]
     weights = ops.cast(rows[:, :, vocabulary:], decoder.compute_dtype)
     state = {name: part for name, part in state.items() if name != "own"}
     return (
