@@ -57,10 +57,17 @@ def reach(i, blocks, others, before, after):
     return first, ops.minimum(others.number, last + 1)
 
 
+def padded(x, axis, blocks):
+    """Returns `x` with zeros at the end of the last block of an axis."""
+    pads = [(0, 0)] * len(x.shape)
+    pads[axis] = (0, blocks.number * blocks.size - blocks.length)
+    return ops.pad(x, pads)
+
+
 def split(x, blocks):
     """(B, N, T, K) to (n, B, N, T / n, K), with zeros at the end of the last block."""
     batch, heads, _, width = ops.shape(x)
-    x = ops.reshape(_padded(x, 2, blocks), (batch, heads, blocks.number, blocks.size, width))
+    x = ops.reshape(padded(x, 2, blocks), (batch, heads, blocks.number, blocks.size, width))
     return ops.transpose(x, (2, 0, 1, 3, 4))
 
 
@@ -88,13 +95,13 @@ def block_mask_of(rows, columns, value_mask, attention_mask, causal, window, dty
     if value_mask is None and not (whole and columns.number * columns.size == columns.length):
         value_mask = ops.ones((1, columns.length), dtype="bool")
     if value_mask is not None:
-        value_mask = _padded(ops.cast(value_mask, "bool"), 1, columns)
+        value_mask = padded(ops.cast(value_mask, "bool"), 1, columns)
         value_mask = ops.reshape(value_mask, (-1, columns.number, columns.size))
         value_mask = ops.transpose(value_mask, (1, 0, 2))  # (n, B, S / n)
     if attention_mask is not None:
         pairs = ops.cast(attention_mask, "bool")
         pairs = ops.broadcast_to(pairs, (ops.shape(pairs)[0], rows.length, columns.length))
-        pairs = _padded(_padded(pairs, 1, rows), 2, columns)
+        pairs = padded(padded(pairs, 1, rows), 2, columns)
         pairs = ops.reshape(pairs, (-1, rows.number, rows.size, columns.number, columns.size))
         attention_mask = ops.transpose(pairs, (1, 3, 0, 2, 4))  # (n, n', B, T / n, S / n')
     if value_mask is None and attention_mask is None and not causal and window is None:
@@ -120,9 +127,3 @@ def block_mask_of(rows, columns, value_mask, attention_mask, causal, window, dty
         return ops.cast(ops.where(allowed, 0.0, masks.HIDDEN), dtype)
 
     return block_mask
-
-
-def _padded(x, axis, blocks):
-    pads = [(0, 0)] * len(x.shape)
-    pads[axis] = (0, blocks.number * blocks.size - blocks.length)
-    return ops.pad(x, pads)

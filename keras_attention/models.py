@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_attention import checks, masks, scheduled_sampling, search
 from keras_attention.decoder import AttentionDecoder, shared_memory
+from keras_attention.headed_model import HeadedModel
 from keras_attention.hoisting import hoisted_weights
 from keras_attention.identifiers import revived
 from keras_attention.implicit_masks import mask_of, with_mask_of
@@ -79,7 +80,7 @@ class Bridge(keras.layers.Layer):
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class EncoderDecoder(keras.Model):
+class EncoderDecoder(HeadedModel):
     """A sequence-to-sequence model with attention.
 
         memory = encoder(source)
@@ -217,7 +218,7 @@ class EncoderDecoder(keras.Model):
             return with_mask_of(embedded, logits), weights, state
         outputs, weights, state = self.decoder.decode(embedded, memory, **call)
         outputs = with_mask_of(embedded, outputs)
-        return self.head(outputs, training=training), weights, state
+        return self.logits_of(outputs, training), weights, state
 
     def _drawn(self, embedded):
         """Which steps read what the model would have written, and draws of what: (B, T, 1)."""

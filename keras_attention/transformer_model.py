@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_attention import checks, search
+from keras_attention.headed_model import HeadedModel
 from keras_attention.identifiers import revived
 from keras_attention.implicit_masks import mask_of
 from keras_attention.position_encoding import SinusoidalPositionEncoding
@@ -14,7 +15,7 @@ from keras_attention.transformer import TransformerDecoderBlock
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class Transformer(keras.Model):
+class Transformer(HeadedModel):
     """A sequence-to-sequence model without recurrence.
 
         memory = encoder(source)
@@ -123,7 +124,7 @@ class Transformer(keras.Model):
                 layer.build(*shapes)
 
     def call(self, inputs, training=None):
-        return self._logits(self._outputs(inputs, training), training)
+        return self.logits_of(self._normed(self._outputs(inputs, training)), training)
 
     def decode(self, inputs, training=None):
         """As the call, for those who ask for more than logits.
@@ -133,7 +134,7 @@ class Transformer(keras.Model):
             its heads; and an empty dict in place of a last state, which there is not.
         """
         outputs, weights = self._outputs(inputs, training, return_attention_scores=True)
-        return self._logits(outputs, training), ops.mean(weights, axis=1), {}
+        return self.logits_of(self._normed(outputs), training), ops.mean(weights, axis=1), {}
 
     def begin(self, source):
         """Returns the state before the first of at most `max_length` steps, for `ka.search`."""
@@ -162,7 +163,7 @@ class Transformer(keras.Model):
             x, weights, block_state = block.step(x, block_state, mask)
             following.append(block_state)
         # With the axis of the steps, as in training: a Sequential head is built for that rank.
-        return self._logits(x[:, None])[:, 0], ops.mean(weights, axis=1), following
+        return self.head(self._normed(x[:, None]))[:, 0], ops.mean(weights, axis=1), following
 
     def attention_scores(self, inputs):
         """Returns the weights (B, T, S) of `decode`, on the way through the inputs."""
@@ -195,6 +196,5 @@ class Transformer(keras.Model):
             x = block(x, memory, training=training)
         return last(x, memory, training=training, return_attention_scores=return_attention_scores)
 
-    def _logits(self, outputs, training=None):
-        outputs = outputs if self.final_norm is None else self.final_norm(outputs)
-        return self.head(outputs, training=training)
+    def _normed(self, outputs):
+        return outputs if self.final_norm is None else self.final_norm(outputs)

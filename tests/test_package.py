@@ -41,7 +41,7 @@ FLOORS = [
         "scores",
         "teacher_forcing",
     },
-    {"alignments"},
+    {"alignments", "headed_model"},
     {
         "causal_convolution",
         "deep_output",

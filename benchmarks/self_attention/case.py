@@ -55,5 +55,5 @@ CASE = Case(
         ),
     ),
     extra_memory=True,
-    trial={"heads": 2, "length": 600, "width": 8},  # several blocks
+    trial={"heads": 2, "length": 600},  # several blocks, of the width that the products have
 )

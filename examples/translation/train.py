@@ -6,6 +6,7 @@ import time
 import keras
 import tensorflow as tf
 
+import keras_attention as ka
 from examples.common.checkpoint import Checkpoint
 from examples.common.errors import UserError
 from examples.common.files import write
@@ -14,7 +15,6 @@ from examples.translation import model as network
 from examples.translation.callbacks import DevScore, Sample
 from examples.translation.config import Config
 from examples.translation.data import Splits, to_tsv
-from examples.translation.loss import SmoothedCrossentropy
 from examples.translation.run import Run
 from examples.translation.tokenizer import Tokenizer, learn_vocabulary
 
@@ -83,8 +83,8 @@ def compile_model(model, config: Config, steps: int) -> None:
     optimizer = keras.optimizers.Adam(schedule, global_clipnorm=1.0)
     model.compile(
         optimizer,
-        SmoothedCrossentropy(config.label_smoothing),
-        metrics=["accuracy"],
+        # No metric asks for the logits, so they are never held.
+        ka.losses.LinearCrossentropy(config.label_smoothing),
         jit_compile=config.jit,
     )
     model.optimizer.build(model.trainable_variables)

@@ -1,10 +1,13 @@
-"""Losses on attention weights and on draws: functions, to be added to the loss of a model.
+"""Losses: functions of attention weights and of draws, to be added to the loss of a model; and the
+cross-entropy of a head over a large vocabulary, which is that loss.
 
-Shapes: B batch, T query steps, S memory steps, H and W the sides of a map.
+Shapes: B batch, T query steps, S memory steps, V vocabulary, H and W the sides of a map.
 """
 
 from keras_attention.losses.coverage import coverage_loss as coverage_loss
 from keras_attention.losses.coverage import doubly_stochastic as doubly_stochastic
 from keras_attention.losses.guided import guided_alignment as guided_alignment
+from keras_attention.losses.linear import LinearCrossentropy as LinearCrossentropy
+from keras_attention.losses.linear import linear_crossentropy as linear_crossentropy
 from keras_attention.losses.reinforcement import moving_average as moving_average
 from keras_attention.losses.reinforcement import reinforce as reinforce

@@ -4,6 +4,8 @@ All backends are compared with the same NumPy oracles, and thus with each other.
 Keras, one backend, NumPy and pytest.
 """
 
+import importlib
+
 import keras
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ import keras_attention as ka
 from comparing import assert_close, numbers, tensors, to_numpy
 from oracles import search as oracle
 from table import SIZES, TABLE, shaped
+
+linear_loss = importlib.import_module("keras_attention.losses.linear")
 
 EVERY_ROW = pytest.mark.parametrize("row", TABLE, ids=str)
 MASKED_ROWS = pytest.mark.parametrize("row", [r for r in TABLE if r.masks], ids=str)
@@ -163,18 +167,24 @@ EVERY_MODEL = pytest.mark.parametrize("name", ["encoder_decoder", "transformer"]
 
 
 @EVERY_MODEL
-def test_padding_does_not_count_in_the_loss(name):
+@pytest.mark.parametrize("linear", [False, True])
+def test_padding_does_not_count_in_the_loss(name, linear, monkeypatch):
+    monkeypatch.setattr(linear_loss, "BLOCK_LOGITS", 1)
+    monkeypatch.setattr(linear_loss, "SHORTEST", 4)  # steps of a block, of 6
     (row,) = [row for row in TABLE if row.name == name]
     model = row.new()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile("sgd", loss)
+    model.compile("sgd", ka.losses.LinearCrossentropy() if linear else loss)
     source, target = np.array([[3, 4, 5], [6, 0, 0]]), np.array([[1, 3, 4], [1, 5, 0]])
     logits = to_numpy(model((source, target)))
     losses = [
         -oracle.log_softmax(logits[b, t])[target[b, t]]
         for b, t in zip(*np.nonzero(target), strict=True)
     ]
-    assert model.test_on_batch((source, target), target) == pytest.approx(np.mean(losses), rel=1e-5)
+    wanted = pytest.approx(np.mean(losses), rel=1e-5)
+    assert model.test_on_batch((source, target), target) == wanted
+    assert model.train_on_batch((source, target), target) == wanted
+    assert model.test_on_batch((source, target), target) < np.mean(losses)
 
 
 @EVERY_MODEL
