@@ -24,7 +24,7 @@ from keras_attention.custom_gradient import custom_gradient
 from keras_attention.implicit_masks import mask_of
 from keras_attention.turns import one_by_one
 
-# The logits of a block, 32 MB in float32; but a block adds to a gradient as large as the kernel, and
+# The logits of a block, 32 MB in float32. But each block adds to a gradient as large as the kernel:
 # with fewer steps than these that would take long.
 BLOCK_LOGITS, SHORTEST = 2**23, 512
 
@@ -57,8 +57,8 @@ def linear_crossentropy(
 
     >>> features, kernel = np.zeros((2, 3, 5)), np.zeros((5, 8000))
     >>> loss = ka.losses.linear_crossentropy(np.ones((2, 3), "int32"), features, kernel)
-    >>> round(float(loss) / 6 - np.log(8000), 4)
-    0.0
+    >>> round(float(loss) / 6, 3)  # log 8000
+    8.987
 
     Reference: Wijmans et al. 2024, "Cut Your Losses in Large-Vocabulary Language Models",
     arXiv:2411.09009, section 4, has the idea; Szegedy et al. 2016, "Rethinking the Inception
