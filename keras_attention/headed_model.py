@@ -1,6 +1,7 @@
 """Models that end in a head over a vocabulary."""
 
 import abc
+import contextlib
 import weakref
 from typing import final
 
@@ -20,22 +21,22 @@ class HeadedModel(keras.Model, abc.ABC):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self._source = _Source()
+        self._latest = _LatestFeatures()
 
     def logits_of(self, features, training=None):
         """Returns the head's logits, and remembers what they were made of."""
         logits = self.head(features, training=training)
-        self._source.remember(logits, features)
+        self._latest.remember(logits, features)
         return logits
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        arguments = {"x": x, "y": y, "y_pred": y_pred, "sample_weight": sample_weight}
-        features = self._source.of(y_pred)
-        fits = isinstance(self.loss, LinearCrossentropy) and _is_linear(self.head)
-        if features is None or not fits:
-            return super().compute_loss(**arguments, training=training)
-        with self.loss.of_head(self.head, features, training):
-            return super().compute_loss(**arguments, training=training)
+        features = self._latest.of(y_pred)
+        linear = isinstance(self.loss, LinearCrossentropy) and _is_linear(self.head)
+        scope = contextlib.nullcontext()
+        if features is not None and linear:
+            scope = self.loss.reading(self.head, features, training)
+        with scope:
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
 
 
 def _is_linear(head):
@@ -48,20 +49,17 @@ def _is_linear(head):
 
 
 @final
-class _Source:
-    """The features that some logits were made of, remembered as long as these live."""
+class _LatestFeatures:
+    """The features that logits were made of, remembered as long as these live."""
 
     def __init__(self):
-        self._latest = None
+        self._logits = self._features = None
 
     def remember(self, logits, features):
-        def forget(reference):
-            if self._latest is not None and self._latest[0] is reference:
-                self._latest = None
-
-        self._latest = (weakref.ref(logits, forget), features)
+        self._logits, self._features = weakref.ref(logits, self._forget), features
 
     def of(self, logits):
-        if self._latest is None or self._latest[0]() is not logits:
-            return None
-        return self._latest[1]
+        return None if self._logits is None or self._logits() is not logits else self._features
+
+    def _forget(self, dead):
+        self._logits = self._features = None

@@ -1,13 +1,14 @@
 """The cross-entropy of a linear head over a large vocabulary, whose logits are never held.
 
-For N steps the logits (N, V) and their gradient are the largest tensors of a translator, by far.
+For N steps the logits (N, V) and their gradient are by far the largest tensors of a translator.
 Here the steps come in blocks. The gradient of a block is known as soon as its logits are: so each
 block is turned into what it gives to the loss and to the gradients, and forgotten.
 
     z_n = x_n W + b                          L = sum_n w_n (log sum_v exp(z_nv) - sum_v q_nv z_nv)
     dz_n = w_n (softmax(z_n) - q_n)          dx_n = dz_n W^T      dW += x_n^T dz_n      db += dz_n
 
-q_n is 1 on the target, or with label smoothing 1 - e there and e / V more on every word.
+with q_nv = (1 - e) [v = y_n] + e / V for the target y_n and a label smoothing of e. These are the
+three products that the logits would take; computing the logits again backward would be a fourth.
 
 Shapes: B batch, T steps, D width, V vocabulary.
 """
@@ -24,9 +25,9 @@ from keras_attention.custom_gradient import custom_gradient
 from keras_attention.implicit_masks import mask_of
 from keras_attention.turns import one_by_one
 
-# The logits of a block, 32 MB in float32. But each block adds to a gradient as large as the kernel:
-# with fewer steps than these that would take long.
-BLOCK_LOGITS, SHORTEST = 2**23, 512
+# The steps of a block, whose logits are 64 MB at most in float32. Each block adds to a gradient as
+# large as the kernel: that would take long if there were few steps in each.
+BLOCK_LOGITS, SHORTEST, LONGEST = 2**24, 64, 640
 
 
 def linear_crossentropy(
@@ -34,9 +35,9 @@ def linear_crossentropy(
 ):
     """The summed cross-entropy of softmax(features @ kernel + bias), without holding the logits.
 
-        sum_bt w_bt -log softmax(x_bt W + b)[y_bt]
+        sum_bt w_bt -log p_bt(y_bt),   p_bt = softmax(x_bt W + b)
 
-    with label smoothing e (1 - e) of that, and e of the mean over the vocabulary in its place.
+    With label smoothing e, log p(y) becomes (1 - e) log p(y) + e mean_v log p(v).
 
     Args:
         targets: (B, T), or any shape (...): integers, y. One outside of the vocabulary makes the
@@ -44,14 +45,15 @@ def linear_crossentropy(
         features: (B, T, D), what the head reads.
         kernel: (D, V), a tensor or a variable.
         bias: (V,).
-        weights: (B, T), w. Defaults to ones: the sum of the losses. Divide a mask by its sum for
-            their mean.
+        weights: (B, T), w, constants. Defaults to ones: the sum of the losses. Divide a mask by its
+            sum for their mean.
         label_smoothing: e, from 0 up to 1.
         training: Whether gradients will be asked for. They are computed with the loss, which takes
             three times as long.
 
     Returns:
-        A scalar, in at least float32. Gradients go to features, kernel and bias.
+        A scalar, in at least float32. Gradients go to features, kernel and bias. They have no
+        gradients of their own: to ask for these is an error.
 
     Example:
 
@@ -60,14 +62,15 @@ def linear_crossentropy(
     >>> round(float(loss) / 6, 3)  # log 8000
     8.987
 
-    Reference: Wijmans et al. 2024, "Cut Your Losses in Large-Vocabulary Language Models",
-    arXiv:2411.09009, section 4, has the idea; Szegedy et al. 2016, "Rethinking the Inception
-    Architecture", arXiv:1512.00567, section 7, the smoothing.
+    References: Hsu et al. 2024, "Liger Kernel: Efficient Triton Kernels for LLM Training",
+    arXiv:2410.10989, section 3.2, FusedLinearCrossEntropy; Szegedy et al. 2016, "Rethinking the
+    Inception Architecture for Computer Vision", arXiv:1512.00567, section 7, for the smoothing.
     """
     features, kernel = ops.convert_to_tensor(features), ops.convert_to_tensor(kernel)
     width, vocabulary = kernel.shape
     checks.equal("features", features.shape[-1], "kernel", width, "width")
     targets = ops.cast(targets, "int32")
+    weights = ops.ones_like(targets) if weights is None else ops.convert_to_tensor(weights)
     for argument, x in (("targets", targets), ("weights", weights)):
         checks.mask(argument, x, features.shape[:-1], "as many as features")
     checks.fraction("label_smoothing", label_smoothing)
@@ -75,16 +78,19 @@ def linear_crossentropy(
     wide = backend.result_type(dtype, "float32")
     if dtype == "float16":  # where the gradients of most words are too small to be told from zero
         features = ops.cast(features, wide)
-    weights = ops.ones_like(targets) if weights is None else weights
-    targets, weights = (ops.reshape(x, (-1,)) for x in (targets, ops.cast(weights, wide)))
+    weights = ops.stop_gradient(ops.cast(weights, wide))
+    targets, weights = (ops.reshape(x, (-1,)) for x in (targets, weights))
     # The products make tensors of variables, which no custom gradient takes.
-    head = [ops.reshape(features, (-1, width)), ops.cast(kernel, features.dtype) * 1.0]
+    tensors = [ops.reshape(features, (-1, width)), ops.cast(kernel, features.dtype) * 1.0]
     if bias is not None:
-        head.append(ops.cast(bias, wide) * 1.0)
-    blocks = blocks_of(ops.shape(targets)[0], max(BLOCK_LOGITS // vocabulary, SHORTEST))
+        tensors.append(ops.cast(bias, wide) * 1.0)
+    longest = min(max(BLOCK_LOGITS // vocabulary, SHORTEST), LONGEST)
+    blocks = blocks_of(ops.shape(targets)[0], longest)
+    targets, weights = (_in_blocks(x, blocks) for x in (targets, weights))
 
     def of_block(targets, weights, features, kernel, bias=0.0):
         logits = ops.cast(ops.matmul(features, kernel), wide) + bias  # (N / n, V)
+        # Its gradient would be zero.
         largest = ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
         exponentials = ops.exp(logits - largest)
         totals = ops.sum(exponentials, axis=-1, keepdims=True)
@@ -92,38 +98,33 @@ def linear_crossentropy(
         loss = ops.sum(ops.where(weights == 0, 0, weights * losses))
         return loss, exponentials / totals
 
-    if isinstance(blocks.number, int) and blocks.number == 1:
-        return of_block(targets, weights, *head)[0]
-    targets, weights = (_in_blocks(x, blocks) for x in (targets, weights))
-
     def loss_of(features, *kernel_and_bias):
-        features = _in_blocks(features, blocks)
+        in_blocks = targets, weights, _in_blocks(features, blocks)
 
         def step(i, state):
-            block = (block_at(x, i) for x in (targets, weights, features))
+            block = (block_at(x, i) for x in in_blocks)
             return (state[0] + of_block(*block, *kernel_and_bias)[0],)
 
         return one_by_one(0, blocks.number, step, (ops.zeros((), dtype=wide),))[0]
 
     @custom_gradient
     def loss_with_gradients(features, *kernel_and_bias):
-        in_blocks = [_in_blocks(features, blocks), targets, weights]
+        in_blocks = targets, weights, _in_blocks(features, blocks)
 
         def step(i, state):
             loss, of_features, of_kernel, *of_bias = state
-            x, y, w = (block_at(each, i) for each in in_blocks)
-            of_loss, slope = of_block(y, w, x, *kernel_and_bias)
-            right = ops.expand_dims(y, 1) == ops.arange(vocabulary, dtype="int32")
-            slope = slope - ops.cast(right, wide)
+            y, w, x = (block_at(each, i) for each in in_blocks)
+            of_loss, probabilities = of_block(y, w, x, *kernel_and_bias)
+            wanted = ops.one_hot(y, vocabulary, dtype=wide)
             if label_smoothing:
-                slope = slope + label_smoothing * (ops.cast(right, wide) - 1 / vocabulary)
-            slope = ops.cast(ops.expand_dims(w, 1) * slope, x.dtype)
+                wanted = (1 - label_smoothing) * wanted + label_smoothing / vocabulary
+            slope = ops.cast(ops.expand_dims(w, 1) * (probabilities - wanted), x.dtype)
             of_x = ops.cast(ops.matmul(slope, ops.transpose(kernel_and_bias[0])), wide)
             of_kernel = of_kernel + ops.cast(ops.matmul(ops.transpose(x), slope), wide)
             of_bias = [each + ops.sum(ops.cast(slope, wide), axis=0) for each in of_bias]
             return loss + of_loss, put_block(of_features, i, of_x), of_kernel, *of_bias
 
-        zeros = (ops.zeros_like(x, dtype=wide) for x in (in_blocks[0], *kernel_and_bias))
+        zeros = (ops.zeros_like(x, dtype=wide) for x in (in_blocks[2], *kernel_and_bias))
         state = (ops.zeros((), dtype=wide), *zeros)
         loss, of_features, *gradients = one_by_one(0, blocks.number, step, state)
         gradients = ops.reshape(of_features, (-1, width))[: blocks.length], *gradients
@@ -131,15 +132,17 @@ def linear_crossentropy(
         def gradients_of(upstream):
             given = features, *kernel_and_bias
             results = zip(gradients, given, strict=True)
-            return tuple(ops.cast(upstream * _final(x, *given), y.dtype) for x, y in results)
+            return tuple(
+                ops.cast(upstream * _once_differentiable(x, *given), y.dtype) for x, y in results
+            )
 
         return loss, gradients_of
 
-    return (loss_with_gradients if training else loss_of)(*head)
+    return (loss_with_gradients if training else loss_of)(*tensors)
 
 
 @custom_gradient
-def _final(gradient, *of):
+def _once_differentiable(gradient, *of):
     """`gradient` as it is, for which a gradient of its own would be zero without an error."""
 
     def second(upstream):
@@ -172,12 +175,12 @@ def _losses(logits, totals, targets, label_smoothing):
 class LinearCrossentropy(keras.losses.Loss):
     """`linear_crossentropy` for `compile`: of a model whose last layer is a large `Dense`.
 
-    The same numbers as `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`. In `fit` and
-    `evaluate` of `ka.models.EncoderDecoder` and `ka.models.Transformer` it takes the place of their
-    head, if that is a `keras.layers.Dense` without an activation, and logits (B, T, V) are never
-    held, nor their gradient. They are computed beside it where something else asks for them, such
-    as a metric, and where a model runs eagerly, as on PyTorch. Of other models, and with
-    scheduled sampling, it takes the logits.
+    The same numbers as `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`. Given to
+    `compile` of `ka.models.EncoderDecoder` or `ka.models.Transformer` by itself, it takes the place
+    of their head, if that is a `keras.layers.Dense` without an activation: neither logits (B, T, V)
+    nor their gradient are held. The logits are computed beside it where something else asks for
+    them, such as a metric, and where a model runs eagerly, as on PyTorch. With other models and
+    heads, with scheduled sampling, and without a reduction it takes the logits.
 
     Args:
         label_smoothing: e in (1 - e) -log p(y) + e mean_v(-log p(v)), from 0 up to 1.
@@ -186,7 +189,7 @@ class LinearCrossentropy(keras.losses.Loss):
     Call arguments:
         y_true: (B, T), tokens.
         y_pred: (B, T, V), logits.
-        sample_weight: (B, T) or (B, 1).
+        sample_weight: (B, T), or what broadcasts to it.
 
     Masking: Steps that the mask of the logits leaves out do not count, as in any Keras loss.
 
@@ -209,21 +212,21 @@ class LinearCrossentropy(keras.losses.Loss):
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.label_smoothing = checks.fraction("label_smoothing", label_smoothing)
-        self._head = None
+        self._read = None
 
     @contextlib.contextmanager
-    def of_head(self, head, features, training):
+    def reading(self, head, features, training):
         """A scope in which `y_pred` counts as what `head` makes of `features`."""
-        self._head = (head, features, training)
+        self._read = (head, features, training)
         try:
             yield
         finally:
-            self._head = None
+            self._read = None
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        if self._head is None or self.reduction in (None, "none"):
+        if self._read is None or self.reduction in (None, "none"):
             return super().__call__(y_true, y_pred, sample_weight)
-        head, features, training = self._head
+        head, features, training = self._read
         loss = linear_crossentropy(
             _tokens(y_true, features),
             ops.cast(features, head.compute_dtype),
@@ -235,7 +238,7 @@ class LinearCrossentropy(keras.losses.Loss):
         )
         # As a loss of one, so that Keras shares it out among replicas.
         total = ops.reshape(loss, (1,))
-        return _Total(reduction=self.reduction, dtype=self.dtype)(total, total)
+        return _Summed(reduction=self.reduction, dtype=self.dtype)(total, total)
 
     def call(self, y_true, y_pred):
         totals = ops.logsumexp(y_pred, axis=-1, keepdims=True)
@@ -250,8 +253,9 @@ class LinearCrossentropy(keras.losses.Loss):
         counted = ops.ones(shape) if mask is None else mask
         weights = counted = ops.cast(counted, self.dtype)
         if sample_weight is not None:
-            checks.broadcastable("sample_weight", sample_weight, features.shape[:-1])
             weights = ops.convert_to_tensor(sample_weight, dtype=self.dtype)
+            weights = _without_last(weights, features)
+            _check_sample_weight(tuple(weights.shape), features.shape[:-1])
             weights = weights if mask is None else weights * counted
         if self.reduction != "sum":
             divisor = weights if self.reduction == "mean_with_sample_weight" else counted
@@ -260,7 +264,7 @@ class LinearCrossentropy(keras.losses.Loss):
 
 
 @final
-class _Total(keras.losses.Loss):
+class _Summed(keras.losses.Loss):
     """What was summed already."""
 
     def call(self, y_true, y_pred):
@@ -268,7 +272,20 @@ class _Total(keras.losses.Loss):
 
 
 def _tokens(y_true, y_pred):
-    """Targets as integers (B, T), of such or (B, T, 1)."""
-    tokens = ops.cast(y_true, "int32")
-    same_rank = len(tokens.shape) == len(y_pred.shape)
-    return ops.squeeze(tokens, -1) if same_rank and tokens.shape[-1] == 1 else tokens
+    return _without_last(ops.cast(y_true, "int32"), y_pred)
+
+
+def _without_last(x, y_pred):
+    """(B, T) of such, or of (B, T, 1)."""
+    return ops.squeeze(x, -1) if len(x.shape) == len(y_pred.shape) and x.shape[-1] == 1 else x
+
+
+def _check_sample_weight(came, shape):
+    sizes = zip(came, shape, strict=False)
+    if len(came) not in (0, len(shape)) or any(
+        size not in (None, 1, wanted) and wanted is not None for size, wanted in sizes
+    ):
+        raise ValueError(
+            f"`sample_weight` has shape {came}; accepted is {tuple(shape)}, (batch, steps), or "
+            "what broadcasts to it, such as (batch, 1)."
+        )
