@@ -117,7 +117,13 @@ def test_a_target_outside_of_the_vocabulary_is_nan_unless_it_does_not_count(targ
     weights[3] = 0
     assert math.isfinite(ka.losses.linear_crossentropy(targets, features, kernel, bias, weights))
     weights[3] = 1
-    assert math.isnan(ka.losses.linear_crossentropy(targets, features, kernel, bias, weights))
+    for result in with_gradients(targets, features, kernel, bias, weights):
+        assert np.isnan(to_numpy(result)).any()
+    logits = (features @ kernel + bias)[None]
+    loss = ka.losses.LinearCrossentropy()
+    assert math.isnan(loss(targets[None], logits, weights[None]))
+    weights[3] = 0
+    assert math.isfinite(loss(targets[None], logits, weights[None]))
 
 
 def test_second_gradients_are_an_error_and_not_a_wrong_number(block_steps):
@@ -140,6 +146,8 @@ def test_second_gradients_are_an_error_and_not_a_wrong_number(block_steps):
         ({"features": np.ones((2, 3, 7))}, "`features` has width 7, but `kernel` has width 5"),
         ({"targets": np.ones((2, 4))}, r"`targets` has shape \(2, 4\); accepted is \(2, 3\)"),
         ({"weights": np.ones((2,))}, r"`weights` has shape \(2,\); accepted is \(2, 3\)"),
+        ({"kernel": np.ones(5)}, r"`kernel` has shape \(5,\); accepted is \(width, vocabulary\)"),
+        ({"bias": np.ones((1, 23))}, r"`bias` has shape \(1, 23\); accepted is \(23,\)"),
         ({"label_smoothing": 1}, "`label_smoothing` is 1; accepted"),
     ],
 )

@@ -67,7 +67,9 @@ def linear_crossentropy(
     Inception Architecture for Computer Vision", arXiv:1512.00567, section 7, for the smoothing.
     """
     features, kernel = ops.convert_to_tensor(features), ops.convert_to_tensor(kernel)
+    checks.rank("kernel", kernel.shape, "(width, vocabulary)")
     width, vocabulary = kernel.shape
+    checks.mask("bias", bias, (vocabulary,), "(vocabulary,)")
     checks.equal("features", features.shape[-1], "kernel", width, "width")
     targets = ops.cast(targets, "int32")
     weights = ops.ones_like(targets) if weights is None else ops.convert_to_tensor(weights)
@@ -79,6 +81,7 @@ def linear_crossentropy(
     if dtype == "float16":  # where the gradients of most words are too small to be told from zero
         features = ops.cast(features, wide)
     weights = ops.stop_gradient(ops.cast(weights, wide))
+    weights = ops.where(weights == 0, 0, weights * _known(targets, vocabulary, wide))
     targets, weights = (ops.reshape(x, (-1,)) for x in (targets, weights))
     # The products make tensors of variables, which no custom gradient takes.
     tensors = [ops.reshape(features, (-1, width)), ops.cast(kernel, features.dtype) * 1.0]
@@ -86,7 +89,6 @@ def linear_crossentropy(
         tensors.append(ops.cast(bias, wide) * 1.0)
     longest = min(max(BLOCK_LOGITS // vocabulary, SHORTEST), LONGEST)
     blocks = blocks_of(ops.shape(targets)[0], longest)
-    targets, weights = (_in_blocks(x, blocks) for x in (targets, weights))
 
     def of_block(targets, weights, features, kernel, bias=0.0):
         logits = ops.cast(ops.matmul(features, kernel), wide) + bias  # (N / n, V)
@@ -98,8 +100,8 @@ def linear_crossentropy(
         loss = ops.sum(ops.where(weights == 0, 0, weights * losses))
         return loss, exponentials / totals
 
-    def loss_of(features, *kernel_and_bias):
-        in_blocks = targets, weights, _in_blocks(features, blocks)
+    def loss_of(targets, weights, features, *kernel_and_bias):
+        in_blocks = [_in_blocks(x, blocks) for x in (targets, weights, features)]
 
         def step(i, state):
             block = (block_at(x, i) for x in in_blocks)
@@ -108,14 +110,14 @@ def linear_crossentropy(
         return one_by_one(0, blocks.number, step, (ops.zeros((), dtype=wide),))[0]
 
     @custom_gradient
-    def loss_with_gradients(features, *kernel_and_bias):
-        in_blocks = targets, weights, _in_blocks(features, blocks)
+    def loss_with_gradients(targets, weights, features, *kernel_and_bias):
+        in_blocks = [_in_blocks(x, blocks) for x in (targets, weights, features)]
 
         def step(i, state):
             loss, of_features, of_kernel, *of_bias = state
             y, w, x = (block_at(each, i) for each in in_blocks)
             of_loss, probabilities = of_block(y, w, x, *kernel_and_bias)
-            wanted = ops.one_hot(y, vocabulary, dtype=wide)
+            wanted = ops.one_hot(ops.cast(y, "int32"), vocabulary, dtype=wide)
             if label_smoothing:
                 wanted = (1 - label_smoothing) * wanted + label_smoothing / vocabulary
             slope = ops.cast(ops.expand_dims(w, 1) * (probabilities - wanted), x.dtype)
@@ -131,14 +133,18 @@ def linear_crossentropy(
 
         def gradients_of(upstream):
             given = features, *kernel_and_bias
-            results = zip(gradients, given, strict=True)
-            return tuple(
-                ops.cast(upstream * _once_differentiable(x, *given), y.dtype) for x, y in results
+            results = (
+                ops.cast(upstream * _once_differentiable(x, *given), y.dtype)
+                for x, y in zip(gradients, given, strict=True)
             )
+            return ops.zeros_like(targets), ops.zeros_like(weights), *results
 
         return loss, gradients_of
 
-    return (loss_with_gradients if training else loss_of)(*tensors)
+    # Targets and weights are arguments, as JAX may trace in scopes of its own; floats, as integers
+    # have no gradient.
+    compute = loss_with_gradients if training else loss_of
+    return compute(ops.cast(targets, wide), weights, *tensors)
 
 
 @custom_gradient
@@ -160,14 +166,18 @@ def _in_blocks(x, blocks):
 
 def _losses(logits, totals, targets, label_smoothing):
     """The losses (...) of logits (..., V) whose exponentials have the logarithms `totals`."""
-    vocabulary = logits.shape[-1]
-    known = ops.logical_and(targets >= 0, targets < vocabulary)
-    places = ops.expand_dims(ops.clip(targets, 0, vocabulary - 1), -1)
+    places = ops.expand_dims(ops.clip(ops.cast(targets, "int32"), 0, logits.shape[-1] - 1), -1)
     of_target = ops.squeeze(ops.take_along_axis(logits, places, axis=-1), -1)
-    wanted = (1 - label_smoothing) * ops.where(known, of_target, float("nan"))
+    wanted = (1 - label_smoothing) * of_target
     if label_smoothing:
         wanted = wanted + label_smoothing * ops.mean(logits, axis=-1)
     return ops.squeeze(totals, -1) - wanted
+
+
+def _known(targets, vocabulary, dtype):
+    """1 for targets of the vocabulary, and for others a factor that spoils loss and gradients."""
+    known = ops.logical_and(targets >= 0, targets < vocabulary)
+    return ops.cast(ops.where(known, 1.0, float("nan")), dtype)
 
 
 @final
@@ -189,7 +199,7 @@ class LinearCrossentropy(keras.losses.Loss):
     Call arguments:
         y_true: (B, T), tokens.
         y_pred: (B, T, V), logits.
-        sample_weight: (B, T), or what broadcasts to it.
+        sample_weight: (B, T), (B, 1) or a number.
 
     Masking: Steps that the mask of the logits leaves out do not count, as in any Keras loss.
 
@@ -225,7 +235,7 @@ class LinearCrossentropy(keras.losses.Loss):
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         if self._read is None or self.reduction in (None, "none"):
-            return super().__call__(y_true, y_pred, sample_weight)
+            return self._of_logits(y_true, ops.convert_to_tensor(y_pred), sample_weight)
         head, features, training = self._read
         loss = linear_crossentropy(
             _tokens(y_true, features),
@@ -240,9 +250,19 @@ class LinearCrossentropy(keras.losses.Loss):
         total = ops.reshape(loss, (1,))
         return _Summed(reduction=self.reduction, dtype=self.dtype)(total, total)
 
+    def _of_logits(self, y_true, y_pred, sample_weight):
+        tokens = _tokens(y_true, y_pred)
+        for weights in (mask_of(y_pred), sample_weight):
+            if weights is not None:  # What does not count may be any number.
+                counted = ops.cast(_without_last(ops.convert_to_tensor(weights), y_pred), "bool")
+                tokens = ops.where(counted, tokens, 0)
+        return super().__call__(tokens, y_pred, sample_weight)
+
     def call(self, y_true, y_pred):
+        tokens = _tokens(y_true, y_pred)
         totals = ops.logsumexp(y_pred, axis=-1, keepdims=True)
-        return _losses(y_pred, totals, _tokens(y_true, y_pred), self.label_smoothing)
+        losses = _losses(y_pred, totals, tokens, self.label_smoothing)
+        return losses * _known(tokens, y_pred.shape[-1], y_pred.dtype)
 
     def get_config(self):
         return {**super().get_config(), "label_smoothing": self.label_smoothing}
@@ -286,6 +306,6 @@ def _check_sample_weight(came, shape):
         size not in (None, 1, wanted) and wanted is not None for size, wanted in sizes
     ):
         raise ValueError(
-            f"`sample_weight` has shape {came}; accepted is {tuple(shape)}, (batch, steps), or "
-            "what broadcasts to it, such as (batch, 1)."
+            f"`sample_weight` has shape {came}; accepted is {tuple(shape)}, (batch, steps), "
+            "(batch, 1) or a number."
         )

@@ -198,6 +198,23 @@ def test_the_loss_of_a_linear_head_trains_as_that_of_its_logits(name, monkeypatc
     assert_close(results[1], results[0])
 
 
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="only JAX traces in scopes")
+def test_gradients_of_a_linear_head_within_a_compiled_function(monkeypatch):
+    import jax
+
+    monkeypatch.setattr(crossentropy, "LONGEST", 4)
+    random = np.random.default_rng(3)
+    features, kernel = random.normal(size=(7, 5)), random.normal(size=(5, 11))
+    targets, weights = random.integers(0, 11, 7), random.uniform(size=7)
+
+    def loss(features, targets, weights):
+        return ka.losses.linear_crossentropy(targets, features, kernel, weights=weights)
+
+    wanted = jax.grad(loss)(features, targets, weights)
+    result = jax.grad(jax.jit(loss))(features, targets, weights)
+    np.testing.assert_allclose(result, wanted, atol=1e-6)
+
+
 @EVERY_MODEL
 def test_searches_over_a_model_equal_the_oracle(name):
     (row,) = [row for row in TABLE if row.name == name]
