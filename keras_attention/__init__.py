@@ -11,34 +11,28 @@ from keras_attention import scores as scores
 from keras_attention import search as search
 from keras_attention.attention import Attention as Attention
 from keras_attention.attention import BahdanauAttention as BahdanauAttention
+from keras_attention.attention import CoverageAttention as CoverageAttention
+from keras_attention.attention import HardSpatialAttention as HardSpatialAttention
+from keras_attention.attention import LocationSensitiveAttention as LocationSensitiveAttention
 from keras_attention.attention import LuongAttention as LuongAttention
-from keras_attention.bahdanau_decoder import BahdanauDecoder as BahdanauDecoder
-from keras_attention.causal_convolution import CausalConvBlock as CausalConvBlock
-from keras_attention.causal_convolution import TemporalConvBlock as TemporalConvBlock
-from keras_attention.coverage_attention import CoverageAttention as CoverageAttention
-from keras_attention.deep_output import DeepOutput as DeepOutput
-from keras_attention.intra_attention import IntraAttention as IntraAttention
-from keras_attention.location_sensitive_attention import (
-    LocationSensitiveAttention as LocationSensitiveAttention,
-)
-from keras_attention.luong_decoder import LuongDecoder as LuongDecoder
-from keras_attention.monotonic_attention import MonotonicAttention as MonotonicAttention
-from keras_attention.multi_source_attention import MultiSourceAttention as MultiSourceAttention
+from keras_attention.attention import MonotonicAttention as MonotonicAttention
+from keras_attention.attention import MultiSourceAttention as MultiSourceAttention
+from keras_attention.attention import SoftSpatialAttention as SoftSpatialAttention
+from keras_attention.decoders import BahdanauDecoder as BahdanauDecoder
+from keras_attention.decoders import DeepOutput as DeepOutput
+from keras_attention.decoders import LuongDecoder as LuongDecoder
 from keras_attention.ntm import NTMCell as NTMCell
 from keras_attention.pointer import PointerAttention as PointerAttention
-from keras_attention.pointer_generator import PointerGenerator as PointerGenerator
-from keras_attention.pooling import AttentionPooling as AttentionPooling
-from keras_attention.position_encoding import (
-    SinusoidalPositionEncoding as SinusoidalPositionEncoding,
-)
+from keras_attention.pointer import PointerGenerator as PointerGenerator
+from keras_attention.self_attention import AttentionPooling as AttentionPooling
+from keras_attention.self_attention import IntraAttention as IntraAttention
 from keras_attention.self_attention import SelfAttention as SelfAttention
-from keras_attention.self_attention_2d import SelfAttention2D as SelfAttention2D
-from keras_attention.snail_attention import SnailAttentionBlock as SnailAttentionBlock
-from keras_attention.spatial import HardSpatialAttention as HardSpatialAttention
-from keras_attention.spatial import SoftSpatialAttention as SoftSpatialAttention
-from keras_attention.structured_self_attention import (
-    StructuredSelfAttention as StructuredSelfAttention,
-)
+from keras_attention.self_attention import SelfAttention2D as SelfAttention2D
+from keras_attention.self_attention import StructuredSelfAttention as StructuredSelfAttention
+from keras_attention.snail import CausalConvBlock as CausalConvBlock
+from keras_attention.snail import SnailAttentionBlock as SnailAttentionBlock
+from keras_attention.snail import TemporalConvBlock as TemporalConvBlock
+from keras_attention.transformer import SinusoidalPositionEncoding as SinusoidalPositionEncoding
 from keras_attention.transformer import TransformerDecoderBlock as TransformerDecoderBlock
 from keras_attention.transformer import TransformerEncoderBlock as TransformerEncoderBlock
 

@@ -7,9 +7,10 @@
 import keras
 from keras import ops
 
-from keras_attention import alignments, recurrence, scores
-from keras_attention.attention import ScoredAttention
-from keras_attention.luong_decoder import LuongDecoder
+from keras_attention import alignments, scores
+from keras_attention._internal import rnn
+from keras_attention.attention.scored import ScoredAttention
+from keras_attention.decoders.luong import LuongDecoder
 
 
 def set_tfa_weights(layer, weights):
@@ -66,7 +67,7 @@ def set_tfa_weights(layer, weights):
         )
     if "attention_layer/kernel" in arrays:
         # [cell output; context] -> [context; cell output]
-        kernel, rows = arrays["attention_layer/kernel"], recurrence.output_size(layer.cell)
+        kernel, rows = arrays["attention_layer/kernel"], rnn.output_size(layer.cell)
         arrays["attention_layer/kernel"] = ops.roll(kernel, -rows, axis=0)
     for name, array in arrays.items():
         targets[name].assign(array)

@@ -7,8 +7,8 @@ import tensorflow as tf
 
 import keras_attention as ka
 from comparing import assert_close, largest_tensor, numbers, to_numpy
-from keras_attention.scores import additive_scores as module
-from keras_attention.scores.additive_scores import (
+from keras_attention._ops import additive_scores as module
+from keras_attention._ops.additive_scores import (
     additive_scores,
     held_scores,
     hidden_size,

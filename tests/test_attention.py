@@ -111,7 +111,7 @@ LAYERS = {
 EVERY_LAYER = pytest.mark.parametrize("name", LAYERS)
 
 
-MECHANISM_ROWS = [row for row in TABLE if issubclass(row.holds[0], ka.mechanism.AttentionMechanism)]
+MECHANISM_ROWS = [row for row in TABLE if issubclass(row.holds[0], ka.attention.AttentionMechanism)]
 
 
 @pytest.mark.parametrize("row", MECHANISM_ROWS, ids=str)

@@ -332,12 +332,12 @@ def test_errors(case):
         ka.scores.Score,
         ka.alignments.Alignment,
         ka.alignments.gumbel.DrawnAlignment,
-        ka.mechanism.AttentionMechanism,
-        ka.sequence_attention.SequenceAttention,
-        ka.mechanism.MemoryAttention,
+        ka.attention.AttentionMechanism,
+        ka.attention.SequenceAttention,
+        ka.attention.MemoryAttention,
         ka.attention.ScoredAttention,
-        ka.spatial.SpatialAttention,
-        ka.decoder.AttentionDecoder,
+        ka.attention.SpatialAttention,
+        ka.decoders.AttentionDecoder,
     ],
 )
 def test_bases_are_never_instantiated(base):

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import keras_attention as ka
 from comparing import assert_close, largest_tensor, numbers, to_numpy
-from keras_attention import flash_attention
+from keras_attention._ops import flash_attention
 
 B, N, T, S, K, V = 2, 3, 13, 11, 5, 7
 SIDES = 2, 4  # do not divide T and S: 13 queries and 11 keys make 7 and 3 blocks

@@ -6,7 +6,7 @@ import pytest
 
 import keras_attention as ka
 from comparing import assert_close, numbers, to_numpy
-from keras_attention import recurrence
+from keras_attention._internal import rnn
 from oracles import history
 
 B, T, S, QUERY, VALUE, UNITS = 2, 3, 5, 7, 11, 13
@@ -133,7 +133,7 @@ def test_many_small_weights_are_summed_in_float32(name, policy):
         context, _, state = layer.step(query, memory, state)
         return context, state
 
-    _, state = recurrence.walk(step, query, layer.initial_state(memory), dtype=layer.dtype_policy)
+    _, state = rnn.walk(step, query, layer.initial_state(memory), dtype=layer.dtype_policy)
     np.testing.assert_allclose(to_numpy(state), 3, rtol=1e-2)
 
 

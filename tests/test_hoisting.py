@@ -9,7 +9,10 @@ import tensorflow as tf
 
 import keras_attention as ka
 from comparing import assert_close, numbers
-from keras_attention import decoder, hoisting, mechanism, models
+from keras_attention._internal import loop_variables
+from keras_attention.attention import base as attention_base
+from keras_attention.decoders import base as decoder_base
+from keras_attention.models import encoder_decoder
 
 SOURCE, TARGET = np.array([[3, 4, 5], [6, 3, 0]]), np.array([[1, 2], [1, 0]])
 
@@ -19,7 +22,7 @@ def read_in_loops(monkeypatch):
     """Returns what puts the reads back into the loops."""
 
     def put_back():
-        for module in (decoder, mechanism, models):
+        for module in (decoder_base, attention_base, encoder_decoder):
             monkeypatch.setattr(module, "hoisted_weights", lambda layer: contextlib.nullcontext())
 
     return put_back
@@ -112,7 +115,7 @@ def test_what_is_assigned_and_drawn_there_goes_on():
 def test_a_weight_that_is_assigned_is_read_anew():
     layer = keras.layers.Dense(2)
     layer.build((None, 3))
-    with hoisting.hoisted_weights(layer):
+    with loop_variables.hoisted_weights(layer):
         layer.kernel.assign(np.full((3, 2), 7.0))
         assert_close(layer.kernel.value.numpy(), np.full((3, 2), 7.0))
         assert_close(layer(np.ones((1, 3))).numpy(), np.full((1, 2), 21.0))
@@ -234,7 +237,7 @@ def test_a_tf_function_of_others_sees_new_weights():
 def test_an_error_inside_leaves_no_scope_behind():
     layer = keras.layers.Dense(2)
     layer.build((None, 3))
-    with pytest.raises(RuntimeError, match="inside"), hoisting.hoisted_weights(layer):
+    with pytest.raises(RuntimeError, match="inside"), loop_variables.hoisted_weights(layer):
         raise RuntimeError("inside")
     layer.kernel.assign(np.ones((3, 2)))
     assert_close(layer.kernel.numpy(), np.ones((3, 2)))

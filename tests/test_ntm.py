@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import keras_attention as ka
 from comparing import to_numpy
-from keras_attention import addressing
+from keras_attention.ntm import addressing
 
 B, T, WIDTH, UNITS, N, M = 3, 7, 5, 11, 13, 4
 LAYERS = keras.layers

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import keras_attention as ka
 from comparing import to_numpy
-from keras_attention.pointer_generator import word_weights
+from keras_attention.pointer.generator import word_weights
 from oracles import pointer as oracle
 
 B, T, S, QUERY, VALUE, UNITS = 2, 3, 5, 7, 11, 13

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import keras_attention as ka
 from comparing import assert_close, numbers, to_numpy
-from keras_attention import flash_attention
+from keras_attention._ops import flash_attention
 
 WIDTH = 3
 BLOCKS = {

@@ -6,7 +6,7 @@ from drawing import BLUE, ORANGE, assign, panels, plain_map
 from matplotlib import pyplot as plt
 
 import keras_attention as ka
-from keras_attention import addressing as ntm
+from keras_attention.ntm import addressing as ntm
 
 
 def history():

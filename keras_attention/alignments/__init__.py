@@ -6,8 +6,8 @@ remember their last weights, or draw. All that is random is drawn by `draw_noise
 decoder's loop, so that a step is a function of its arguments.
 """
 
-from keras_attention import identifiers
-from keras_attention.alignments.alignment import Alignment as Alignment
+from keras_attention._internal import serialization
+from keras_attention.alignments.base import Alignment as Alignment
 from keras_attention.alignments.hard import Hard as Hard
 from keras_attention.alignments.local import LocalMonotonic as LocalMonotonic
 from keras_attention.alignments.local import LocalPredictive as LocalPredictive
@@ -33,4 +33,4 @@ def get(identifier, dtype=None) -> Alignment:
     Names: "softmax", "sparsemax", "entmax15", "monotonic", "hard", "straight_through". Local
     alignments need arguments, and so have none.
     """
-    return identifiers.resolve("alignment", identifier, Alignment, _BY_NAME, dtype)
+    return serialization.resolve("alignment", identifier, Alignment, _BY_NAME, dtype)

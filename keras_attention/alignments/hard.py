@@ -5,8 +5,9 @@ from typing import final
 import keras
 from keras import ops
 
-from keras_attention import checks, masks
-from keras_attention.alignments.gumbel import DrawnAlignment, gumbel_noise, largest
+from keras_attention import masks
+from keras_attention._internal import validation
+from keras_attention.alignments.sampling import DrawnAlignment, gumbel_noise, largest
 
 
 @final
@@ -46,7 +47,9 @@ class Hard(DrawnAlignment):
 
     def __init__(self, expected_probability=0.5, seed=None, **kwargs):
         super().__init__(seed, **kwargs)
-        self.expected_probability = checks.probability("expected_probability", expected_probability)
+        self.expected_probability = validation.probability(
+            "expected_probability", expected_probability
+        )
 
     def call(self, scores, mask=None, query=None, state=(), noise=()):
         energies = masks.hidden(scores, mask)

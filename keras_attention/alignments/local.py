@@ -5,9 +5,10 @@ from typing import final
 import keras
 from keras import ops
 
-from keras_attention import checks, identifiers, masks
-from keras_attention.alignments.alignment import Alignment
-from keras_attention.linear import project_rows
+from keras_attention import masks
+from keras_attention._internal import serialization, validation
+from keras_attention._ops.dense import project_rows
+from keras_attention.alignments.base import Alignment
 
 
 @final
@@ -40,7 +41,7 @@ class LocalMonotonic(Alignment):
 
     def __init__(self, window, **kwargs):
         super().__init__(**kwargs)
-        self.window = checks.not_negative("window", window)
+        self.window = validation.not_negative("window", window)
 
     def add_alignment_weights(self, query_width):
         pass
@@ -101,8 +102,8 @@ class LocalPredictive(Alignment):
 
     def __init__(self, units, window, kernel_initializer="glorot_uniform", **kwargs):
         super().__init__(**kwargs)
-        self.units = checks.positive_integer("units", units)
-        self.window = checks.not_negative("window", window)
+        self.units = validation.positive_integer("units", units)
+        self.window = validation.not_negative("window", window)
         if self.window == 0:
             raise ValueError("`window` is 0; accepted is a number above 0: sigma is half of it.")
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
@@ -117,7 +118,7 @@ class LocalPredictive(Alignment):
             ("position_kernel", (query_width, self.units)),
             ("position_vector", (self.units,)),
         ):
-            initializer = identifiers.fresh(self.kernel_initializer)
+            initializer = serialization.fresh(self.kernel_initializer)
             setattr(self, name, self.add_weight(name=name, shape=shape, initializer=initializer))
 
     def call(self, scores, mask=None, query=None, state=(), noise=()):

@@ -5,8 +5,9 @@ from typing import final
 import keras
 from keras import ops
 
-from keras_attention import checks, masks, recurrence
-from keras_attention.alignments.alignment import Alignment
+from keras_attention import masks
+from keras_attention._internal import rnn, validation
+from keras_attention.alignments.base import Alignment
 
 _MODES = ("parallel", "recursive", "hard")
 
@@ -61,7 +62,7 @@ class Monotonic(Alignment):
                 f"`mode` is {mode!r}; accepted is one of {', '.join(map(repr, _MODES))}."
             )
         self.mode = mode
-        self.noise = checks.not_negative("noise", noise)
+        self.noise = validation.not_negative("noise", noise)
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.seed = seed
         if noise:
@@ -127,7 +128,7 @@ def _recursive(energies, last):
         arrived = inputs[:, :1] * arrived + inputs[:, 1:]
         return arrived, arrived
 
-    arrived, _ = recurrence.walk(
+    arrived, _ = rnn.walk(
         step, ops.stack([passed, last], axis=-1), ops.zeros_like(last[:, :1]), dtype=last.dtype
     )
     return chosen * arrived[:, :, 0]

@@ -5,7 +5,7 @@ from typing import final
 import keras
 
 from keras_attention import masks
-from keras_attention.alignments.alignment import Alignment
+from keras_attention.alignments.base import Alignment
 
 
 @final

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_attention import masks
-from keras_attention.alignments.alignment import Alignment
+from keras_attention.alignments.base import Alignment
 
 
 @final

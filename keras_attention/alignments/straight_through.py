@@ -5,8 +5,9 @@ from typing import final
 import keras
 from keras import ops
 
-from keras_attention import checks, masks
-from keras_attention.alignments.gumbel import DrawnAlignment, gumbel_noise, largest
+from keras_attention import masks
+from keras_attention._internal import validation
+from keras_attention.alignments.sampling import DrawnAlignment, gumbel_noise, largest
 
 
 @final
@@ -42,7 +43,7 @@ class StraightThrough(DrawnAlignment):
 
     def __init__(self, temperature=1.0, seed=None, **kwargs):
         super().__init__(seed, **kwargs)
-        self.temperature = checks.not_negative("temperature", temperature)
+        self.temperature = validation.not_negative("temperature", temperature)
         if self.temperature == 0:
             raise ValueError("`temperature` is 0; accepted is a number above 0: it divides.")
 

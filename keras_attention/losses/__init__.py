@@ -4,10 +4,10 @@ loss for `compile`, the cross-entropy of a head over a large vocabulary.
 Shapes: B batch, T query steps, S memory steps, V vocabulary, H and W the sides of a map.
 """
 
-from keras_attention.losses.compiled_crossentropy import LinearCrossentropy as LinearCrossentropy
 from keras_attention.losses.coverage import coverage_loss as coverage_loss
 from keras_attention.losses.coverage import doubly_stochastic as doubly_stochastic
 from keras_attention.losses.crossentropy import linear_crossentropy as linear_crossentropy
-from keras_attention.losses.guided import guided_alignment as guided_alignment
-from keras_attention.losses.reinforcement import moving_average as moving_average
-from keras_attention.losses.reinforcement import reinforce as reinforce
+from keras_attention.losses.crossentropy_loss import LinearCrossentropy as LinearCrossentropy
+from keras_attention.losses.guided_alignment import guided_alignment as guided_alignment
+from keras_attention.losses.reinforce import moving_average as moving_average
+from keras_attention.losses.reinforce import reinforce as reinforce

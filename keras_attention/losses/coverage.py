@@ -2,7 +2,7 @@
 
 from keras import backend, ops
 
-from keras_attention import checks
+from keras_attention._internal import validation
 
 
 def coverage_loss(weights, query_mask=None):
@@ -30,8 +30,8 @@ def coverage_loss(weights, query_mask=None):
     Networks", arXiv:1704.04368, section 2.3.
     """
     weights = ops.convert_to_tensor(weights)
-    checks.rank("weights", weights.shape, "(batch, queries, memory)")
-    checks.mask("query_mask", query_mask, weights.shape[:2], "(batch, queries)")
+    validation.rank("weights", weights.shape, "(batch, queries, memory)")
+    validation.mask("query_mask", query_mask, weights.shape[:2], "(batch, queries)")
     weights = _counting(weights, query_mask)
     counted = ops.cast(ops.any(weights > 0, axis=2), weights.dtype)  # (B, T)
     covered = ops.pad(ops.cumsum(weights, axis=1), [[0, 0], [1, 0], [0, 0]])[:, :-1]
@@ -69,7 +69,7 @@ def doubly_stochastic(weights, query_mask=None):
             f"`weights` has shape {tuple(weights.shape)}; accepted is (batch, queries, memory) or "
             "(batch, queries, height, width)."
         )
-    checks.mask("query_mask", query_mask, weights.shape[:2], "(batch, queries)")
+    validation.mask("query_mask", query_mask, weights.shape[:2], "(batch, queries)")
     looked = ops.sum(_counting(weights, query_mask), axis=1)  # (B, S) or (B, H, W)
     return ops.sum(ops.square(1.0 - looked), axis=tuple(range(1, len(looked.shape))))
 

@@ -15,10 +15,10 @@ Shapes: B batch, T steps, D width, V vocabulary.
 
 from keras import backend, ops
 
-from keras_attention import checks
-from keras_attention.blocks import block_at, blocks_of, padded, put_block
-from keras_attention.custom_gradient import custom_gradient
-from keras_attention.turns import one_by_one
+from keras_attention._internal import validation
+from keras_attention._ops.custom_gradient import custom_gradient
+from keras_attention._ops.tiling import block_at, blocks_of, padded, put_block
+from keras_attention._ops.while_loop import one_by_one
 
 # The steps of a block, whose logits are 64 MB at most in float32. Each block adds to a gradient as
 # large as the kernel: that would take long if there were few steps in each.
@@ -62,15 +62,15 @@ def linear_crossentropy(
     Inception Architecture for Computer Vision", arXiv:1512.00567, section 7, for the smoothing.
     """
     features, kernel = ops.convert_to_tensor(features), ops.convert_to_tensor(kernel)
-    checks.rank("kernel", kernel.shape, "(width, vocabulary)")
+    validation.rank("kernel", kernel.shape, "(width, vocabulary)")
     width, vocabulary = kernel.shape
-    checks.mask("bias", bias, (vocabulary,), "(vocabulary,)")
-    checks.equal("features", features.shape[-1], "kernel", width, "width")
+    validation.mask("bias", bias, (vocabulary,), "(vocabulary,)")
+    validation.equal("features", features.shape[-1], "kernel", width, "width")
     targets = ops.cast(targets, "int32")
     weights = ops.ones_like(targets) if weights is None else ops.convert_to_tensor(weights)
     for argument, x in (("targets", targets), ("weights", weights)):
-        checks.mask(argument, x, features.shape[:-1], "as many as features")
-    checks.fraction("label_smoothing", label_smoothing)
+        validation.mask(argument, x, features.shape[:-1], "as many as features")
+    validation.fraction("label_smoothing", label_smoothing)
     dtype = backend.standardize_dtype(features.dtype)
     wide = backend.result_type(dtype, "float32")
     if dtype == "float16":  # where the gradients of most words are too small to be told from zero

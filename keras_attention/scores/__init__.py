@@ -5,14 +5,14 @@ scores. It knows no masks, no softmax, no values and no time, so every score goe
 alignment. Shapes: B batch, T query steps, S memory steps, D widths, U units.
 """
 
-from keras_attention import identifiers
+from keras_attention._internal import serialization
 from keras_attention.scores.additive import Additive as Additive
-from keras_attention.scores.content import Dot as Dot
-from keras_attention.scores.content import General as General
-from keras_attention.scores.content import ScaledDot as ScaledDot
+from keras_attention.scores.base import Score as Score
 from keras_attention.scores.cosine import Cosine as Cosine
+from keras_attention.scores.dot_product import Dot as Dot
+from keras_attention.scores.dot_product import General as General
+from keras_attention.scores.dot_product import ScaledDot as ScaledDot
 from keras_attention.scores.location import Location as Location
-from keras_attention.scores.score import Score as Score
 
 _BY_NAME = {
     "dot": Dot,
@@ -30,4 +30,4 @@ def get(identifier, dtype=None) -> Score:
     Names: "dot", "scaled_dot", "general", "additive", "cosine", and "concat", Luong's name for
     "additive". `Location` needs an argument, and so has none.
     """
-    return identifiers.resolve("score", identifier, Score, _BY_NAME, dtype)
+    return serialization.resolve("score", identifier, Score, _BY_NAME, dtype)

@@ -5,10 +5,10 @@ from typing import final
 import keras
 from keras import ops
 
-from keras_attention import checks, identifiers
-from keras_attention.linear import project_rows
-from keras_attention.scores.additive_scores import additive_scores
-from keras_attention.scores.score import Score
+from keras_attention._internal import serialization, validation
+from keras_attention._ops.additive_scores import additive_scores
+from keras_attention._ops.dense import project_rows
+from keras_attention.scores.base import Score
 
 
 @final
@@ -48,7 +48,7 @@ class Additive(Score):
 
     def __init__(self, units=None, normalize=False, kernel_initializer="glorot_uniform", **kwargs):
         super().__init__(**kwargs)
-        self.units = None if units is None else checks.positive_integer("units", units)
+        self.units = None if units is None else validation.positive_integer("units", units)
         self.normalize = normalize
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
@@ -56,7 +56,7 @@ class Additive(Score):
         units = self.units or query_width
 
         def add(name, shape):
-            initializer = identifiers.fresh(self.kernel_initializer)
+            initializer = serialization.fresh(self.kernel_initializer)
             return self.add_weight(name=name, shape=shape, initializer=initializer)
 
         self.query_kernel = add("query_kernel", (query_width, units))

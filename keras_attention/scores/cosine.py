@@ -5,8 +5,8 @@ from typing import final
 import keras
 from keras import ops
 
-from keras_attention.scores.content import require_equal_widths
-from keras_attention.scores.score import Score
+from keras_attention.scores.base import Score
+from keras_attention.scores.dot_product import require_equal_widths
 
 
 @final

@@ -5,9 +5,9 @@ from typing import final
 import keras
 from keras import ops
 
-from keras_attention import checks
-from keras_attention.linear import project_rows
-from keras_attention.scores.score import Score
+from keras_attention._internal import validation
+from keras_attention._ops.dense import project_rows
+from keras_attention.scores.base import Score
 
 
 @final
@@ -41,7 +41,7 @@ class Location(Score):
 
     def __init__(self, max_length, kernel_initializer="glorot_uniform", **kwargs):
         super().__init__(**kwargs)
-        self.max_length = checks.positive_integer("max_length", max_length)
+        self.max_length = validation.positive_integer("max_length", max_length)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def add_score_weights(self, query_width, memory_width):

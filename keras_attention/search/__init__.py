@@ -7,8 +7,8 @@ loop. A step marked with `sharing`, as those of decoders and models are, takes a
 row per beam. Shapes: B batch, N results per batch entry, T steps, S memory steps, V vocabulary.
 """
 
-from keras_attention.search.beams import beam as beam
+from keras_attention.search.beam_search import beam as beam
+from keras_attention.search.greedy_and_sample import greedy as greedy
+from keras_attention.search.greedy_and_sample import sample as sample
 from keras_attention.search.loop import SearchResult as SearchResult
 from keras_attention.search.loop import sharing as sharing
-from keras_attention.search.single import greedy as greedy
-from keras_attention.search.single import sample as sample

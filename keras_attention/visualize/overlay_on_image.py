@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from keras_attention.visualize import arguments
+from keras_attention.visualize import validation
 
 # By lightness alone, which everybody sees: dark where nothing was looked for, and a little white
 # on top of what was, which shows in dark images too. `page.html` does the same.
@@ -53,8 +53,8 @@ def overlay_on_image(
 
     Reference: Xu et al. 2015, arXiv:1502.03044, figures 2 and 3.
     """
-    maps = arguments.maps(maps, words)
-    image = arguments.image(image)
+    maps = validation.maps(maps, words)
+    image = validation.image(image)
     height, width = image.shape[:2]
     rows = math.ceil((len(maps) + 1) / MOST_COLUMNS)
     columns = math.ceil((len(maps) + 1) / rows)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 
-from keras_attention.visualize import arguments
+from keras_attention.visualize import validation
 
 
 def plot_alignment(
@@ -38,10 +38,10 @@ def plot_alignment(
 
     Reference: Bahdanau, Cho, Bengio 2015, arXiv:1409.0473, figure 3.
     """
-    weights = arguments.weights("weights", weights, "(queries, memory)")
+    weights = validation.weights("weights", weights, "(queries, memory)")
     for argument, labels, size in (("source", source, 1), ("target", target, 0)):
         if labels is not None:
-            arguments.labels(argument, labels, weights.shape[size], "weights", weights.shape)
+            validation.labels(argument, labels, weights.shape[size], "weights", weights.shape)
     queries, memory = weights.shape
     given = ax
     if ax is None:

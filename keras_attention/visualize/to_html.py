@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 
-from keras_attention.visualize import arguments
+from keras_attention.visualize import validation
 
 
 class Caption(NamedTuple):
@@ -94,8 +94,8 @@ def to_html(
 def _data(index, example):
     """The example as the page's script reads it."""
     if isinstance(example, Caption):
-        image = arguments.image(example.image)
-        maps = arguments.maps(example.maps, example.words)
+        image = validation.image(example.image)
+        maps = validation.maps(example.maps, example.words)
         largest = maps.max(axis=(1, 2), keepdims=True)
         return {
             "note": str(example.note),
@@ -108,12 +108,12 @@ def _data(index, example):
             "weights": _base64(maps / np.where(largest > 0, largest, 1)),
         }
     if isinstance(example, Translation):
-        weights = arguments.weights("weights", example.weights, "(target, source)")
+        weights = validation.weights("weights", example.weights, "(target, source)")
         sizes = zip(("target", "source"), weights.shape, strict=True)
         for argument, size in sizes:
             words = getattr(example, argument)
-            arguments.labels(argument, words, size, "weights", weights.shape)
-        arguments.not_negative("weights", weights)
+            validation.labels(argument, words, size, "weights", weights.shape)
+        validation.not_negative("weights", weights)
         return {
             "note": str(example.note),
             "source": [str(word) for word in example.source],

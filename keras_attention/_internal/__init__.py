@@ -1,0 +1,1 @@
+"""Plumbing between Keras and the layers: validation, serialization, RNN loops, masks."""

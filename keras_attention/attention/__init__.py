@@ -1,0 +1,18 @@
+"""Attention: context and weights of queries over a memory that is prepared once."""
+
+from keras_attention.attention.base import AttentionMechanism as AttentionMechanism
+from keras_attention.attention.base import MemoryAttention as MemoryAttention
+from keras_attention.attention.coverage import CoverageAttention as CoverageAttention
+from keras_attention.attention.location_sensitive import (
+    LocationSensitiveAttention as LocationSensitiveAttention,
+)
+from keras_attention.attention.monotonic import MonotonicAttention as MonotonicAttention
+from keras_attention.attention.multi_source import MultiSourceAttention as MultiSourceAttention
+from keras_attention.attention.scored import Attention as Attention
+from keras_attention.attention.scored import BahdanauAttention as BahdanauAttention
+from keras_attention.attention.scored import LuongAttention as LuongAttention
+from keras_attention.attention.scored import ScoredAttention as ScoredAttention
+from keras_attention.attention.sequence import SequenceAttention as SequenceAttention
+from keras_attention.attention.spatial import HardSpatialAttention as HardSpatialAttention
+from keras_attention.attention.spatial import SoftSpatialAttention as SoftSpatialAttention
+from keras_attention.attention.spatial import SpatialAttention as SpatialAttention

@@ -1,0 +1,62 @@
+"""Monotonic attention: Raffel's, which moves along the memory and never turns back."""
+
+from typing import final
+
+import keras
+
+from keras_attention.alignments import Monotonic
+from keras_attention.attention.scored import ScoredAttention
+
+
+@final
+@keras.saving.register_keras_serializable("keras_attention")
+class MonotonicAttention(ScoredAttention):
+    """An attention whose steps stop one after the other along the memory.
+
+        p_ij = sigmoid(score(s_i-1, m_j) + r + noise)                   (eq. 11-12)
+        a_ij = p_ij ((1 - p_i,j-1) a_i,j-1 / p_i,j-1 + a_i-1,j)         (eq. 10)
+        c_i = sum_j a_ij m_j                                            (eq. 3)
+
+    A call with many queries walks them in order; masked queries are no steps. Train with noise; for
+    inference give the weights to a layer with mode "hard", which reads the memory as a stream.
+
+    Args:
+        score: A `ka.scores.Score` or its name. The paper's is `ka.scores.Additive(units,
+            normalize=True)`; "general" is TensorFlow Addons' `LuongMonotonicAttention`.
+        mode: "recursive", "parallel" or "hard"; see `ka.alignments.Monotonic`.
+        noise: Standard deviation of the noise before the sigmoid in training.
+        bias_initializer: Initializer of r.
+        dropout: Share of the weights dropped in training.
+        seed: Seed of noise and dropout.
+
+    Call arguments, Returns, Masking: see `ka.attention.SequenceAttention`.
+
+    Example:
+
+    >>> attention = ka.MonotonicAttention(ka.scores.Additive(13, normalize=True), noise=1.0)
+    >>> tuple(attention(np.ones((2, 3, 7)), np.ones((2, 5, 11))).shape)
+    (2, 3, 11)
+
+    Reference: Raffel, Luong, Liu, Weiss, Eck 2017, "Online and Linear-Time Attention by Enforcing
+    Monotonic Alignments", arXiv:1704.00784.
+    """
+
+    def __init__(
+        self,
+        score="additive",
+        mode="recursive",
+        noise=0.0,
+        bias_initializer="zeros",
+        dropout=0.0,
+        seed=None,
+        dtype=None,
+        **kwargs,
+    ):
+        alignment = Monotonic(mode, noise, bias_initializer, seed, dtype=dtype)
+        super().__init__(score, alignment, dropout, seed, dtype=dtype, **kwargs)
+
+    def get_config(self):
+        alignment = self.alignment.get_config()
+        parts = {name: alignment[name] for name in ("mode", "noise", "bias_initializer")}
+        score = keras.saving.serialize_keras_object(self.score)
+        return {**super().get_config(), **parts, "score": score}

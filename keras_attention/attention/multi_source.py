@@ -1,0 +1,127 @@
+"""Several attentions in one decoder, over several memories or over one."""
+
+import math
+from typing import final
+
+import keras
+from keras import ops
+
+from keras_attention._internal.serialization import claimed, revived
+from keras_attention.attention.base import AttentionMechanism
+
+
+@final
+@keras.saving.register_keras_serializable("keras_attention")
+class MultiSourceAttention(AttentionMechanism):
+    """Attentions side by side, for decoders: their contexts are concatenated.
+
+        c_t = [c_t^1; ...; c_t^n],    c_t^k = attention_k(query_t, memory_k)
+
+    A decoder over it takes a list of n memories, which may differ in length and width, or a single
+    memory for all. It is a mechanism of decoders, and is not called by itself.
+
+    Args:
+        attentions: The attention layers, one per memory.
+
+    Returns:
+        The contexts (B, T, sum of the widths) and the weights (B, T, sum of the lengths), both in
+        the order of the memories. The length of a map is H W.
+
+    Masking: `memory_mask` of the decoder is a list too, with None where a memory has none.
+
+    Example:
+
+    >>> attention = ka.MultiSourceAttention([ka.BahdanauAttention(7), ka.LuongAttention()])
+    >>> decoder = ka.BahdanauDecoder(
+    ...     keras.layers.GRUCell(13), attention, return_attention_scores=True
+    ... )
+    >>> memories = [np.ones((2, 5, 11)), np.ones((2, 4, 17))]
+    >>> output, weights = decoder(np.ones((2, 3, 5)), memories)
+    >>> tuple(output.shape), tuple(weights.shape)
+    ((2, 3, 13), (2, 3, 9))
+
+    References: Zoph, Knight 2016, "Multi-Source Neural Translation", arXiv:1601.00710; Libovicky,
+    Helcl 2017, "Attention Strategies for Multi-Source Sequence-to-Sequence Learning",
+    arXiv:1704.06567, section 3.
+    """
+
+    def __init__(self, attentions, **kwargs):
+        super().__init__(**kwargs)
+        several = isinstance(attentions, (list, tuple))
+        self.attentions = [revived(attention) for attention in attentions] if several else []
+        if not self.attentions or not all(
+            isinstance(attention, AttentionMechanism) for attention in self.attentions
+        ):
+            raise ValueError(
+                f"`attentions` is {attentions!r}; accepted is a list of attention layers of this "
+                "library."
+            )
+        for attention in self.attentions:
+            claimed("attentions", attention, self)
+
+    @property
+    def stepwise(self):
+        return any(attention.stepwise for attention in self.attentions)
+
+    def build(self, query_shape, value_shape):
+        for attention, shape in zip(self.attentions, self._each(value_shape), strict=True):
+            if not attention.built:
+                attention.build(query_shape, shape)
+
+    def prepare(self, value, key=None, value_mask=None):
+        several = isinstance(value, (list, tuple))
+        values = value if several else [value] * len(self.attentions)
+        self._check_count("memory", values)
+        value_masks = [value_mask] * len(values)
+        if several and value_mask is not None:
+            self._check_count("memory_mask", value_mask)
+            value_masks = value_mask
+        return [
+            attention.prepare(each, value_mask=mask)
+            for attention, each, mask in zip(self.attentions, values, value_masks, strict=True)
+        ]
+
+    def initial_state(self, memory):
+        pairs = zip(self.attentions, memory, strict=True)
+        return [attention.initial_state(each) for attention, each in pairs]
+
+    def draw_noise(self, steps, memory, training=None):
+        pairs = zip(self.attentions, memory, strict=True)
+        return [attention.draw_noise(steps, each, training) for attention, each in pairs]
+
+    def context_width(self, value_shape):
+        pairs = zip(self.attentions, self._each(value_shape), strict=True)
+        return sum(attention.context_width(shape) for attention, shape in pairs)
+
+    def weights_shape(self, value_shape):
+        pairs = zip(self.attentions, self._each(value_shape), strict=True)
+        sizes = [attention.weights_shape(shape) for attention, shape in pairs]
+        return (None if any(None in size for size in sizes) else sum(map(math.prod, sizes)),)
+
+    def attend(self, query, memory, state, noise, mask=None):
+        noise = noise or [{}] * len(self.attentions)
+        contexts, weights, states = zip(
+            *(
+                attention.attend(query, *parts, mask)
+                for attention, *parts in zip(self.attentions, memory, state, noise, strict=True)
+            ),
+            strict=True,
+        )
+        return ops.concatenate(contexts, -1), ops.concatenate(weights, -1), list(states)
+
+    def get_config(self):
+        attentions = [keras.saving.serialize_keras_object(part) for part in self.attentions]
+        return {**super().get_config(), "attentions": attentions}
+
+    def _each(self, value_shape):
+        several = isinstance(value_shape[0], (list, tuple))
+        shapes = value_shape if several else [value_shape] * len(self.attentions)
+        self._check_count("memory", shapes)
+        return [tuple(shape) for shape in shapes]
+
+    def _check_count(self, argument, parts):
+        if len(parts) != len(self.attentions):
+            raise ValueError(
+                f"`{argument}` has {len(parts)} parts; accepted is one for all or a list of "
+                f"{len(self.attentions)}, one for each of the attentions."
+            )

@@ -1,0 +1,193 @@
+"""Attention as a score and an alignment, and the layers that are named pairs of them."""
+
+import abc
+from typing import final
+
+import keras
+
+from keras_attention import alignments, scores
+from keras_attention._internal import validation
+from keras_attention._internal.serialization import claimed
+from keras_attention.attention.base import allowed, weighted_mean
+from keras_attention.attention.sequence import SequenceAttention
+
+
+class ScoredAttention(SequenceAttention, abc.ABC):
+    """Abstract: an attention whose weights are the alignment of a score."""
+
+    @abc.abstractmethod
+    def __init__(self, score, alignment, dropout, seed, **kwargs):
+        super().__init__(dropout, seed, **kwargs)
+        score = scores.get(score, dtype=self.dtype_policy)
+        alignment = alignments.get(alignment, dtype=self.dtype_policy)
+        self.score = claimed("score", score, self)
+        self.alignment = claimed("alignment", alignment, self)
+
+    @property
+    def stepwise(self):
+        return self.alignment.stepwise
+
+    def build_weights(self, query_shape, value_shape, key_shape):
+        # Loading a `.keras` file builds the sublayers first; building them again would fail.
+        if not self.score.built:
+            self.score.build(query_shape, key_shape)
+        if not self.alignment.built:
+            scores_shape = (*query_shape[:2], key_shape[1])
+            self.alignment.build(scores_shape, query_shape)
+
+    def project(self, key):
+        return self.score.prepare(key)
+
+    def initial_state(self, memory):
+        return self.alignment.initial_state(memory["value"])
+
+    def draw_alignment_noise(self, shape, training):
+        return self.alignment.draw_noise(shape, training)
+
+    def attend(self, query, memory, state, noise, mask=None):
+        weights, state = self.alignment(
+            self.score(query, memory["keys"]),
+            mask=allowed(memory, mask),
+            query=query,
+            state=state,
+            noise=noise.get("alignment", ()),
+        )
+        return weighted_mean(weights, memory, noise), weights, state
+
+
+@final
+@keras.saving.register_keras_serializable("keras_attention")
+class Attention(ScoredAttention):
+    """Any score with any alignment.
+
+        c_t = sum_s a_ts v_s,    a_t = alignment(score(q_t, k_s))
+
+    Args:
+        score: A `ka.scores.Score` or its name.
+        alignment: A `ka.alignments.Alignment` or its name.
+        dropout: Share of the weights dropped in training.
+        seed: Seed of the dropout.
+
+    Call arguments, Returns, Masking: see `SequenceAttention`.
+
+    Example:
+
+    >>> attention = ka.Attention(score="scaled_dot")
+    >>> tuple(attention(np.ones((2, 3, 7)), np.ones((2, 5, 7))).shape)
+    (2, 3, 7)
+
+    Reference: Bahdanau, Cho, Bengio 2015, arXiv:1409.0473, eq. 5-6.
+    """
+
+    def __init__(self, score="scaled_dot", alignment="softmax", dropout=0.0, seed=None, **kwargs):
+        super().__init__(score, alignment, dropout, seed, **kwargs)
+
+    def get_config(self):
+        return {**super().get_config(), **_serialized(self)}
+
+
+@final
+@keras.saving.register_keras_serializable("keras_attention")
+class BahdanauAttention(ScoredAttention):
+    """Bahdanau's attention: additive score, softmax.
+
+        e_ts = v^T tanh(W s_t + U m_s)                                     (appendix A.1.2)
+        a_t = softmax(e_t),  c_t = sum_s a_ts m_s                          (eq. 6, 5)
+
+    With W and U it takes queries and memories of any widths, which
+    `keras.layers.AdditiveAttention` does not.
+
+    Args:
+        units: Width of the hidden layer.
+        normalize: Whether the score uses weight normalisation; see `ka.scores.Additive`.
+        kernel_initializer: Initializer of the score's kernels and vector.
+        dropout: Share of the weights dropped in training.
+        seed: Seed of the dropout.
+
+    Call arguments, Returns, Masking: see `SequenceAttention`.
+
+    Example:
+
+    >>> attention = ka.BahdanauAttention(13)
+    >>> context, weights = attention(
+    ...     np.ones((2, 3, 7)), np.ones((2, 5, 11)), return_attention_scores=True
+    ... )
+    >>> tuple(context.shape), tuple(weights.shape)
+    ((2, 3, 11), (2, 3, 5))
+
+    Reference: Bahdanau, Cho, Bengio 2015, "Neural Machine Translation by Jointly Learning to Align
+    and Translate", arXiv:1409.0473, section 3.1 and appendix A.1.2.
+    """
+
+    def __init__(
+        self,
+        units,
+        normalize=False,
+        kernel_initializer="glorot_uniform",
+        dropout=0.0,
+        seed=None,
+        dtype=None,
+        **kwargs,
+    ):
+        score = scores.Additive(
+            validation.positive_integer("units", units), normalize, kernel_initializer, dtype=dtype
+        )
+        super().__init__(score, "softmax", dropout, seed, dtype=dtype, **kwargs)
+        self.units = units
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "normalize": self.score.normalize,
+            "kernel_initializer": keras.initializers.serialize(self.score.kernel_initializer),
+        }
+
+
+@final
+@keras.saving.register_keras_serializable("keras_attention")
+class LuongAttention(ScoredAttention):
+    """Luong's attention: a choice of score, and a global or local alignment.
+
+        score = h_t . m_s                      "dot"                                 (section 3.1)
+                h_t^T W_a m_s                  "general"
+                v^T tanh(W_a [h_t; m_s])       "concat"
+                (W_a h_t)_s                    `ka.scores.Location`                  (eq. 8)
+        a_t = softmax(score_t)                 "softmax", global                     (eq. 7)
+              the same in a window             `ka.alignments.LocalMonotonic`        (section 3.2)
+              and with a predicted place       `ka.alignments.LocalPredictive`       (eq. 9-10)
+        c_t = sum_s a_ts m_s
+
+    The decoder that goes with it, with its attentional vector and input feeding, is
+    `ka.LuongDecoder`.
+
+    Args:
+        score: "dot", "general", "concat", or a `ka.scores.Score`.
+        alignment: "softmax", or a `ka.alignments.Alignment`.
+        dropout: Share of the weights dropped in training.
+        seed: Seed of the dropout.
+
+    Call arguments, Returns, Masking: see `SequenceAttention`.
+
+    Example:
+
+    >>> attention = ka.LuongAttention("general", ka.alignments.LocalPredictive(13, window=2))
+    >>> tuple(attention(np.ones((2, 3, 7)), np.ones((2, 5, 11))).shape)
+    (2, 3, 11)
+
+    Reference: Luong, Pham, Manning 2015, "Effective Approaches to Attention-based Neural Machine
+    Translation", arXiv:1508.04025, sections 3.1 and 3.2.
+    """
+
+    def __init__(self, score="general", alignment="softmax", dropout=0.0, seed=None, **kwargs):
+        super().__init__(score, alignment, dropout, seed, **kwargs)
+
+    def get_config(self):
+        return {**super().get_config(), **_serialized(self)}
+
+
+def _serialized(layer):
+    return {
+        "score": keras.saving.serialize_keras_object(layer.score),
+        "alignment": keras.saving.serialize_keras_object(layer.alignment),
+    }

@@ -1,0 +1,283 @@
+"""Multi-head attention of a sequence to itself, or to another one."""
+
+import numbers
+from typing import final
+
+import keras
+from keras import ops
+
+from keras_attention import masks
+from keras_attention._internal import validation
+from keras_attention._internal.serialization import fresh
+from keras_attention._ops import flash_attention
+from keras_attention._ops.dense import project_rows
+from keras_attention._ops.dot_product_attention import scaled_dot_product_attention
+
+
+@final
+@keras.saving.register_keras_serializable("keras_attention")
+class SelfAttention(keras.layers.Layer):
+    """Multi-head scaled dot-product attention: of a sequence to itself, or to another one.
+
+        head_i = softmax(Q W_i^Q (K W_i^K)^T / sqrt(d_k)) V W_i^V                  (section 3.2.2)
+        output = [head_1; ...; head_h] W^O
+
+    The weights are matrices with the heads side by side, as in the paper's W^O: `query_kernel`
+    (Dq, num_heads * key_dim), `key_kernel`, `value_kernel` and `output_kernel`. They are those of
+    `keras.layers.MultiHeadAttention`, reshaped. With `use_bias` come `query_bias`, `value_bias` and
+    `output_bias`. There is no bias of the keys: it would add the same to all scores of a query,
+    which a softmax does not see.
+
+    Args:
+        num_heads: Number of heads.
+        key_dim: Width of a head's queries and keys.
+        value_dim: Width of a head's values. None: `key_dim`.
+        dropout: Share of the weights dropped in training.
+        use_bias: Whether the projections have biases.
+        output_shape: Width of the output. None: that of the query.
+        window: With it, step t sees the steps s with |t - s| <= `window` only. It is for
+            self-attention, where t and s count the same steps.
+        kernel_initializer: Initializer of the kernels.
+        seed: Seed of the dropout.
+
+    Call arguments:
+        query: (B, T, Dq).
+        value: (B, S, Dv). None: self-attention, to `query`.
+        key: (B, S, Dk). Defaults to `value`.
+        query_mask: (B, T). A masked query attends to nothing. In self-attention nobody attends to
+            it either, unless a `value_mask` says so.
+        value_mask, key_mask: (B, S). Both are heeded where both are given.
+        attention_mask: (B, T, S) or (T, S), the same for every head.
+        training: Whether `dropout` is applied.
+        return_attention_scores: Whether to return the weights too. The output stays the same.
+        use_causal_mask: Whether step t sees steps up to t only.
+        mask: (B, T), the `query_mask` by the name under which Keras passes the implicit mask of
+            the only tensor.
+
+    Returns:
+        The output (B, T, D); with `return_attention_scores` also the weights (B, num_heads, T, S)
+        after the softmax and before dropout.
+
+    Masking: True means "may be attended". Where nothing may be, the weights and every head are
+    zero, and the output is `output_bias`, the projection of zero: 0 without biases. The query's
+    mask is passed on.
+
+    Memory: linear in T and S where neither weights are asked for nor dropped; see
+    `keras_attention/_ops/flash_attention.py`. With them it holds the weights, (B, num_heads, T, S).
+
+    Example:
+
+    >>> attention = ka.SelfAttention(num_heads=2, key_dim=5)
+    >>> output, weights = attention(
+    ...     np.ones((3, 7, 11)), use_causal_mask=True, return_attention_scores=True
+    ... )
+    >>> tuple(output.shape), tuple(weights.shape)
+    ((3, 7, 11), (3, 2, 7, 7))
+
+    Reference: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762, section 3.2.
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        key_dim,
+        value_dim=None,
+        dropout=0.0,
+        use_bias=True,
+        output_shape=None,
+        window=None,
+        kernel_initializer="glorot_uniform",
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_heads = validation.positive_integer("num_heads", num_heads)
+        self.key_dim = validation.positive_integer("key_dim", key_dim)
+        self.value_dim = self.key_dim
+        if value_dim is not None:
+            self.value_dim = validation.positive_integer("value_dim", value_dim)
+        self.dropout = validation.fraction("dropout", dropout)
+        self.use_bias = use_bias
+        self.output_width = None
+        if output_shape is not None:
+            self.output_width = validation.positive_integer("output_shape", output_shape)
+        self.window = None if window is None else _window(window)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.seed = seed
+        if dropout:
+            self.seed_generator = keras.random.SeedGenerator(seed)
+        self.supports_masking = True
+
+    def build(self, query_shape, value_shape=None, key_shape=None):
+        value_shape = value_shape or query_shape
+        key_shape = key_shape or value_shape
+        self._check_shapes(query_shape, value_shape, key_shape)
+        for argument, shape in (("query", query_shape), ("value", value_shape), ("key", key_shape)):
+            validation.known_width(argument, shape)
+        queries, values = self.num_heads * self.key_dim, self.num_heads * self.value_dim
+        width = self.output_width or query_shape[-1]
+        self.query_kernel, self.query_bias = self._add("query", query_shape[-1], queries)
+        self.key_kernel, _ = self._add("key", key_shape[-1], queries, use_bias=False)
+        self.value_kernel, self.value_bias = self._add("value", value_shape[-1], values)
+        self.output_kernel, self.output_bias = self._add("output", values, width)
+
+    def call(
+        self,
+        query,
+        value=None,
+        key=None,
+        query_mask=None,
+        value_mask=None,
+        key_mask=None,
+        attention_mask=None,
+        training=None,
+        return_attention_scores=False,
+        use_causal_mask=False,
+        mask=None,
+    ):
+        if mask is not None and value is not None:
+            raise ValueError(
+                "`mask` came along with a `value`; accepted is `mask` with `query` alone, and "
+                "`query_mask` and `value_mask` otherwise."
+            )
+        itself = value is None
+        value = query if itself else value
+        key = value if key is None else key
+        self._check_shapes(query.shape, value.shape, key.shape)
+        for name, given in (("mask", mask), ("query_mask", query_mask)):
+            validation.mask(name, given, query.shape[:2], "(batch, queries)")
+        for name, given in (("value_mask", value_mask), ("key_mask", key_mask)):
+            validation.mask(name, given, value.shape[:2], "(batch, memory)")
+        weights_shape = (*query.shape[:2], value.shape[1])
+        validation.broadcastable("attention_mask", attention_mask, weights_shape)
+        query_mask = mask if query_mask is None else query_mask
+        if itself and value_mask is None:
+            value_mask = query_mask
+        given = query_mask, value_mask, key_mask, attention_mask
+        lengths = ops.shape(query)[1], ops.shape(value)[1]
+        query = self._split(self._project(query, self.query_kernel, self.query_bias))
+        key = self._split(self._project(key, self.key_kernel))
+        value = self._split(self._project(value, self.value_kernel, self.value_bias))
+        if return_attention_scores or (training and self.dropout):
+            order = masks.order_mask(*lengths, use_causal_mask, self.window)
+            allowed = masks.combine(*given, order)
+            kept = self._draw_kept(query, key) if training and self.dropout else None
+            context, weights = scaled_dot_product_attention(query, key, value, allowed, kept)
+        else:
+            query = query / self.key_dim**0.5
+            context = flash_attention.attend(
+                query, key, value, *given, causal=use_causal_mask, window=self.window
+            )
+        output = self._output_of(context)
+        return (output, weights) if return_attention_scores else output
+
+    def compute_mask(self, query, previous_mask=None):
+        return previous_mask
+
+    def compute_output_shape(self, query_shape, value_shape=None, key_shape=None):
+        value_shape = value_shape or query_shape
+        self._check_shapes(query_shape, value_shape, key_shape or value_shape)
+        return (*query_shape[:2], self.output_width or query_shape[-1])
+
+    def compute_output_spec(
+        self,
+        query,
+        value=None,
+        key=None,
+        query_mask=None,
+        value_mask=None,
+        key_mask=None,
+        attention_mask=None,
+        training=None,
+        return_attention_scores=False,
+        use_causal_mask=False,
+        mask=None,
+    ):
+        value = query if value is None else value
+        shape = self.compute_output_shape(
+            query.shape, value.shape, None if key is None else key.shape
+        )
+        output = keras.KerasTensor(shape, dtype=self.compute_dtype)
+        if not return_attention_scores:
+            return output
+        shape = (query.shape[0], self.num_heads, query.shape[1], value.shape[1])
+        return output, keras.KerasTensor(shape, dtype=self.compute_dtype)
+
+    def prepare(self, value, key=None):
+        """Returns keys (B, N, S, K) and values (B, N, S, V), the part of the work that is done once
+        for a memory; both in the compute dtype, as what comes must be."""
+        keys = self._project(value if key is None else key, self.key_kernel)
+        values = self._project(value, self.value_kernel, self.value_bias)
+        return self._split(keys), self._split(values)
+
+    def attend(self, query, keys, values, mask=None):
+        """Attends to what `prepare` gave, where `mask` allows it, broadcastable to (B, T, S).
+
+        Returns:
+            The output (B, T, D) and the weights (B, N, T, S).
+        """
+        queries = self._split(self._project(query, self.query_kernel, self.query_bias))
+        context, weights = scaled_dot_product_attention(queries, keys, values, mask)
+        return self._output_of(context), weights
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "key_dim": self.key_dim,
+            "value_dim": self.value_dim,
+            "dropout": self.dropout,
+            "use_bias": self.use_bias,
+            "output_shape": self.output_width,
+            "window": self.window,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "seed": self.seed,
+        }
+
+    def _add(self, name, width, units, use_bias=None):
+        initializer = fresh(self.kernel_initializer)
+        kernel = self.add_weight(
+            name=f"{name}_kernel", shape=(width, units), initializer=initializer
+        )
+        if not (self.use_bias if use_bias is None else use_bias):
+            return kernel, None
+        return kernel, self.add_weight(name=f"{name}_bias", shape=(units,), initializer="zeros")
+
+    def _project(self, sequence, kernel, bias=None):
+        rows = project_rows(sequence, ops.cast(kernel, self.compute_dtype))
+        return rows if bias is None else rows + ops.cast(bias, self.compute_dtype)
+
+    def _split(self, sequence):
+        width = sequence.shape[-1] // self.num_heads
+        # With -1 for the batch, as the exporter to ONNX makes wrong shapes of two unknown sizes.
+        heads = ops.reshape(sequence, (-1, ops.shape(sequence)[1], self.num_heads, width))
+        return ops.transpose(heads, (0, 2, 1, 3))  # (B, N, T, width)
+
+    def _output_of(self, context):
+        context = ops.transpose(context, (0, 2, 1, 3))  # (B, T, N, V)
+        context = ops.reshape(context, (-1, ops.shape(context)[1], self.num_heads * self.value_dim))
+        return self._project(context, self.output_kernel, self.output_bias)  # (B, T, D)
+
+    def _draw_kept(self, query, key):
+        shape = (*ops.shape(query)[:3], ops.shape(key)[2])  # (B, N, T, S)
+        ones = ops.ones(shape, dtype=self.compute_dtype)
+        return keras.random.dropout(ones, self.dropout, seed=self.seed_generator)
+
+    def _check_shapes(self, query_shape, value_shape, key_shape):
+        validation.rank("query", query_shape, "(batch, queries, width)")
+        for argument, shape in (("value", value_shape), ("key", key_shape)):
+            validation.rank(argument, shape, "(batch, memory, width)")
+            validation.equal("query", query_shape[0], argument, shape[0], "batch size")
+        validation.equal("key", key_shape[1], "value", value_shape[1], "length")
+        lengths = query_shape[1], value_shape[1]
+        if self.window is not None and None not in lengths and lengths[0] != lengths[1]:
+            raise ValueError(
+                f"`window` is {self.window}, but `query` has length {lengths[0]} and `value` has "
+                f"length {lengths[1]}; accepted is one length for both, as in self-attention."
+            )
+
+
+def _window(window):
+    if isinstance(window, bool) or not isinstance(window, numbers.Integral) or window < 0:
+        raise ValueError(f"`window` is {window!r}; accepted is None or an integer of at least 0.")
+    return int(window)

@@ -1,0 +1,101 @@
+"""Pooling: one vector for a whole sequence."""
+
+from typing import final
+
+import keras
+from keras import ops
+
+from keras_attention import masks
+from keras_attention._internal import validation
+from keras_attention._internal.serialization import fresh
+from keras_attention._ops.dense import project_rows
+
+
+@final
+@keras.saving.register_keras_serializable("keras_attention")
+class AttentionPooling(keras.layers.Layer):
+    """The mean of a sequence, weighted by how much each step matters.
+
+        u_s = tanh(W h_s + b)
+        a = softmax(u . u_w)
+        c = sum_s a_s h_s                                                   (word attention)
+
+    u_w, the `context_vector`, is learned: a fixed query that asks "what is informative here?" The
+    other weights are `kernel` (D, units) and `bias`.
+
+    Args:
+        units: Width of the hidden layer.
+        kernel_initializer: Initializer of `kernel` and `context_vector`.
+
+    Call arguments:
+        inputs: (B, S, D).
+        mask: (B, S), the steps that count.
+        return_attention_scores: Whether to return the weights too.
+
+    Returns:
+        The context (B, D); with `return_attention_scores` also the weights (B, S).
+
+    Masking: True means "counts". Where nothing does, the weights and the context are zero. The mask
+    ends here, as the steps do.
+
+    Example:
+
+    >>> pooling = ka.AttentionPooling(13)
+    >>> tuple(pooling(np.ones((2, 5, 7))).shape)
+    (2, 7)
+
+    Reference: Yang et al. 2016, "Hierarchical Attention Networks for Document Classification",
+    NAACL, "word attention".
+    """
+
+    def __init__(self, units, kernel_initializer="glorot_uniform", **kwargs):
+        super().__init__(**kwargs)
+        self.units = validation.positive_integer("units", units)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.supports_masking = True
+
+    def build(self, inputs_shape):
+        validation.rank("inputs", inputs_shape, "(batch, steps, width)")
+
+        def add(name, shape):
+            initializer = fresh(self.kernel_initializer)
+            return self.add_weight(name=name, shape=shape, initializer=initializer)
+
+        self.kernel = add("kernel", (inputs_shape[-1], self.units))
+        self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
+        self.context_vector = add("context_vector", (self.units,))
+
+    def call(self, inputs, mask=None, return_attention_scores=False):
+        validation.rank("inputs", inputs.shape, "(batch, steps, width)")
+        validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
+        kernel, bias, context_vector = (
+            ops.cast(weight, self.compute_dtype)
+            for weight in (self.kernel, self.bias, self.context_vector)
+        )
+        hidden = ops.tanh(project_rows(inputs, kernel) + bias)  # (B, S, U)
+        scores = ops.einsum("bsu,u->bs", hidden, context_vector)
+        weights = masks.masked_softmax(scores, mask)
+        context = ops.einsum("bs,bsd->bd", weights, inputs)
+        return (context, weights) if return_attention_scores else context
+
+    def compute_mask(self, inputs, previous_mask=None):
+        return None
+
+    def compute_output_shape(self, inputs_shape):
+        validation.rank("inputs", inputs_shape, "(batch, steps, width)")
+        return (inputs_shape[0], inputs_shape[2])
+
+    def compute_output_spec(self, inputs, mask=None, return_attention_scores=False):
+        context = keras.KerasTensor(
+            self.compute_output_shape(inputs.shape), dtype=self.compute_dtype
+        )
+        if not return_attention_scores:
+            return context
+        return context, keras.KerasTensor(inputs.shape[:2], dtype=self.compute_dtype)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }

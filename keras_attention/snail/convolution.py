@@ -1,0 +1,211 @@
+"""SNAIL's convolutions, which gather the past of a sequence: one step of it, or all."""
+
+from typing import final
+
+import keras
+from keras import ops
+
+from keras_attention._internal import validation
+from keras_attention._internal.serialization import fresh
+from keras_attention.masks import zeroed
+
+
+def dilation_rates(sequence_length):
+    """1, 2, 4, ...: as many as it takes for the last of `sequence_length` steps to see the first.
+
+    Stacked convolutions of size 2 see as far back as the sums of some of their dilations: with
+    the first n powers of two, exactly the 2^n steps t, t - 1, ..., t - 2^n + 1.
+    """
+    return [2**i for i in range((sequence_length - 1).bit_length())]
+
+
+@final
+@keras.saving.register_keras_serializable("keras_attention")
+class CausalConvBlock(keras.layers.Layer):
+    """SNAIL's dense block: a gated causal convolution, put beside its inputs.
+
+        x_f, x_g = W_f * x + b_f, W_g * x + b_g
+        outputs = [x; tanh(x_f) sigmoid(x_g)]                       (section 3, "DenseBlock")
+
+    The convolutions have size 2: step t sees the steps t - `dilation_rate` and t alone, and zeros
+    before the first step. They run as one, `convolution`, whose `kernel` (2, D, 2 filters) has the
+    columns of W_f first.
+
+    Args:
+        filters: How many channels are put beside the inputs, the paper's D.
+        dilation_rate: How far back the other step lies, the paper's R. Beyond 1 it must be below
+            the length of the sequence, where that is known.
+        kernel_initializer: Initializer of the kernel.
+
+    Call arguments:
+        inputs: (B, T, D).
+        mask: (B, T), the steps that count.
+
+    Returns:
+        The outputs (B, T, D + filters).
+
+    Masking: True means "counts". A step that does not is seen as zeros, as are those before the
+    first, and its outputs are zeros. The mask is passed on.
+
+    Example:
+
+    >>> block = ka.CausalConvBlock(5, dilation_rate=2)
+    >>> tuple(block(np.ones((2, 3, 7))).shape)
+    (2, 3, 12)
+
+    Reference: Mishra, Rohaninejad, Chen, Abbeel 2018, "A Simple Neural Attentive Meta-Learner",
+    arXiv:1707.03141, section 3.
+    """
+
+    def __init__(self, filters, dilation_rate=1, kernel_initializer="glorot_uniform", **kwargs):
+        super().__init__(**kwargs)
+        self.filters = validation.positive_integer("filters", filters)
+        self.dilation_rate = validation.positive_integer("dilation_rate", dilation_rate)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.convolution = keras.layers.Conv1D(
+            2 * self.filters,
+            2,
+            padding="causal",
+            data_format="channels_last",
+            dilation_rate=self.dilation_rate,
+            kernel_initializer=fresh(self.kernel_initializer),
+            dtype=self.dtype_policy,
+            name="convolution",
+        )
+        self.supports_masking = True
+
+    def build(self, inputs_shape):
+        self._check_shape(inputs_shape)
+        if not self.convolution.built:
+            self.convolution.build(inputs_shape)
+
+    def call(self, inputs, mask=None):
+        self._check_shape(inputs.shape)
+        validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
+        return _beside(self.convolution, inputs, mask)
+
+    def compute_mask(self, inputs, previous_mask=None):
+        return previous_mask
+
+    def compute_output_shape(self, inputs_shape):
+        self._check_shape(inputs_shape)
+        return (*inputs_shape[:2], inputs_shape[2] + self.filters)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "dilation_rate": self.dilation_rate,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
+
+    def _check_shape(self, inputs_shape):
+        validation.sequence("inputs", inputs_shape)
+        length = inputs_shape[1]
+        if length is not None and self.dilation_rate >= max(length, 2):
+            raise ValueError(
+                f"`dilation_rate` is {self.dilation_rate}, but `inputs` has length {length}; "
+                "accepted is 1, or a rate below the length, with which a step sees another one."
+            )
+
+
+@final
+@keras.saving.register_keras_serializable("keras_attention")
+class TemporalConvBlock(keras.layers.Layer):
+    """SNAIL's TC block: dense blocks of growing dilation, until each step sees its whole past.
+
+        for i in 1, ..., ceil(log2 T):  x = DenseBlock(x, 2^(i-1), filters)
+                                                                       (section 3, "TCBlock")
+
+    The receptive field is to cover the sequence, but the paper's listing has dilations 2^i, from 2
+    on: no step would see one at an odd distance, and the last dilation, T or more, would reach
+    nothing. Here they begin with 1, and as many blocks see 2^ceil(log2 T) >= T steps, without gaps.
+
+    Args:
+        filters: How many channels each dense block adds, the paper's D.
+        sequence_length: Length T of the longest sequence. Of a single step nothing is to be seen:
+            with 1 there are no blocks.
+        kernel_initializer: Initializer of the kernels.
+
+    Call arguments:
+        inputs: (B, T, D), of `sequence_length` steps or fewer.
+        mask: (B, T), the steps that count.
+
+    Returns:
+        The outputs (B, T, D + ceil(log2 T) filters).
+
+    Masking: True means "counts". A step that does not is seen as zeros, as are those before the
+    first, and its outputs are zeros. The mask is passed on.
+
+    Example:
+
+    >>> block = ka.TemporalConvBlock(5, sequence_length=11)
+    >>> [inner.dilation_rate for inner in block.blocks]
+    [1, 2, 4, 8]
+    >>> tuple(block(np.ones((2, 11, 7))).shape)
+    (2, 11, 27)
+
+    Reference: Mishra, Rohaninejad, Chen, Abbeel 2018, "A Simple Neural Attentive Meta-Learner",
+    arXiv:1707.03141, section 3.
+    """
+
+    def __init__(self, filters, sequence_length, kernel_initializer="glorot_uniform", **kwargs):
+        super().__init__(**kwargs)
+        self.filters = validation.positive_integer("filters", filters)
+        self.sequence_length = validation.positive_integer("sequence_length", sequence_length)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.blocks = [
+            CausalConvBlock(
+                self.filters, rate, fresh(self.kernel_initializer), dtype=self.dtype_policy
+            )
+            for rate in dilation_rates(self.sequence_length)
+        ]
+        self.supports_masking = True
+
+    def build(self, inputs_shape):
+        self._check_length(inputs_shape)
+        # Shorter sequences may come, which the last dilations reach across.
+        shape = (inputs_shape[0], None, inputs_shape[2])
+        for block in self.blocks:
+            if not block.built:
+                block.build(shape)
+            shape = block.compute_output_shape(shape)
+
+    def call(self, inputs, mask=None):
+        self._check_length(inputs.shape)
+        validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
+        outputs = zeroed(inputs, mask)
+        for block in self.blocks:
+            outputs = _beside(block.convolution, outputs, mask)
+        return outputs
+
+    def compute_mask(self, inputs, previous_mask=None):
+        return previous_mask
+
+    def compute_output_shape(self, inputs_shape):
+        self._check_length(inputs_shape)
+        return (*inputs_shape[:2], inputs_shape[2] + len(self.blocks) * self.filters)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "sequence_length": self.sequence_length,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
+
+    def _check_length(self, inputs_shape):
+        validation.sequence("inputs", inputs_shape)
+        length = inputs_shape[1]
+        if length is not None and length > self.sequence_length:
+            raise ValueError(
+                f"`inputs` has length {length}; accepted is at most `sequence_length`, "
+                f"{self.sequence_length}, for which the block was made."
+            )
+
+
+def _beside(convolution, inputs, mask):
+    """[x; tanh(x_f) sigmoid(x_g)], of any length: a dilation beyond it sees zeros."""
+    inputs = zeroed(inputs, mask)
+    x_f, x_g = ops.split(convolution(inputs), 2, axis=-1)  # (B, T, filters)
+    return ops.concatenate([inputs, zeroed(ops.tanh(x_f) * ops.sigmoid(x_g), mask)], axis=-1)
