@@ -49,7 +49,7 @@ def saved_model(
     path = pathlib.Path(os.path.realpath(path))
     if path.exists() and not _is_saved_model(path) and not _is_empty_folder(path):
         raise ValueError(
-            f"`path` is {str(path)!r}, which holds something else; accepted is a new folder or one "
+            f"`path` is {str(path)!r}, which holds something else; expected a new folder or one "
             "that holds a SavedModel."
         )
     archive = keras.export.ExportArchive()
@@ -75,7 +75,7 @@ def saved_model(
 def _call_signature(model):
     if not getattr(model, "inputs", None):
         raise ValueError(
-            f"`signatures` is None, but '{model.name}' is not a functional model; accepted is a "
+            f"`signatures` is None, but '{model.name}' is not a functional model; expected a "
             "dict from names to (function, input specs)."
         )
     specs = [tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name) for tensor in model.inputs]

@@ -3,10 +3,12 @@
 This is the one place where masks become numbers. Everything else passes them on as booleans.
 """
 
+import warnings
+
 from keras import backend, ops
 
 # The score of what nobody may see: finite, and its exponential is 0 beside any other.
-HIDDEN = -1e30
+MASKED_SCORE = -1e30
 
 
 def implicit_mask(tensor):
@@ -28,7 +30,7 @@ def local_mask(query_length, memory_length, window):
     return ops.expand_dims(ops.abs(queries[:, None] - memory[None, :]) <= window, 0)
 
 
-def order_mask(query_length, memory_length, causal=False, window=None):
+def causal_window_mask(query_length, memory_length, causal=False, window=None):
     """Returns the (1, T, S) mask of what a causal order and a window leave, or None for neither."""
     lengths = query_length, memory_length
     causal = causal_mask(*lengths) if causal else None
@@ -45,7 +47,7 @@ def combine(query_mask=None, value_mask=None, key_mask=None, attention_mask=None
         query_mask: (B, T). A masked query attends to nothing.
         value_mask, key_mask: (B, S).
         attention_mask: (B, T, S) or (T, S).
-        causal_mask: (1, T, S), as `masks.causal_mask` or `masks.order_mask` makes it.
+        causal_mask: (1, T, S), as `masks.causal_mask` or `masks.causal_window_mask` makes it.
     """
     combined = None
     for mask, axis in (
@@ -62,13 +64,13 @@ def combine(query_mask=None, value_mask=None, key_mask=None, attention_mask=None
     return combined
 
 
-def hidden(scores, mask=None):
+def mask_scores(scores, mask=None):
     """Returns `scores` in at least float32, all finite, and -1e30 where `mask` is False."""
     dtype = backend.standardize_dtype(scores.dtype)
     scores = ops.cast(scores, backend.result_type(dtype, "float32"))
-    if dtype == "float16":
-        scores = ops.clip(scores, HIDDEN, -HIDDEN)  # What overflowed is large, not infinite.
-    return scores if mask is None else ops.where(ops.cast(mask, "bool"), scores, HIDDEN)
+    if dtype == "float16":  # An overflow is a large score, not an infinite one.
+        scores = ops.clip(scores, MASKED_SCORE, -MASKED_SCORE)
+    return scores if mask is None else ops.where(ops.cast(mask, "bool"), scores, MASKED_SCORE)
 
 
 def masked_softmax(scores, mask=None):
@@ -78,7 +80,7 @@ def masked_softmax(scores, mask=None):
     least float32, whatever the dtype of the scores; the weights come back in that dtype.
     """
     dtype = backend.standardize_dtype(scores.dtype)
-    scores = hidden(scores, mask)
+    scores = mask_scores(scores, mask)
     if mask is None and scores.shape[-1] == 1:  # A memory of one place, of which Keras would warn.
         mask = ops.ones_like(scores, dtype="bool")
     if mask is None:
@@ -86,14 +88,14 @@ def masked_softmax(scores, mask=None):
     mask = ops.cast(mask, "bool")
     # The finite stand-in keeps the maximum of an empty row finite, and `where` around both `exp`
     # and the sum keeps NaN out of the gradients, which multiply by zero what is masked.
-    largest = ops.max(scores, axis=-1, keepdims=True, initial=HIDDEN)
+    largest = ops.max(scores, axis=-1, keepdims=True, initial=MASKED_SCORE)
     scores = scores - ops.stop_gradient(largest)
     exponentials = ops.where(mask, ops.exp(scores), 0.0)
     total = ops.sum(exponentials, axis=-1, keepdims=True)
     return ops.cast(exponentials / ops.where(total > 0, total, 1.0), dtype)
 
 
-def zeroed(sequence, mask=None):
+def zero_masked(sequence, mask=None):
     """Returns `sequence` (B, S, D) with zeros where `mask` (B, S) is False."""
     if mask is None:
         return sequence
@@ -112,3 +114,20 @@ def masked_mean(values, mask=None):
     mask = ops.expand_dims(ops.cast(mask, values.dtype), 2)  # (B, S, 1)
     mean = ops.sum(values * mask, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1)
     return ops.cast(mean, dtype)
+
+
+_OLD_NAMES = {
+    "HIDDEN": MASKED_SCORE,
+    "hidden": mask_scores,
+    "zeroed": zero_masked,
+    "order_mask": causal_window_mask,
+}
+
+
+def __getattr__(name: str):
+    if name not in _OLD_NAMES:
+        raise AttributeError(f"module 'keras_attention.masks' has no attribute {name!r}")
+    renamed = _OLD_NAMES[name]
+    new_name = getattr(renamed, "__name__", "MASKED_SCORE")
+    warnings.warn(f"`masks.{name}` is now `masks.{new_name}`", DeprecationWarning, stacklevel=2)
+    return renamed

@@ -41,11 +41,11 @@ def set_tfa_weights(layer, weights):
     """
     if not isinstance(layer, ScoredAttention | LuongDecoder):
         raise ValueError(
-            f"`layer` is a {type(layer).__name__}; accepted is an attention or a LuongDecoder: "
+            f"`layer` is a {type(layer).__name__}; expected an attention or a LuongDecoder: "
             "tfa's AttentionWrapper runs the cell first, also with BahdanauAttention."
         )
     if not layer.built:
-        raise ValueError(f"`layer` '{layer.name}' is not built; accepted is one that was called.")
+        raise ValueError(f"`layer` '{layer.name}' is not built; expected one that was called.")
     targets = _targets(layer)
     arrays = {
         name: ops.convert_to_tensor(weights[name], dtype=variable.dtype)
@@ -63,7 +63,7 @@ def set_tfa_weights(layer, weights):
         accepted = ", ".join(f"{name!r} {tuple(v.shape)}" for name, v in targets.items())
         raise ValueError(
             f"`weights` for {type(layer).__name__} '{layer.name}': {', '.join(problems)}; "
-            f"accepted are {accepted}."
+            f"expected {accepted}."
         )
     if "attention_layer/kernel" in arrays:
         # [cell output; context] -> [context; cell output]
@@ -100,7 +100,7 @@ def _score_targets(score):
         targets = {"memory_layer/kernel": score.kernel}
         return targets | ({"attention_g": score.scale} if score.use_scale else {})
     raise ValueError(
-        f"`layer` has the score {type(score).__name__}, which tfa does not have; accepted is "
+        f"`layer` has the score {type(score).__name__}, which tfa does not have; expected "
         "Additive (its BahdanauAttention) or General (its LuongAttention)."
     )
 

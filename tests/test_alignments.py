@@ -41,7 +41,7 @@ def test_monotonic_is_right_on_long_memories_and_for_sure_choices(scale):
 def test_draws_are_in_proportion_and_never_what_is_masked(make):
     scores = np.log(np.array([0.5, 0.3, 0.15, 0.05], "float32"))
     alignment, shape = make(), (8000, 1, 4)
-    noise = alignment.draw_noise(shape, training=True)
+    noise = alignment.sample_noise(shape, training=True)
     drawn, _ = alignment(np.broadcast_to(scores, shape), noise=noise)
     np.testing.assert_array_equal(to_numpy(drawn).sum(axis=-1), 1)
     shares = to_numpy(drawn).mean(axis=(0, 1))

@@ -318,7 +318,7 @@ def test_one_memory_for_all_attentions_is_that_memory_for_each():
     ],
 )
 def test_wrong_parts_are_refused(make, words):
-    with pytest.raises(ValueError, match="accepted") as error:
+    with pytest.raises(ValueError, match="expected") as error:
         make()
     assert all(word in str(error.value) for word in words), error.value
 

@@ -1,4 +1,4 @@
-"""Bad arguments: a ValueError that names the argument, what came, and what is accepted."""
+"""Bad arguments: a ValueError that names the argument, what came, and what is expected."""
 
 import keras
 import numpy as np
@@ -323,7 +323,7 @@ def test_errors(case):
     with pytest.raises(ValueError, match=words[0]) as error:
         do()
     message = str(error.value)
-    assert all(word in message for word in [*words, "accept"]), message
+    assert all(word in message for word in [*words, "expected"]), message
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ def test_errors(case):
     [
         ka.scores.Score,
         ka.alignments.Alignment,
-        ka.alignments.gumbel.DrawnAlignment,
+        ka.alignments.sampling.SampledAlignment,
         ka.attention.AttentionMechanism,
         ka.attention.SequenceAttention,
         ka.attention.MemoryAttention,

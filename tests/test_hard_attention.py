@@ -60,7 +60,7 @@ class Problem:
         """The gradient of L_s = sum_s p(s | a) log p(y | s, a), written out."""
         attention = self.attention
         with tf.GradientTape() as tape:
-            keys, total = attention.project(self.memory), 0.0
+            keys, total = attention.make_keys(self.memory), 0.0
             for places in itertools.product(range(PLACES), repeat=STEPS):
                 hidden, log_prob, log_likelihood = tf.zeros((1, 3), "float64"), 0.0, 0.0
                 for t, place in enumerate(places):
@@ -188,7 +188,7 @@ def test_log_prob_and_entropy_equal_the_oracle(masked):
         mask = np.random.default_rng(11).uniform(size=shape) < 0.6
         mask[::5, 2] = False
     alignment = Hard(seed=3)
-    noise = alignment.draw_noise(shape, training=True)
+    noise = alignment.sample_noise(shape, training=True)
     weights, state = alignment(
         scores, mask=mask, state=alignment.initial_state(np.zeros((101, 7, 2))), noise=noise
     )
@@ -220,7 +220,7 @@ def test_log_prob_and_entropy_equal_the_oracle(masked):
 def test_the_share_of_the_mix_is_that_of_whole_sequences(probability):
     alignment = Hard(probability, seed=3)
     shape = (4000, 3, 5)
-    noise = alignment.draw_noise(shape, training=True)
+    noise = alignment.sample_noise(shape, training=True)
     weights = to_numpy(alignment(np.zeros(shape, "float32"), noise=noise)[0])
     expected = (weights < 1).all(axis=-1)  # (B, T)
     np.testing.assert_array_equal(expected.any(axis=1), expected.all(axis=1))
@@ -233,7 +233,7 @@ def test_straight_through_draws_as_hard_does_and_passes_the_gradient_of_the_soft
     scores, upstream = tf.constant(normal(*shape)), normal(*shape, seed=9)
     mask = np.random.default_rng(11).uniform(size=shape) < 0.7
     alignment = StraightThrough(temperature, seed=3)
-    (noise,) = alignment.draw_noise(shape, training=True)
+    (noise,) = alignment.sample_noise(shape, training=True)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(scores)
         weights, state = alignment(scores, mask=mask, noise=(noise,))

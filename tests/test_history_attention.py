@@ -133,7 +133,7 @@ def test_many_small_weights_are_summed_in_float32(name, policy):
         context, _, state = layer.step(query, memory, state)
         return context, state
 
-    _, state = rnn.walk(step, query, layer.initial_state(memory), dtype=layer.dtype_policy)
+    _, state = rnn.scan(step, query, layer.initial_state(memory), dtype=layer.dtype_policy)
     np.testing.assert_allclose(to_numpy(state), 3, rtol=1e-2)
 
 
@@ -184,7 +184,7 @@ def test_dropout_drops_weights_that_the_past_counts_all_the_same(make):
         ),
     ],
 )
-def test_errors_name_what_came_and_what_is_accepted(make, words):
+def test_errors_name_what_came_and_what_is_expected(make, words):
     with pytest.raises(ValueError, match=words[0]) as error:
         make()
     assert all(word in str(error.value) for word in words)

@@ -23,7 +23,9 @@ def read_in_loops(monkeypatch):
 
     def put_back():
         for module in (decoder_base, attention_base, encoder_decoder):
-            monkeypatch.setattr(module, "hoisted_weights", lambda layer: contextlib.nullcontext())
+            monkeypatch.setattr(
+                module, "read_variables_once", lambda layer: contextlib.nullcontext()
+            )
 
     return put_back
 
@@ -115,7 +117,7 @@ def test_what_is_assigned_and_drawn_there_goes_on():
 def test_a_weight_that_is_assigned_is_read_anew():
     layer = keras.layers.Dense(2)
     layer.build((None, 3))
-    with loop_variables.hoisted_weights(layer):
+    with loop_variables.read_variables_once(layer):
         layer.kernel.assign(np.full((3, 2), 7.0))
         assert_close(layer.kernel.value.numpy(), np.full((3, 2), 7.0))
         assert_close(layer(np.ones((1, 3))).numpy(), np.full((1, 2), 21.0))
@@ -237,7 +239,7 @@ def test_a_tf_function_of_others_sees_new_weights():
 def test_an_error_inside_leaves_no_scope_behind():
     layer = keras.layers.Dense(2)
     layer.build((None, 3))
-    with pytest.raises(RuntimeError, match="inside"), loop_variables.hoisted_weights(layer):
+    with pytest.raises(RuntimeError, match="inside"), loop_variables.read_variables_once(layer):
         raise RuntimeError("inside")
     layer.kernel.assign(np.ones((3, 2)))
     assert_close(layer.kernel.numpy(), np.ones((3, 2)))

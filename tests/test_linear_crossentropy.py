@@ -144,11 +144,11 @@ def test_second_gradients_are_an_error_and_not_a_wrong_number(block_steps):
     ("change", "message"),
     [
         ({"features": np.ones((2, 3, 7))}, "`features` has width 7, but `kernel` has width 5"),
-        ({"targets": np.ones((2, 4))}, r"`targets` has shape \(2, 4\); accepted is \(2, 3\)"),
-        ({"weights": np.ones((2,))}, r"`weights` has shape \(2,\); accepted is \(2, 3\)"),
-        ({"kernel": np.ones(5)}, r"`kernel` has shape \(5,\); accepted is \(width, vocabulary\)"),
-        ({"bias": np.ones((1, 23))}, r"`bias` has shape \(1, 23\); accepted is \(23,\)"),
-        ({"label_smoothing": 1}, "`label_smoothing` is 1; accepted"),
+        ({"targets": np.ones((2, 4))}, r"`targets` has shape \(2, 4\); expected \(2, 3\)"),
+        ({"weights": np.ones((2,))}, r"`weights` has shape \(2,\); expected \(2, 3\)"),
+        ({"kernel": np.ones(5)}, r"`kernel` has shape \(5,\); expected \(width, vocabulary\)"),
+        ({"bias": np.ones((1, 23))}, r"`bias` has shape \(1, 23\); expected \(23,\)"),
+        ({"label_smoothing": 1}, "`label_smoothing` is 1; expected"),
     ],
 )
 def test_errors(change, message):
@@ -161,7 +161,7 @@ def test_the_weights_of_examples_alone_are_an_error():
     features, head = np.ones((5, 7, WIDTH), "float32"), keras.layers.Dense(VOCABULARY)
     head.build((None, None, WIDTH))
     loss, targets = ka.losses.LinearCrossentropy(), np.ones((5, 7))
-    message = r"`sample_weight` has shape \(5,\); accepted is \(5, 7\), \(batch, steps\)"
+    message = r"`sample_weight` has shape \(5,\); expected \(5, 7\), \(batch, steps\)"
     reading = loss.reading(head, ops.convert_to_tensor(features), training=True)
     with reading, pytest.raises(ValueError, match=message):
         loss(targets, None, np.ones(5))
@@ -178,7 +178,7 @@ def test_reductions_weights_and_masks_are_those_of_keras(reduction, weighting, m
     features = ops.convert_to_tensor(random.normal(size=(3, 7, WIDTH)), "float32")
     if masked:
         mask = keras.layers.Masking()(np.arange(7)[None, :, None] < np.array([[[7]], [[2]], [[0]]]))
-        features = ka.implicit_masks.with_mask_of(mask, features)
+        features = ka.implicit_masks.copy_keras_mask(mask, features)
     targets = random.integers(0, VOCABULARY, (3, 7))
     shapes = {"none": None, "number": (), "examples": (3, 1), "steps": (3, 7), "column": (3, 7, 1)}
     shape = shapes[weighting]

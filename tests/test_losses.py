@@ -144,7 +144,7 @@ def test_the_moving_average_forgets_at_its_rate():
     )
 
 
-def test_errors_name_what_came_and_what_is_accepted():
+def test_errors_name_what_came_and_what_is_expected():
     with pytest.raises(ValueError, match=r"`weights`.*\(2, 3\).*\(batch, queries, height, width\)"):
         ka.losses.doubly_stochastic(np.ones((2, 3)))
     with pytest.raises(ValueError, match=r"`query_mask`.*\(2, 5\).*\(2, 3\)"):

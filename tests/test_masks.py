@@ -163,3 +163,17 @@ def test_implicit_mask_is_the_one_keras_attached():
         to_numpy(ka.masks.implicit_mask(embedded), "bool"), [[True, False, True]]
     )
     assert ka.masks.implicit_mask(keras.ops.ones((1, 3))) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("hidden", masks.mask_scores),
+        ("zeroed", masks.zero_masked),
+        ("order_mask", masks.causal_window_mask),
+        ("HIDDEN", masks.MASKED_SCORE),
+    ],
+)
+def test_names_of_0_1_0_warn_and_still_work(old, new):
+    with pytest.warns(DeprecationWarning, match=f"masks.{old}"):
+        assert getattr(masks, old) is new

@@ -282,7 +282,7 @@ def test_beams_share_the_memory_unless_the_attention_keeps_a_state(kind, monkeyp
 
     repeated = ka.search.beam(step, *options)
     assert rows[-1] == (9, 9)
-    shared = ka.search.beam(ka.search.sharing(model.step)(step), *options)
+    shared = ka.search.beam(ka.search.shares_state(model.step)(step), *options)
     assert rows[-1] == (9, 9 if kind == "coverage" else 3)
     assert_close(numbers(shared), numbers(repeated), atol=1e-5)
 
@@ -475,7 +475,7 @@ def test_cached_steps_equal_recomputing_the_prefix():
 )
 def test_errors_of_the_transformer(options, words):
     config = {**transformer("transformer").get_config(), **options}
-    with pytest.raises(ValueError, match="accepted is") as caught:
+    with pytest.raises(ValueError, match="expected") as caught:
         ka.models.Transformer(**config)
     for word in words:
         assert word in str(caught.value)

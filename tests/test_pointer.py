@@ -262,7 +262,7 @@ def generator(argument, shape):
         ),
     ],
 )
-def test_errors_name_what_came_and_what_is_accepted(make, words):
+def test_errors_name_what_came_and_what_is_expected(make, words):
     with pytest.raises(ValueError, match=words[0]) as error:
         make()
     assert all(word in str(error.value) for word in words)

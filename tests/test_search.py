@@ -165,7 +165,7 @@ def test_a_marked_step_gets_what_beams_share_unrepeated():
     language = Language(31, end_bias=1.0)
     state = language.begin(5)
 
-    @ka.search.sharing(lambda state: state["mask"])
+    @ka.search.shares_state(lambda state: state["mask"])
     def step(tokens, state):
         assert state["mask"].shape[0] == 5
         beams = tokens.shape[0] // 5
@@ -365,4 +365,4 @@ def test_errors_name_argument_and_value(search, options, words):
     with pytest.raises(ValueError, match=f"`{words[0]}`") as error:
         getattr(ka.search, search)(language.step, language.begin(2), **arguments)
     assert all(word in str(error.value) for word in words)
-    assert "accepted" in str(error.value)
+    assert "expected" in str(error.value)

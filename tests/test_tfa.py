@@ -213,7 +213,7 @@ def test_cells_of_a_stack_are_numbered():
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (lambda: keras.layers.Dense(2), "`layer` is a Dense; accepted is"),
+        (lambda: keras.layers.Dense(2), "`layer` is a Dense; expected"),
         (
             lambda: ka.BahdanauDecoder(keras.layers.GRUCell(3), ka.BahdanauAttention(3)),
             "`layer` is a BahdanauDecoder; .* runs the cell first",

@@ -280,7 +280,7 @@ def test_a_step_that_does_not_fit_is_told(norm_first, jit_compile):
         assert np.isfinite(to_numpy(output)).all()
     output, _ = step(x, state)
     assert np.isnan(to_numpy(output)).all()
-    with pytest.raises(ValueError, match=r"`state` holds 2 steps; accepted .*`max_length`, 2"):
+    with pytest.raises(ValueError, match=r"`state` holds 2 steps; expected .*`max_length`, 2"):
         block.step(x, state)
 
 
@@ -468,9 +468,9 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_errors_name_the_argument_and_what_is_accepted(name):
+def test_errors_name_the_argument_and_what_is_expected(name):
     act, words = ERRORS[name]
-    with pytest.raises(ValueError, match=r"accepted (is|are)") as caught:
+    with pytest.raises(ValueError, match="expected") as caught:
         act()
     for word in words:
         assert word in str(caught.value)

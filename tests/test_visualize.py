@@ -72,7 +72,7 @@ def test_labels_are_no_mathematics(tmp_path):
 def test_errors_name_argument_and_shape(arguments, words):
     with pytest.raises(ValueError, match=words[0]) as error:
         ka.visualize.plot_alignment(**arguments)
-    assert all(word in str(error.value) for word in [*words, "accepted"])
+    assert all(word in str(error.value) for word in [*words, "expected"])
 
 
 def overlays(figure):
@@ -197,7 +197,7 @@ def test_errors_of_images_maps_and_words(arguments, words):
     ):
         with pytest.raises(ValueError, match=words[0]) as error:
             draw(**arguments)
-        assert all(word in str(error.value) for word in [*words, "accepted"])
+        assert all(word in str(error.value) for word in [*words, "expected"])
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_errors_of_images_maps_and_words(arguments, words):
     ],
 )
 def test_errors_of_pages(example, words, tmp_path):
-    with pytest.raises(ValueError, match="accepted") as error:
+    with pytest.raises(ValueError, match="expected") as error:
         ka.visualize.to_html([example], path=tmp_path / "a.html")
     assert all(word in str(error.value) for word in words)
     assert list(tmp_path.iterdir()) == []

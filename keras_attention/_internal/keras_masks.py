@@ -8,21 +8,21 @@ from typing import final
 import keras
 
 
-def mask_of(tensor):
+def get_keras_mask(tensor):
     """Returns the Keras mask of a tensor, or None."""
-    return _MaskOf()(tensor)
+    return _GetMask()(tensor)
 
 
-def with_mask_of(masked, tensor):
+def copy_keras_mask(masked, tensor):
     """Gives a tensor the Keras mask of another, as a layer between the two would."""
-    return _WithMaskOf()(masked, tensor)
+    return _CopyMask()(masked, tensor)
 
 
 @final
-class _MaskOf(keras.layers.Layer):
+class _GetMask(keras.layers.Layer):
     def __init__(self):
         # By its class's name, TensorFlow's scopes would start with an underscore.
-        super().__init__(name="mask_of", autocast=False)
+        super().__init__(name="get_keras_mask", autocast=False)
         self.supports_masking = True
 
     def call(self, tensor, mask=None):
@@ -33,9 +33,9 @@ class _MaskOf(keras.layers.Layer):
 
 
 @final
-class _WithMaskOf(keras.layers.Layer):
+class _CopyMask(keras.layers.Layer):
     def __init__(self):
-        super().__init__(name="with_mask_of", autocast=False)
+        super().__init__(name="copy_keras_mask", autocast=False)
         self.supports_masking = True
 
     def call(self, masked, tensor):

@@ -6,7 +6,7 @@ import keras
 from keras import backend, ops
 
 
-def hoisted_weights(layer):
+def read_variables_once(layer):
     """Returns a scope in which the trainable weights of `layer`, which is built, are read already.
 
     A loop of TensorFlow reads its variables in every turn, and keeps what it read for the gradient:

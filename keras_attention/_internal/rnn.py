@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 
-def walk(step, inputs, state, mask=None, dtype=None):
+def scan(step, inputs, state, mask=None, dtype=None):
     """Applies `step` along time.
 
     Args:
@@ -41,7 +41,7 @@ def walk(step, inputs, state, mask=None, dtype=None):
         zero_output_for_mask=True,
         dtype=dtype,
         autocast=False,  # States keep their dtypes.
-        name="walk",
+        name="scan",
     )
     # All that a step reads of the loop's inputs travels in one tensor.
     rows = ops.concatenate(leaves, axis=-1) if len(leaves) > 1 else leaves[0]
@@ -75,9 +75,9 @@ class _ClosureCell:
     call = __call__
 
 
-def zero_state(cell, batch_size):
+def initial_cell_state(cell, batch_size):
     """Returns the state that `cell`, any Keras RNN cell, starts from: a list of nests."""
-    return keras.layers.RNN(cell, name="zero_state").get_initial_state(batch_size)
+    return keras.layers.RNN(cell, name="initial_cell_state").get_initial_state(batch_size)
 
 
 def call_cell(cell, inputs, cell_state):
@@ -93,14 +93,14 @@ def output_size(cell):
 
 
 @contextlib.contextmanager
-def dropout_drawn(cell, inputs):
+def dropout_masks(cell, inputs):
     """Draws the dropout masks of `cell`, for inputs like `inputs` (B, F), outside of the loop.
 
     Keras's cells draw on their first call and keep the masks until reset. Inside a loop that draw
     would leak out of the loop's scope.
     """
     try:
-        for layer in _cells(cell):
+        for layer in _flat_cells(cell):
             outputs = ops.ones((ops.shape(inputs)[0], output_size(layer)), dtype=inputs.dtype)
             if hasattr(layer, "get_dropout_mask"):
                 layer.get_dropout_mask(inputs)
@@ -108,16 +108,16 @@ def dropout_drawn(cell, inputs):
             inputs = outputs
         yield
     finally:
-        forget_dropout(cell)
+        reset_dropout_masks(cell)
 
 
-def forget_dropout(cell):
+def reset_dropout_masks(cell):
     """Lets `cell` draw anew: what it drew was for one batch."""
-    for layer in _cells(cell):
+    for layer in _flat_cells(cell):
         if hasattr(layer, "reset_dropout_mask"):
             layer.reset_dropout_mask()
             layer.reset_recurrent_dropout_mask()
 
 
-def _cells(cell):
+def _flat_cells(cell):
     return cell.cells if isinstance(cell, keras.layers.StackedRNNCells) else [cell]

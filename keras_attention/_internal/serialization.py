@@ -5,7 +5,7 @@ import copy
 import keras
 
 
-def resolve(argument, identifier, part_class, by_name, dtype):
+def get_part(argument, identifier, part_class, by_name, dtype):
     """Returns the part that `identifier` names: a name, a config, or the part itself.
 
     Args:
@@ -15,26 +15,25 @@ def resolve(argument, identifier, part_class, by_name, dtype):
         by_name: The classes that a name stands for.
         dtype: Dtype policy of a part made from a name.
     """
-    part = revived(identifier)
+    part = deserialize(identifier)
     if isinstance(part, str) and part in by_name:
         part = by_name[part](dtype=dtype)
     if not isinstance(part, part_class):
         names = ", ".join(map(repr, by_name))
         raise ValueError(
-            f"`{argument}` is {identifier!r}; "
-            f"accepted is a {part_class.__name__} or one of {names}."
+            f"`{argument}` is {identifier!r}; expected a {part_class.__name__} or one of {names}."
         )
     return part
 
 
-def revived(part):
+def deserialize(part):
     """Returns `part`, made from its config if it is one."""
     # A copy, since some of Keras's layers take their config apart.
     is_config = isinstance(part, dict)
     return keras.saving.deserialize_keras_object(copy.deepcopy(part)) if is_config else part
 
 
-def fresh(initializer):
+def clone_initializer(initializer):
     """Returns an initializer for one more weight.
 
     One instance without a seed draws once: two weights made by it would be equal.
@@ -43,7 +42,7 @@ def fresh(initializer):
     return initializer.clone() if is_instance else initializer
 
 
-def claimed(argument, part, owner):
+def take_ownership(argument, part, owner):
     """Returns `part`, which belongs to the layer `owner` from now on.
 
     A part shared by two layers would be saved twice and loaded into one of them only.
@@ -51,7 +50,7 @@ def claimed(argument, part, owner):
     if getattr(part, "_owner", None) is not None:
         raise ValueError(
             f"`{argument}` is a {type(part).__name__} that '{part._owner}' already owns; "
-            f"accepted is a new one for '{owner.name}'."
+            f"expected a new one for '{owner.name}'."
         )
     part._owner = owner.name
     return part

@@ -13,7 +13,7 @@ from keras import backend, ops
 
 from keras_attention._ops.custom_gradient import custom_gradient
 from keras_attention._ops.tiling import put_block
-from keras_attention._ops.while_loop import one_by_one
+from keras_attention._ops.while_loop import sequential_fori_loop
 
 # A hidden layer of up to so many numbers, 4 MB in float32, is held: loops would cost more.
 HELD = 2**20
@@ -81,7 +81,7 @@ def _walk_units(query, keys, vector):
 
     _, batch, steps = ops.shape(queries)
     scores = ops.zeros((batch, steps, ops.shape(keys)[2]), dtype=query.dtype)
-    return one_by_one(0, vector.shape[0], add, (scores,))[0]
+    return sequential_fori_loop(0, vector.shape[0], add, (scores,))[0]
 
 
 def _walk_queries(query, keys, vector, upstream):
@@ -94,7 +94,7 @@ def _walk_queries(query, keys, vector, upstream):
         return of_queries, of_keys + of_keys_here, of_vector + of_vector_here
 
     start = ops.zeros_like(queries), ops.zeros_like(keys), ops.sum(ops.zeros_like(query), 1)
-    gradients = one_by_one(0, ops.shape(queries)[0], add, start)
+    gradients = sequential_fori_loop(0, ops.shape(queries)[0], add, start)
     of_queries, of_keys, of_vector = gradients
     return ops.transpose(of_queries, (1, 0, 2)) * vector, of_keys * vector, ops.sum(of_vector, 0)
 

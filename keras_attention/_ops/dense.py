@@ -3,7 +3,7 @@
 from keras import ops
 
 
-def project_rows(sequence, kernel):
+def dense(sequence, kernel):
     """Returns `sequence` (B, T, D) times `kernel` (D, U), (B, T, U).
 
     As one product of two matrices: twice as fast, backward too, as the products of a batch.
@@ -11,7 +11,7 @@ def project_rows(sequence, kernel):
     width = sequence.shape[-1]
     if width is not None and width != kernel.shape[0]:
         raise ValueError(
-            f"An input has width {width}; accepted is {kernel.shape[0]}, for which the layer was "
+            f"An input has width {width}; expected {kernel.shape[0]}, for which the layer was "
             "built."
         )
     rows = ops.matmul(ops.reshape(sequence, (-1, kernel.shape[0])), kernel)

@@ -38,8 +38,8 @@ from keras_attention._ops.tiling import (
     sides_of,
     split,
 )
-from keras_attention._ops.while_loop import one_by_one
-from keras_attention.masks import HIDDEN
+from keras_attention._ops.while_loop import sequential_fori_loop
+from keras_attention.masks import MASKED_SCORE
 
 # Up to so many pairs of a query and a key, weights cost less than loops over blocks.
 FEW_PAIRS = 256 * 256
@@ -80,7 +80,7 @@ def attend(
         value_mask = ops.broadcast_to(value_mask, (ops.shape(value_mask)[0], memory))
 
     def plain():
-        order = masks.order_mask(queries, memory, causal, window)
+        order = masks.causal_window_mask(queries, memory, causal, window)
         allowed = masks.combine(query_mask, value_mask, None, attention_mask, order)
         allowed = None if allowed is None else ops.expand_dims(allowed, 1)
         scores = ops.matmul(query, ops.swapaxes(key, -1, -2))
@@ -137,7 +137,7 @@ def in_blocks(
     def scores_of(i, j, query, key_t):
         scores = product(query, key_t)
         if dtype == "float16":  # What overflowed is large, not infinite, and can be hidden.
-            scores = ops.clip(scores, HIDDEN / 10, -HIDDEN / 10)
+            scores = ops.clip(scores, MASKED_SCORE / 10, -MASKED_SCORE / 10)
         return scores if block_mask is None else scores + block_mask(i, j)
 
     def forward(query, key_t, value):
@@ -153,19 +153,19 @@ def in_blocks(
                 return new, total, context * shrunk + read
 
             zero = ops.zeros_like(block_at(results[1], 0))
-            state = (zero + HIDDEN, zero, ops.zeros_like(block_at(results[0], 0)))
+            state = (zero + MASKED_SCORE, zero, ops.zeros_like(block_at(results[0], 0)))
             first, last = reach(i, rows, columns, back, ahead)
-            largest, total, context = one_by_one(first, last, step, state)
+            largest, total, context = sequential_fori_loop(first, last, step, state)
             # With nothing but hidden scores, `context` is a mean of what is hidden, and `largest`
             # would make weights of it once more.
-            sees = largest > HIDDEN / 2
+            sees = largest > MASKED_SCORE / 2
             context = ops.where(sees, context / ops.where(sees, total, 1), 0)
-            logarithm = ops.where(sees, largest + ops.log(ops.where(sees, total, 1)), -HIDDEN)
+            logarithm = ops.where(sees, largest + ops.log(ops.where(sees, total, 1)), -MASKED_SCORE)
             return put_block(results[0], i, context), put_block(results[1], i, logarithm)
 
         narrow = ops.zeros_like(query[..., :1], dtype=float_type)  # (n, B, N, T / n, 1)
         results = narrow + ops.zeros_like(block_at(value, 0)[:, :, :1], dtype=float_type), narrow
-        context, logarithm = one_by_one(0, rows.number, row_of_blocks, results)
+        context, logarithm = sequential_fori_loop(0, rows.number, row_of_blocks, results)
         return ops.cast(context, dtype), logarithm
 
     def backward(query, key_t, value, context, logarithm, upstream):
@@ -193,7 +193,7 @@ def in_blocks(
             of_query, of_key, of_value = gradients
             first, last = reach(j, columns, rows, ahead, back)
             zeros = (ops.zeros_like(x, dtype=float_type) for x in (key_block_t, value_block_t))
-            of_query, of_key_block_t, of_value_block_t = one_by_one(
+            of_query, of_key_block_t, of_value_block_t = sequential_fori_loop(
                 first, last, step, (of_query, *zeros)
             )
             of_value_block = ops.swapaxes(of_value_block_t, -1, -2)
@@ -204,7 +204,7 @@ def in_blocks(
             )
 
         gradients = tuple(ops.zeros_like(x, dtype=float_type) for x in (query, key_t, value))
-        gradients = one_by_one(0, columns.number, column_of_blocks, gradients)
+        gradients = sequential_fori_loop(0, columns.number, column_of_blocks, gradients)
         return tuple(ops.cast(x, dtype) for x in gradients)
 
     @custom_gradient

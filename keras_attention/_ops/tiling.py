@@ -124,6 +124,6 @@ def block_mask_of(rows, columns, value_mask, attention_mask, causal, window, dty
             causal_mask=order(i, j),
         )  # (T / n, S / n), or with a batch in front
         allowed = ops.expand_dims(allowed, -3)  # the same for every head
-        return ops.cast(ops.where(allowed, 0.0, masks.HIDDEN), dtype)
+        return ops.cast(ops.where(allowed, 0.0, masks.MASKED_SCORE), dtype)
 
     return block_mask

@@ -5,7 +5,7 @@ import math
 from keras import ops
 
 
-def one_by_one(first, last, step, state):
+def sequential_fori_loop(first, last, step, state):
     """`ops.fori_loop`, one turn after the other.
 
     TensorFlow runs up to `parallel_iterations` turns at once, 10 by default, where only their

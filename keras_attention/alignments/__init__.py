@@ -2,7 +2,7 @@
 
 An alignment is a layer: `call(scores, mask, query, state, noise) -> (weights, state)`. Anything
 shaped like a softmax is one; the other arguments are there for alignments that look at the query,
-remember their last weights, or draw. All that is random is drawn by `draw_noise` before a
+remember their last weights, or draw. All that is random is drawn by `sample_noise` before a
 decoder's loop, so that a step is a function of its arguments.
 """
 
@@ -33,4 +33,4 @@ def get(identifier, dtype=None) -> Alignment:
     Names: "softmax", "sparsemax", "entmax15", "monotonic", "hard", "straight_through". Local
     alignments need arguments, and so have none.
     """
-    return serialization.resolve("alignment", identifier, Alignment, _BY_NAME, dtype)
+    return serialization.get_part("alignment", identifier, Alignment, _BY_NAME, dtype)

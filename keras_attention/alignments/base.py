@@ -9,7 +9,7 @@ class Alignment(keras.layers.Layer, abc.ABC):
     """Abstract: weights (B, T, S) from scores (B, T, S) and a mask that broadcasts to them."""
 
     # Whether the weights of a step depend on those of the step before, so that T has to be 1.
-    stepwise: bool
+    sequential: bool
 
     def __init__(self, **kwargs):
         # What comes is in the compute dtype already, but for states, which keep their own.
@@ -17,10 +17,10 @@ class Alignment(keras.layers.Layer, abc.ABC):
         self.supports_masking = True
 
     def build(self, scores_shape, query_shape=None):
-        self.add_alignment_weights(None if query_shape is None else query_shape[-1])
+        self.add_variables(None if query_shape is None else query_shape[-1])
 
     @abc.abstractmethod
-    def add_alignment_weights(self, query_width: int | None):
+    def add_variables(self, query_width: int | None):
         """Adds the weights, if there are any. The width is None where there is no query."""
 
     @abc.abstractmethod
@@ -35,7 +35,7 @@ class Alignment(keras.layers.Layer, abc.ABC):
         """
 
     @abc.abstractmethod
-    def draw_noise(self, shape, training):
+    def sample_noise(self, shape, training):
         """Returns the noise for scores of `shape` (B, T, S): a tuple of tensors (B, T, ...).
 
         Empty where nothing is drawn, as at inference.

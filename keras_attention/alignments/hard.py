@@ -7,12 +7,12 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import validation
-from keras_attention.alignments.sampling import DrawnAlignment, gumbel_noise, largest
+from keras_attention.alignments.sampling import SampledAlignment, gumbel_noise, largest
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class Hard(DrawnAlignment):
+class Hard(SampledAlignment):
     """All weight on one position, drawn from the softmax in training, the likeliest at inference.
 
         alpha_t = softmax(e_t),  p(s_ti = 1) = alpha_ti                 (Xu 2015, eq. 5, 8)
@@ -52,7 +52,7 @@ class Hard(DrawnAlignment):
         )
 
     def call(self, scores, mask=None, query=None, state=(), noise=()):
-        energies = masks.hidden(scores, mask)
+        energies = masks.mask_scores(scores, mask)
         if not len(noise):
             return ops.cast(largest(energies, mask), scores.dtype), state
         drawn = largest(energies + ops.cast(noise[0], energies.dtype), mask)
@@ -74,7 +74,7 @@ class Hard(DrawnAlignment):
         shape = (ops.shape(value)[0], 1)
         return {"log_prob": ops.zeros(shape, dtype), "entropy": ops.zeros(shape, dtype)}
 
-    def draw_noise(self, shape, training):
+    def sample_noise(self, shape, training):
         if not training:
             return ()
         noise = gumbel_noise(shape, self.seed_generator, self.compute_dtype)

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import serialization, validation
-from keras_attention._ops.dense import project_rows
+from keras_attention._ops.dense import dense
 from keras_attention.alignments.base import Alignment
 
 
@@ -37,13 +37,13 @@ class LocalMonotonic(Alignment):
     Translation", arXiv:1508.04025, section 3.2.
     """
 
-    stepwise = False
+    sequential = False
 
     def __init__(self, window, **kwargs):
         super().__init__(**kwargs)
         self.window = validation.not_negative("window", window)
 
-    def add_alignment_weights(self, query_width):
+    def add_variables(self, query_width):
         pass
 
     def call(self, scores, mask=None, query=None, state=(), noise=()):
@@ -62,7 +62,7 @@ class LocalMonotonic(Alignment):
         # Integers, as Keras casts floats to the compute dtype, and bfloat16 counts to 256 only.
         return (ops.zeros((ops.shape(value)[0], 1), "int32"),)
 
-    def draw_noise(self, shape, training):
+    def sample_noise(self, shape, training):
         return ()
 
     def get_config(self):
@@ -98,27 +98,27 @@ class LocalPredictive(Alignment):
     Reference: Luong, Pham, Manning 2015, arXiv:1508.04025, section 3.2.
     """
 
-    stepwise = False
+    sequential = False
 
     def __init__(self, units, window, kernel_initializer="glorot_uniform", **kwargs):
         super().__init__(**kwargs)
         self.units = validation.positive_integer("units", units)
         self.window = validation.not_negative("window", window)
         if self.window == 0:
-            raise ValueError("`window` is 0; accepted is a number above 0: sigma is half of it.")
+            raise ValueError("`window` is 0; expected a number above 0: sigma is half of it.")
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-    def add_alignment_weights(self, query_width):
+    def add_variables(self, query_width):
         if query_width is None:
             raise ValueError(
-                "`query` is missing; accepted is (batch, queries, width), which LocalPredictive "
+                "`query` is missing; expected (batch, queries, width), which LocalPredictive "
                 "predicts its positions from."
             )
         for name, shape in (
             ("position_kernel", (query_width, self.units)),
             ("position_vector", (self.units,)),
         ):
-            initializer = serialization.fresh(self.kernel_initializer)
+            initializer = serialization.clone_initializer(self.kernel_initializer)
             setattr(self, name, self.add_weight(name=name, shape=shape, initializer=initializer))
 
     def call(self, scores, mask=None, query=None, state=(), noise=()):
@@ -133,7 +133,7 @@ class LocalPredictive(Alignment):
     def initial_state(self, value):
         return ()
 
-    def draw_noise(self, shape, training):
+    def sample_noise(self, shape, training):
         return ()
 
     def get_config(self):
@@ -146,7 +146,7 @@ class LocalPredictive(Alignment):
 
     def _positions(self, query, length):
         kernel = ops.cast(self.position_kernel, self.compute_dtype)
-        hidden = ops.tanh(project_rows(query, kernel))  # (B, T, U)
+        hidden = ops.tanh(dense(query, kernel))  # (B, T, U)
         # At least float32 from here: bfloat16 knows 107 positions of 1,000.
         hidden = ops.cast(hidden, keras.backend.result_type(hidden.dtype, "float32"))
         vector = ops.cast(self.position_vector, hidden.dtype)

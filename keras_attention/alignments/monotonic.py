@@ -53,14 +53,12 @@ class Monotonic(Alignment):
     Monotonic Alignments", arXiv:1704.00784.
     """
 
-    stepwise = True
+    sequential = True
 
     def __init__(self, mode="recursive", noise=0.0, bias_initializer="zeros", seed=None, **kwargs):
         super().__init__(**kwargs)
         if mode not in _MODES:
-            raise ValueError(
-                f"`mode` is {mode!r}; accepted is one of {', '.join(map(repr, _MODES))}."
-            )
+            raise ValueError(f"`mode` is {mode!r}; expected one of {', '.join(map(repr, _MODES))}.")
         self.mode = mode
         self.noise = validation.not_negative("noise", noise)
         self.bias_initializer = keras.initializers.get(bias_initializer)
@@ -68,14 +66,14 @@ class Monotonic(Alignment):
         if noise:
             self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def add_alignment_weights(self, query_width):
+    def add_variables(self, query_width):
         self.bias = self.add_weight(name="bias", shape=(), initializer=self.bias_initializer)
 
     def call(self, scores, mask=None, query=None, state=(), noise=()):
         if scores.shape[1] != 1 or len(state) != 1:
             raise ValueError(
                 f"`scores` have shape {tuple(scores.shape)} and `state` has {len(state)} parts; "
-                "accepted is one step, (batch, 1, memory), with the state of the step before. An "
+                "expected one step, (batch, 1, memory), with the state of the step before. An "
                 "attention layer or a decoder walks the steps."
             )
         (last,) = state  # (B, S)
@@ -83,7 +81,7 @@ class Monotonic(Alignment):
         for drawn in noise:
             energies = energies + self.noise * drawn[:, 0]
         allowed = None if mask is None else ops.cast(mask[:, 0], "bool")
-        energies = masks.hidden(energies, allowed)
+        energies = masks.mask_scores(energies, allowed)
         stop = _STOP[self.mode](energies, ops.cast(last, energies.dtype))
         weights = ops.expand_dims(ops.cast(stop, scores.dtype), 1)
         if allowed is not None:
@@ -96,7 +94,7 @@ class Monotonic(Alignment):
         first = ops.cast(ops.arange(ops.shape(value)[1], dtype="int32") == 0, dtype)
         return (ops.tile(first[None], (ops.shape(value)[0], 1)),)
 
-    def draw_noise(self, shape, training):
+    def sample_noise(self, shape, training):
         if not training or not self.noise:
             return ()
         return (keras.random.normal(shape, dtype=self.compute_dtype, seed=self.seed_generator),)
@@ -128,7 +126,7 @@ def _recursive(energies, last):
         arrived = inputs[:, :1] * arrived + inputs[:, 1:]
         return arrived, arrived
 
-    arrived, _ = rnn.walk(
+    arrived, _ = rnn.scan(
         step, ops.stack([passed, last], axis=-1), ops.zeros_like(last[:, :1]), dtype=last.dtype
     )
     return chosen * arrived[:, :, 0]

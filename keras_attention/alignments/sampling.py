@@ -12,17 +12,17 @@ from keras import ops
 from keras_attention.alignments.base import Alignment
 
 
-class DrawnAlignment(Alignment, abc.ABC):
+class SampledAlignment(Alignment, abc.ABC):
     """Abstract: all weight on one position, drawn in training and the likeliest at inference."""
 
-    stepwise = False
+    sequential = False
 
     def __init__(self, seed, **kwargs):
         super().__init__(**kwargs)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def add_alignment_weights(self, query_width):
+    def add_variables(self, query_width):
         pass
 
     def get_config(self):

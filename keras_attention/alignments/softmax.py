@@ -26,9 +26,9 @@ class Softmax(Alignment):
     Reference: Bahdanau, Cho, Bengio 2015, arXiv:1409.0473.
     """
 
-    stepwise = False
+    sequential = False
 
-    def add_alignment_weights(self, query_width):
+    def add_variables(self, query_width):
         pass
 
     def call(self, scores, mask=None, query=None, state=(), noise=()):
@@ -37,5 +37,5 @@ class Softmax(Alignment):
     def initial_state(self, value):
         return ()
 
-    def draw_noise(self, shape, training):
+    def sample_noise(self, shape, training):
         return ()

@@ -29,9 +29,9 @@ class Sparsemax(Alignment):
     Reference: Martins, Astudillo 2016, "From Softmax to Sparsemax", arXiv:1602.02068.
     """
 
-    stepwise = False
+    sequential = False
 
-    def add_alignment_weights(self, query_width):
+    def add_variables(self, query_width):
         pass
 
     def call(self, scores, mask=None, query=None, state=(), noise=()):
@@ -40,7 +40,7 @@ class Sparsemax(Alignment):
     def initial_state(self, value):
         return ()
 
-    def draw_noise(self, shape, training):
+    def sample_noise(self, shape, training):
         return ()
 
 
@@ -65,9 +65,9 @@ class Entmax15(Alignment):
     arXiv:1905.05702, section 3 and algorithm 2.
     """
 
-    stepwise = False
+    sequential = False
 
-    def add_alignment_weights(self, query_width):
+    def add_variables(self, query_width):
         pass
 
     def call(self, scores, mask=None, query=None, state=(), noise=()):
@@ -76,7 +76,7 @@ class Entmax15(Alignment):
     def initial_state(self, value):
         return ()
 
-    def draw_noise(self, shape, training):
+    def sample_noise(self, shape, training):
         return ()
 
 
@@ -85,7 +85,7 @@ _FLOOR = -4.0
 
 
 def _masked(transform, scores, mask):
-    hidden = masks.hidden(scores, mask)
+    hidden = masks.mask_scores(scores, mask)
     hidden = hidden - ops.stop_gradient(ops.max(hidden, axis=-1, keepdims=True))
     weights = transform(ops.maximum(hidden, _FLOOR))
     if mask is not None:

@@ -7,12 +7,12 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import validation
-from keras_attention.alignments.sampling import DrawnAlignment, gumbel_noise, largest
+from keras_attention.alignments.sampling import SampledAlignment, gumbel_noise, largest
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class StraightThrough(DrawnAlignment):
+class StraightThrough(SampledAlignment):
     """All weight on one position, drawn in training; gradients as if the draw were soft.
 
         forward:   a_t = one_hot(argmax_s(e_ts + g_ts)),  g_ts ~ Gumbel(0, 1)       (eq. 1)
@@ -45,10 +45,10 @@ class StraightThrough(DrawnAlignment):
         super().__init__(seed, **kwargs)
         self.temperature = validation.not_negative("temperature", temperature)
         if self.temperature == 0:
-            raise ValueError("`temperature` is 0; accepted is a number above 0: it divides.")
+            raise ValueError("`temperature` is 0; expected a number above 0: it divides.")
 
     def call(self, scores, mask=None, query=None, state=(), noise=()):
-        energies = masks.hidden(scores, mask)
+        energies = masks.mask_scores(scores, mask)
         if not len(noise):
             return ops.cast(largest(energies, mask), scores.dtype), state
         energies = energies + ops.cast(noise[0], energies.dtype)
@@ -60,7 +60,7 @@ class StraightThrough(DrawnAlignment):
     def initial_state(self, value):
         return ()
 
-    def draw_noise(self, shape, training):
+    def sample_noise(self, shape, training):
         if not training:
             return ()
         return (gumbel_noise(shape, self.seed_generator, self.compute_dtype),)

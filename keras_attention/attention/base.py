@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import rnn, validation
-from keras_attention._internal.loop_variables import hoisted_weights
+from keras_attention._internal.loop_variables import read_variables_once
 
 
 class AttentionMechanism(keras.layers.Layer, abc.ABC):
@@ -23,7 +23,7 @@ class AttentionMechanism(keras.layers.Layer, abc.ABC):
 
     @property
     @abc.abstractmethod
-    def stepwise(self) -> bool:
+    def sequential(self) -> bool:
         """Whether a query can only be answered after the one before it."""
 
     @abc.abstractmethod
@@ -35,18 +35,18 @@ class AttentionMechanism(keras.layers.Layer, abc.ABC):
         """Returns the state before the first step, a nest of tensors; `()` if there is none."""
 
     @abc.abstractmethod
-    def draw_noise(self, steps, memory, training=None):
+    def sample_noise(self, steps, memory, training=None):
         """Returns the noise of `steps` steps: a nest of tensors (B, steps, ...).
 
         It is empty at inference. A decoder draws before its loop and passes each step its slice.
         """
 
     @abc.abstractmethod
-    def context_width(self, value_shape) -> int:
+    def context_dim(self, value_shape) -> int:
         """Returns the width of the context over a value of this shape."""
 
     @abc.abstractmethod
-    def weights_shape(self, value_shape) -> tuple[int | None, ...]:
+    def attention_shape(self, value_shape) -> tuple[int | None, ...]:
         """Returns the shape of a query's weights over a value of this shape: (S,), or (H, W).
 
         Raises:
@@ -55,7 +55,7 @@ class AttentionMechanism(keras.layers.Layer, abc.ABC):
 
     @abc.abstractmethod
     def attend(self, query, memory, state, noise, mask=None):
-        """Attends with queries (B, T, Dq), only one at a time if `stepwise`.
+        """Attends with queries (B, T, Dq), only one at a time if `sequential`.
 
         Args:
             query, memory, state, noise: As in `step`, with an axis for T.
@@ -90,56 +90,56 @@ class MemoryAttention(AttentionMechanism, abc.ABC):
     """
 
     # Whether a value may be a map (B, H, W, D) too.
-    takes_maps = False
+    accepts_feature_maps = False
 
     def __init__(self, dropout, seed, **kwargs):
         super().__init__(**kwargs)
-        self.dropout = validation.fraction("dropout", dropout)
+        self.dropout = validation.dropout_rate("dropout", dropout)
         self.seed = seed
         if dropout:
             self.seed_generator = keras.random.SeedGenerator(_another(seed))
 
     @abc.abstractmethod
-    def draw_alignment_noise(self, shape, training):
+    def sample_alignment_noise(self, shape, training):
         """Returns the noise for weights of `shape` (B, T, S): a tuple of tensors (B, T, ...)."""
 
     @abc.abstractmethod
-    def project(self, key):
+    def make_keys(self, key):
         """Returns what queries are scored against, of `key` (B, S, Dk) in the compute dtype."""
 
     def prepare(self, value, key=None, value_mask=None):
         value = ops.convert_to_tensor(value, dtype=self.compute_dtype)
         key = value if key is None else ops.convert_to_tensor(key, dtype=self.compute_dtype)
         if value_mask is not None:
-            check_mask("value_mask", value_mask, value.shape)
+            validate_memory_mask("value_mask", value_mask, value.shape)
             value_mask = ops.cast(value_mask, "bool")
-        key, (value, value_mask) = as_places(key)[0], as_places(value, value_mask)
-        memory = {"keys": self.project(key), "value": value}
+        key, (value, value_mask) = flatten_spatial(key)[0], flatten_spatial(value, value_mask)
+        memory = {"keys": self.make_keys(key), "value": value}
         return memory if value_mask is None else {**memory, "mask": value_mask}
 
-    def context_width(self, value_shape):
+    def context_dim(self, value_shape):
         return value_shape[-1]
 
-    def weights_shape(self, value_shape):
-        if len(value_shape) == 3 or (self.takes_maps and len(value_shape) == 4):
+    def attention_shape(self, value_shape):
+        if len(value_shape) == 3 or (self.accepts_feature_maps and len(value_shape) == 4):
             return tuple(value_shape[1:-1])
-        maps = ", or (batch, height, width, channels)" if self.takes_maps else ""
+        maps = ", or (batch, height, width, channels)" if self.accepts_feature_maps else ""
         raise ValueError(
-            f"`memory` has shape {tuple(value_shape)}; accepted is (batch, memory, width){maps}."
+            f"`memory` has shape {tuple(value_shape)}; expected (batch, memory, width){maps}."
         )
 
-    def draw_noise(self, steps, memory, training=None):
+    def sample_noise(self, steps, memory, training=None):
         batch, length = ops.shape(memory["value"])[:2]
         shape = (batch, steps, length)
-        noise = {"alignment": self.draw_alignment_noise(shape, training)}
+        noise = {"alignment": self.sample_alignment_noise(shape, training)}
         if training and self.dropout:
             ones = ops.ones(shape, dtype=self.compute_dtype)
             noise["dropout"] = keras.random.dropout(ones, self.dropout, seed=self.seed_generator)
         return noise
 
-    def attend_all(self, query, memory, state, noise, mask=None):
-        """As `attend`, with any number of queries: one after the other if `stepwise`."""
-        attend = self._attend_stepwise if self.stepwise else self.attend
+    def attend_sequence(self, query, memory, state, noise, mask=None):
+        """As `attend`, with any number of queries: one after the other if `sequential`."""
+        attend = self._attend_stepwise if self.sequential else self.attend
         return attend(query, memory, state, noise, mask)
 
     def _attend_stepwise(self, query, memory, state, noise, mask):
@@ -159,8 +159,8 @@ class MemoryAttention(AttentionMechanism, abc.ABC):
             )
             return ops.squeeze(ops.concatenate([context, weights], axis=-1), 1), state
 
-        with hoisted_weights(self):
-            outputs, state = rnn.walk(step, inputs, state, any_allowed, self.dtype_policy)
+        with read_variables_once(self):
+            outputs, state = rnn.scan(step, inputs, state, any_allowed, self.dtype_policy)
         width = memory["value"].shape[-1]
         return outputs[:, :, :width], outputs[:, :, width:], state
 
@@ -168,7 +168,7 @@ class MemoryAttention(AttentionMechanism, abc.ABC):
         return {**super().get_config(), "dropout": self.dropout, "seed": self.seed}
 
 
-def as_places(value, mask=None):
+def flatten_spatial(value, mask=None):
     """Returns a map (B, H, W, D) and its mask (B, H, W) as places, (B, H W, D) and (B, H W).
 
     A sequence (B, S, D) stays as it is.
@@ -180,23 +180,23 @@ def as_places(value, mask=None):
     return value, mask
 
 
-def check_mask(argument, mask, value_shape):
+def validate_memory_mask(argument, mask, value_shape):
     """Checks the mask of a sequence (B, S, D) or of a map (B, H, W, D)."""
     axes = "(batch, height, width)" if len(value_shape) == 4 else "(batch, memory)"
     validation.mask(argument, mask, value_shape[:-1], axes)
 
 
-def allowed(memory, mask):
+def combined_mask(memory, mask):
     """Returns where both `mask` and the mask of a prepared memory allow attention, or None."""
     return masks.combine(value_mask=memory.get("mask"), attention_mask=mask)
 
 
-def require_one_step(layer, query):
+def validate_single_step(layer, query):
     """Refuses several queries (B, T, Dq) where each needs the answer to the one before it."""
     if query.shape[1] not in (1, None):
         raise ValueError(
-            f"`query` has shape {tuple(query.shape)}; {type(layer).__name__}.attend accepts one "
-            "step, (batch, 1, width). The layer's call and decoders walk the steps."
+            f"`query` has shape {tuple(query.shape)}; {type(layer).__name__}.attend expected one "
+            "step, (batch, 1, width). Call the layer or a decoder for many steps."
         )
 
 
@@ -205,7 +205,7 @@ def _another(seed):
     return None if seed is None else (seed + 0x9E3779B9) % 2**32
 
 
-def weighted_mean(weights, memory, noise):
+def weighted_sum(weights, memory, noise):
     """Returns sum_s a_ts v_s, (B, T, Dv), of weights (B, T, S) after dropout."""
     kept = weights * noise["dropout"] if "dropout" in noise else weights
     return ops.matmul(kept, memory["value"])

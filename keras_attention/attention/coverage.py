@@ -7,9 +7,9 @@ from keras import backend, ops
 
 from keras_attention import masks
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import fresh
-from keras_attention._ops.dense import project_rows
-from keras_attention.attention.base import allowed, require_one_step, weighted_mean
+from keras_attention._internal.serialization import clone_initializer
+from keras_attention._ops.dense import dense
+from keras_attention.attention.base import combined_mask, validate_single_step, weighted_sum
 from keras_attention.attention.sequence import SequenceAttention
 
 
@@ -51,7 +51,7 @@ class CoverageAttention(SequenceAttention):
     Neural Machine Translation", arXiv:1601.04811.
     """
 
-    stepwise = True
+    sequential = True
 
     def __init__(
         self, units, kernel_initializer="glorot_uniform", dropout=0.0, seed=None, **kwargs
@@ -60,9 +60,9 @@ class CoverageAttention(SequenceAttention):
         self.units = validation.positive_integer("units", units)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-    def build_weights(self, query_shape, value_shape, key_shape):
+    def build_projections(self, query_shape, value_shape, key_shape):
         def add(name, shape):
-            initializer = fresh(self.kernel_initializer)
+            initializer = clone_initializer(self.kernel_initializer)
             return self.add_weight(name=name, shape=shape, initializer=initializer)
 
         self.query_kernel = add("query_kernel", (query_shape[-1], self.units))
@@ -71,21 +71,21 @@ class CoverageAttention(SequenceAttention):
         self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
         self.score_vector = add("score_vector", (self.units,))
 
-    def project(self, key):
-        return project_rows(key, self._cast(self.key_kernel)) + self._cast(self.bias)  # (B, S, U)
+    def make_keys(self, key):
+        return dense(key, self._cast(self.key_kernel)) + self._cast(self.bias)  # (B, S, U)
 
     def initial_state(self, memory):
         # Sums of many small weights: bfloat16 would stop counting at 1.
         dtype = backend.result_type(self.compute_dtype, "float32")
         return ops.zeros(ops.shape(memory["value"])[:2], dtype=dtype)  # (B, S)
 
-    def draw_alignment_noise(self, shape, training):
+    def sample_alignment_noise(self, shape, training):
         return ()
 
     def attend(self, query, memory, state, noise, mask=None):
-        require_one_step(self, query)
-        mask = allowed(memory, mask)
-        query = project_rows(query, self._cast(self.query_kernel))  # (B, 1, U)
+        validate_single_step(self, query)
+        mask = combined_mask(memory, mask)
+        query = dense(query, self._cast(self.query_kernel))  # (B, 1, U)
         covered = ops.expand_dims(self._cast(state), 2) * self._cast(
             self.coverage_vector
         )  # (B, S, U)
@@ -93,7 +93,7 @@ class CoverageAttention(SequenceAttention):
         scores = ops.einsum("bsu,u->bs", hidden, self._cast(self.score_vector))
         weights = masks.masked_softmax(ops.expand_dims(scores, 1), mask)  # (B, 1, S)
         covered = state + ops.cast(ops.squeeze(weights, 1), state.dtype)
-        return weighted_mean(weights, memory, noise), weights, covered
+        return weighted_sum(weights, memory, noise), weights, covered
 
     def get_config(self):
         return {

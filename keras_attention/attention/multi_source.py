@@ -6,7 +6,7 @@ from typing import final
 import keras
 from keras import ops
 
-from keras_attention._internal.serialization import claimed, revived
+from keras_attention._internal.serialization import deserialize, take_ownership
 from keras_attention.attention.base import AttentionMechanism
 
 
@@ -48,20 +48,20 @@ class MultiSourceAttention(AttentionMechanism):
     def __init__(self, attentions, **kwargs):
         super().__init__(**kwargs)
         several = isinstance(attentions, (list, tuple))
-        self.attentions = [revived(attention) for attention in attentions] if several else []
+        self.attentions = [deserialize(attention) for attention in attentions] if several else []
         if not self.attentions or not all(
             isinstance(attention, AttentionMechanism) for attention in self.attentions
         ):
             raise ValueError(
-                f"`attentions` is {attentions!r}; accepted is a list of attention layers of this "
+                f"`attentions` is {attentions!r}; expected a list of attention layers of this "
                 "library."
             )
         for attention in self.attentions:
-            claimed("attentions", attention, self)
+            take_ownership("attentions", attention, self)
 
     @property
-    def stepwise(self):
-        return any(attention.stepwise for attention in self.attentions)
+    def sequential(self):
+        return any(attention.sequential for attention in self.attentions)
 
     def build(self, query_shape, value_shape):
         for attention, shape in zip(self.attentions, self._each(value_shape), strict=True):
@@ -85,17 +85,17 @@ class MultiSourceAttention(AttentionMechanism):
         pairs = zip(self.attentions, memory, strict=True)
         return [attention.initial_state(each) for attention, each in pairs]
 
-    def draw_noise(self, steps, memory, training=None):
+    def sample_noise(self, steps, memory, training=None):
         pairs = zip(self.attentions, memory, strict=True)
-        return [attention.draw_noise(steps, each, training) for attention, each in pairs]
+        return [attention.sample_noise(steps, each, training) for attention, each in pairs]
 
-    def context_width(self, value_shape):
+    def context_dim(self, value_shape):
         pairs = zip(self.attentions, self._each(value_shape), strict=True)
-        return sum(attention.context_width(shape) for attention, shape in pairs)
+        return sum(attention.context_dim(shape) for attention, shape in pairs)
 
-    def weights_shape(self, value_shape):
+    def attention_shape(self, value_shape):
         pairs = zip(self.attentions, self._each(value_shape), strict=True)
-        sizes = [attention.weights_shape(shape) for attention, shape in pairs]
+        sizes = [attention.attention_shape(shape) for attention, shape in pairs]
         return (None if any(None in size for size in sizes) else sum(map(math.prod, sizes)),)
 
     def attend(self, query, memory, state, noise, mask=None):
@@ -122,6 +122,6 @@ class MultiSourceAttention(AttentionMechanism):
     def _check_count(self, argument, parts):
         if len(parts) != len(self.attentions):
             raise ValueError(
-                f"`{argument}` has {len(parts)} parts; accepted is one for all or a list of "
+                f"`{argument}` has {len(parts)} parts; expected one for all or a list of "
                 f"{len(self.attentions)}, one for each of the attentions."
             )

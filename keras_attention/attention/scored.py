@@ -7,8 +7,8 @@ import keras
 
 from keras_attention import alignments, scores
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import claimed
-from keras_attention.attention.base import allowed, weighted_mean
+from keras_attention._internal.serialization import take_ownership
+from keras_attention.attention.base import combined_mask, weighted_sum
 from keras_attention.attention.sequence import SequenceAttention
 
 
@@ -20,14 +20,14 @@ class ScoredAttention(SequenceAttention, abc.ABC):
         super().__init__(dropout, seed, **kwargs)
         score = scores.get(score, dtype=self.dtype_policy)
         alignment = alignments.get(alignment, dtype=self.dtype_policy)
-        self.score = claimed("score", score, self)
-        self.alignment = claimed("alignment", alignment, self)
+        self.score = take_ownership("score", score, self)
+        self.alignment = take_ownership("alignment", alignment, self)
 
     @property
-    def stepwise(self):
-        return self.alignment.stepwise
+    def sequential(self):
+        return self.alignment.sequential
 
-    def build_weights(self, query_shape, value_shape, key_shape):
+    def build_projections(self, query_shape, value_shape, key_shape):
         # Loading a `.keras` file builds the sublayers first; building them again would fail.
         if not self.score.built:
             self.score.build(query_shape, key_shape)
@@ -35,24 +35,24 @@ class ScoredAttention(SequenceAttention, abc.ABC):
             scores_shape = (*query_shape[:2], key_shape[1])
             self.alignment.build(scores_shape, query_shape)
 
-    def project(self, key):
+    def make_keys(self, key):
         return self.score.prepare(key)
 
     def initial_state(self, memory):
         return self.alignment.initial_state(memory["value"])
 
-    def draw_alignment_noise(self, shape, training):
-        return self.alignment.draw_noise(shape, training)
+    def sample_alignment_noise(self, shape, training):
+        return self.alignment.sample_noise(shape, training)
 
     def attend(self, query, memory, state, noise, mask=None):
         weights, state = self.alignment(
             self.score(query, memory["keys"]),
-            mask=allowed(memory, mask),
+            mask=combined_mask(memory, mask),
             query=query,
             state=state,
             noise=noise.get("alignment", ()),
         )
-        return weighted_mean(weights, memory, noise), weights, state
+        return weighted_sum(weights, memory, noise), weights, state
 
 
 @final

@@ -33,12 +33,12 @@ class SequenceAttention(MemoryAttention, abc.ABC):
     """
 
     @abc.abstractmethod
-    def build_weights(self, query_shape, value_shape, key_shape):
+    def build_projections(self, query_shape, value_shape, key_shape):
         """Builds the parts and adds the weights that go with memories of these shapes."""
 
     def build(self, query_shape, value_shape, key_shape=None):
         _check_shapes(query_shape, value_shape, key_shape)
-        self.build_weights(query_shape, value_shape, key_shape or value_shape)
+        self.build_projections(query_shape, value_shape, key_shape or value_shape)
 
     def call(
         self,
@@ -68,8 +68,8 @@ class SequenceAttention(MemoryAttention, abc.ABC):
             attention_mask,
             masks.causal_mask(query_length, memory_length) if use_causal_mask else None,
         )
-        noise = self.draw_noise(query_length, memory, training)
-        context, weights, _ = self.attend_all(
+        noise = self.sample_noise(query_length, memory, training)
+        context, weights, _ = self.attend_sequence(
             query, memory, self.initial_state(memory), noise, mask
         )
         return (context, weights) if return_attention_scores else context

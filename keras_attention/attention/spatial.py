@@ -10,8 +10,13 @@ from keras import ops
 from keras_attention import masks
 from keras_attention._internal import serialization, validation
 from keras_attention.alignments import Hard, Softmax, StraightThrough
-from keras_attention.alignments.sampling import DrawnAlignment
-from keras_attention.attention.base import MemoryAttention, allowed, check_mask, weighted_mean
+from keras_attention.alignments.sampling import SampledAlignment
+from keras_attention.attention.base import (
+    MemoryAttention,
+    combined_mask,
+    validate_memory_mask,
+    weighted_sum,
+)
 from keras_attention.scores import Additive
 
 
@@ -37,7 +42,7 @@ class SpatialAttention(MemoryAttention, abc.ABC):
     `prepare` makes places of a map, so that in `attend` and `step` there is but (B, L, C).
     """
 
-    takes_maps = True
+    accepts_feature_maps = True
 
     @abc.abstractmethod
     def __init__(self, units, alignment, gate, kernel_initializer, dropout, seed, **kwargs):
@@ -46,7 +51,7 @@ class SpatialAttention(MemoryAttention, abc.ABC):
         self.score = Additive(
             self.units, kernel_initializer=kernel_initializer, dtype=self.dtype_policy
         )
-        self.alignment = serialization.claimed("alignment", alignment, self)
+        self.alignment = serialization.take_ownership("alignment", alignment, self)
         self.gate = None
         if gate:
             self.gate = keras.layers.Dense(
@@ -54,7 +59,7 @@ class SpatialAttention(MemoryAttention, abc.ABC):
             )
 
     @property
-    def stepwise(self):
+    def sequential(self):
         return False
 
     def build(self, query_shape, value_shape):
@@ -79,37 +84,37 @@ class SpatialAttention(MemoryAttention, abc.ABC):
     ):
         _check_shapes(query.shape, value.shape)
         validation.mask("query_mask", query_mask, query.shape[:-1], "(batch, queries)")
-        check_mask("value_mask", value_mask, value.shape)
+        validate_memory_mask("value_mask", value_mask, value.shape)
         one_step = len(query.shape) == 2
         if one_step:
             query = ops.expand_dims(query, 1)
             query_mask = None if query_mask is None else ops.expand_dims(query_mask, 1)
         memory = self.prepare(value, value_mask=value_mask)
         mask = masks.combine(query_mask)
-        noise = self.draw_noise(ops.shape(query)[1], memory, training)
+        noise = self.sample_noise(ops.shape(query)[1], memory, training)
         state = self.initial_state(memory)
-        context, weights, _ = self.attend_all(query, memory, state, noise, mask)
+        context, weights, _ = self.attend_sequence(query, memory, state, noise, mask)
         if len(value.shape) == 4:
             weights = ops.reshape(weights, (*ops.shape(weights)[:2], *ops.shape(value)[1:3]))
         if one_step:
             context, weights = ops.squeeze(context, 1), ops.squeeze(weights, 1)
         return (context, weights) if return_attention_scores else context
 
-    def project(self, key):
+    def make_keys(self, key):
         return self.score.prepare(key)
 
     def initial_state(self, memory):
         return self.alignment.initial_state(memory["value"])
 
-    def draw_alignment_noise(self, shape, training):
-        return self.alignment.draw_noise(shape, training)
+    def sample_alignment_noise(self, shape, training):
+        return self.alignment.sample_noise(shape, training)
 
     def attend(self, query, memory, state, noise, mask=None):
         scores = self.score(query, memory["keys"])
         weights, state = self.alignment(
-            scores, mask=allowed(memory, mask), state=state, noise=noise.get("alignment", ())
+            scores, mask=combined_mask(memory, mask), state=state, noise=noise.get("alignment", ())
         )
-        context = weighted_mean(weights, memory, noise)
+        context = weighted_sum(weights, memory, noise)
         if self.gate is not None:
             # In rows, as the gradient of a product of rank 3 does not compile in a loop.
             rows = self.gate(ops.reshape(query, (-1, query.shape[-1])))
@@ -250,7 +255,7 @@ class HardSpatialAttention(SpatialAttention):
             "hard": functools.partial(Hard, seed=seed),
             "straight_through": functools.partial(StraightThrough, seed=seed),
         }
-        alignment = serialization.resolve("alignment", alignment, DrawnAlignment, by_name, dtype)
+        alignment = serialization.get_part("alignment", alignment, SampledAlignment, by_name, dtype)
         super().__init__(
             units, alignment, gate, kernel_initializer, dropout, seed, dtype=dtype, **kwargs
         )
@@ -263,12 +268,12 @@ class HardSpatialAttention(SpatialAttention):
 def _check_shapes(query_shape, value_shape):
     if len(query_shape) not in (2, 3):
         raise ValueError(
-            f"`query` has shape {tuple(query_shape)}; accepted is (batch, width) or "
+            f"`query` has shape {tuple(query_shape)}; expected (batch, width) or "
             "(batch, queries, width)."
         )
     if len(value_shape) not in (3, 4):
         raise ValueError(
-            f"`value` has shape {tuple(value_shape)}; accepted is (batch, height, width, channels) "
+            f"`value` has shape {tuple(value_shape)}; expected (batch, height, width, channels) "
             "or (batch, places, channels)."
         )
     validation.equal("query", query_shape[0], "value", value_shape[0], "batch size")

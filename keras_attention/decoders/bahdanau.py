@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_attention._internal import rnn
-from keras_attention._internal.serialization import revived
+from keras_attention._internal.serialization import deserialize
 from keras_attention.decoders import teacher_forcing
 from keras_attention.decoders.base import AttentionDecoder, Widths
 from keras_attention.decoders.deep_output import DeepOutput
@@ -54,10 +54,10 @@ class BahdanauDecoder(AttentionDecoder):
         **kwargs,
     ):
         super().__init__(cell, attention, return_state, return_attention_scores, **kwargs)
-        self.readout = revived(readout)
+        self.readout = deserialize(readout)
         if readout is not None and not isinstance(self.readout, DeepOutput):
             raise ValueError(
-                f"`readout` is {readout!r}; accepted is None or a readout of this library, such as "
+                f"`readout` is {readout!r}; expected None or a readout of this library, such as "
                 "ka.DeepOutput(256)."
             )
 
@@ -82,21 +82,21 @@ class BahdanauDecoder(AttentionDecoder):
     def initial_feedback(self, batch_size, widths):
         return {}
 
-    def widths(self, context_width):
-        hidden = self._hidden(rnn.zero_state(self.cell, 1))
+    def widths(self, context_dim):
+        hidden = self._hidden(rnn.initial_cell_state(self.cell, 1))
         cell_width = rnn.output_size(self.cell)
         plain = self.readout is None
         return Widths(
-            joining=context_width,
+            joining=context_dim,
             query=hidden.shape[-1],
-            emitted=cell_width if plain else cell_width + context_width,
+            emitted=cell_width if plain else cell_width + context_dim,
             output=cell_width if plain else self.readout.units,
         )
 
-    def build_output(self, inputs_width, context_width, widths):
+    def build_output(self, inputs_width, context_dim, widths):
         if self.readout is not None and not self.readout.built:
             state_width = rnn.output_size(self.cell)
-            shapes = ((None, None, width) for width in (state_width, inputs_width, context_width))
+            shapes = ((None, None, width) for width in (state_width, inputs_width, context_dim))
             self.readout.build(*shapes)
 
     def get_config(self):

@@ -14,9 +14,9 @@ from keras import ops
 
 from keras_attention import search
 from keras_attention._internal import rnn, validation
-from keras_attention._internal.loop_variables import hoisted_weights
-from keras_attention._internal.serialization import revived
-from keras_attention.attention.base import AttentionMechanism, check_mask
+from keras_attention._internal.loop_variables import read_variables_once
+from keras_attention._internal.serialization import deserialize
+from keras_attention.attention.base import AttentionMechanism, validate_memory_mask
 
 
 class Widths(NamedTuple):
@@ -36,7 +36,7 @@ class Widths(NamedTuple):
 
 
 def shared_memory(state):
-    """Returns the memory in a decoder's state, where its beams can share it; see `search.sharing`.
+    """Returns what beams share of a decoder's state: the memory; see `search.shares_state`.
 
     An attention with a state of its own answers one query at a time.
     """
@@ -67,16 +67,16 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
 
     def __init__(self, cell, attention, return_state, return_attention_scores, **kwargs):
         super().__init__(**kwargs)
-        self.cell = revived(cell)
-        self.attention = revived(attention)
+        self.cell = deserialize(cell)
+        self.attention = deserialize(attention)
         if isinstance(self.cell, keras.layers.RNN) or not hasattr(self.cell, "state_size"):
             raise ValueError(
-                f"`cell` is {cell!r}; accepted is a Keras RNN cell, such as "
+                f"`cell` is {cell!r}; expected a Keras RNN cell, such as "
                 "keras.layers.GRUCell(256), or keras.layers.StackedRNNCells."
             )
         if not isinstance(self.attention, AttentionMechanism):
             raise ValueError(
-                f"`attention` is {attention!r}; accepted is an attention layer of this library, "
+                f"`attention` is {attention!r}; expected an attention layer of this library, "
                 "such as ka.BahdanauAttention(256)."
             )
         self.return_state = return_state
@@ -103,23 +103,23 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         """Returns what, beside the states of cell and attention, a step hands to the next."""
 
     @abc.abstractmethod
-    def widths(self, context_width: int) -> Widths:
+    def widths(self, context_dim: int) -> Widths:
         """Returns the widths that go with contexts of this width."""
 
     @abc.abstractmethod
-    def build_output(self, inputs_width: int, context_width: int, widths: Widths):
+    def build_output(self, inputs_width: int, context_dim: int, widths: Widths):
         """Builds what follows the attention."""
 
     def build(self, inputs_shape, memory_shape, initial_state_shape=None):
         self._check_shapes(inputs_shape, memory_shape)
-        batch_size, context_width = inputs_shape[0], self.attention.context_width(memory_shape)
-        widths = self.widths(context_width)
+        batch_size, context_dim = inputs_shape[0], self.attention.context_dim(memory_shape)
+        widths = self.widths(context_dim)
         # Loading a `.keras` file builds the sublayers first; building them again would fail.
         if not self.cell.built:
             self.cell.build((batch_size, inputs_shape[-1] + widths.joining))
         if not self.attention.built:
             self.attention.build((batch_size, None, widths.query), memory_shape)
-        self.build_output(inputs_shape[-1], context_width, widths)
+        self.build_output(inputs_shape[-1], context_dim, widths)
 
     def begin(self, memory, memory_mask=None, initial_state=None):
         """Returns the state before the first step: a dict of nests of tensors, batch first.
@@ -129,10 +129,10 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         memory = keras.tree.map_structure(
             lambda source: ops.convert_to_tensor(source, dtype=self.compute_dtype), memory
         )
-        self.attention.weights_shape(_shapes(memory))
+        self.attention.attention_shape(_shapes(memory))
         _check_masks(memory, memory_mask)
         batch_size = ops.shape(keras.tree.flatten(memory)[0])[0]
-        cell_state = rnn.zero_state(self.cell, batch_size)
+        cell_state = rnn.initial_cell_state(self.cell, batch_size)
         if initial_state is not None:
             cell_state = self._like(cell_state, initial_state)
         prepared = self.attention.prepare(memory, value_mask=memory_mask)
@@ -143,7 +143,7 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
             **self.initial_feedback(batch_size, self._widths(memory)),
         }
 
-    @search.sharing(shared_memory)
+    @search.shares_state(shared_memory)
     def step(self, inputs, state):
         """Takes one step, for search.
 
@@ -159,7 +159,7 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
             emitted, weights, state = self.move(inputs, state, noise=None)
             return self.read(emitted, inputs), weights, state
         finally:
-            rnn.forget_dropout(self.cell)
+            rnn.reset_dropout_masks(self.cell)
 
     def call(
         self,
@@ -196,8 +196,8 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         self._check_shapes(inputs.shape, _shapes(memory))
         validation.mask("inputs_mask", inputs_mask, inputs.shape[:2], "(batch, steps)")
         state = self.begin(memory, memory_mask, initial_state)
-        noise = self.attention.draw_noise(ops.shape(inputs)[1], state["memory"], training)
-        with hoisted_weights(self), self.dropout_drawn(inputs, memory, training):
+        noise = self.attention.sample_noise(ops.shape(inputs)[1], state["memory"], training)
+        with read_variables_once(self), self.dropout_drawn(inputs, memory, training):
             emitted, weights, state = self.move_all(
                 inputs, state, noise, inputs_mask, self._widths(memory)
             )
@@ -210,7 +210,7 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
 
     def laid_out(self, weights, memory):
         """Returns weights (B, T, S) as those of what is attended to: (B, T, H, W) over a map."""
-        if len(self.attention.weights_shape(_shapes(memory))) == 1:
+        if len(self.attention.attention_shape(_shapes(memory))) == 1:
             return weights
         return ops.reshape(weights, (*ops.shape(weights)[:2], *ops.shape(memory)[1:3]))
 
@@ -233,10 +233,10 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
             return keras.KerasTensor(shape, dtype=self.compute_dtype)
 
         cell_state = keras.tree.map_structure(
-            lambda leaf: spec(batch_size, leaf.shape[-1]), rnn.zero_state(self.cell, 1)
+            lambda leaf: spec(batch_size, leaf.shape[-1]), rnn.initial_cell_state(self.cell, 1)
         )
         outputs = spec(batch_size, steps, self._widths(memory).output)
-        weights = spec(batch_size, steps, *self.attention.weights_shape(_shapes(memory)))
+        weights = spec(batch_size, steps, *self.attention.attention_shape(_shapes(memory)))
         return self._selected(outputs, weights, cell_state)
 
     def get_config(self):
@@ -253,11 +253,11 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         return self._widths(memory).output
 
     def _widths(self, memory):
-        return self.widths(self.attention.context_width(_shapes(memory)))
+        return self.widths(self.attention.context_dim(_shapes(memory)))
 
     def _check_shapes(self, inputs_shape, memory_shape):
         validation.rank("inputs", inputs_shape, "(batch, steps, width)")
-        self.attention.weights_shape(memory_shape)
+        self.attention.attention_shape(memory_shape)
         several = isinstance(memory_shape[0], (list, tuple))
         for shape in memory_shape if several else [memory_shape]:
             validation.equal("inputs", inputs_shape[0], "memory", shape[0], "batch size")
@@ -274,9 +274,9 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         accepted = [tuple(leaf.shape) for leaf in keras.tree.flatten(cell_state)]
         given = keras.tree.flatten(given)
         came = [tuple(leaf.shape) for leaf in given]
-        if len(came) != len(accepted) or not all(map(validation.fits, came, accepted)):
+        if len(came) != len(accepted) or not all(map(validation.shapes_match, came, accepted)):
             raise ValueError(
-                f"`initial_state` has shapes {came}; accepted are {accepted}, the states of `cell`."
+                f"`initial_state` has shapes {came}; expected {accepted}, the states of `cell`."
             )
         given = [ops.convert_to_tensor(leaf, dtype=self.compute_dtype) for leaf in given]
         return keras.tree.pack_sequence_as(cell_state, given)
@@ -287,7 +287,7 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
             return contextlib.nullcontext()
         width = inputs.shape[-1] + self._widths(memory).joining
         like = ops.ones((ops.shape(inputs)[0], width), dtype=self.compute_dtype)
-        return rnn.dropout_drawn(self.cell, like)
+        return rnn.dropout_masks(self.cell, like)
 
 
 def _shapes(memory):
@@ -302,4 +302,4 @@ def _check_masks(memory, memory_mask):
         zip(memory, memory_mask, strict=False) if several else [(memory, memory_mask)]
     ):
         if mask is not None:
-            check_mask("memory_mask", mask, each.shape)
+            validate_memory_mask("memory_mask", mask, each.shape)

@@ -87,7 +87,7 @@ class LuongDecoder(AttentionDecoder):
         return attentional, weights, next_state
 
     def move_all(self, inputs, state, noise, inputs_mask, widths):
-        if self.input_feeding or self.attention.stepwise:
+        if self.input_feeding or self.attention.sequential:
             return teacher_forcing.move_along(self, inputs, state, noise, inputs_mask, widths)
         hidden, *cell_state = self.recurrent_layer(
             inputs, initial_state=state["cell"], mask=inputs_mask
@@ -105,8 +105,8 @@ class LuongDecoder(AttentionDecoder):
         zeros = ops.zeros((batch_size, widths.output), dtype=self.compute_dtype)
         return {"attentional": zeros}
 
-    def widths(self, context_width):
-        output_width = self.attention_layer_size or context_width
+    def widths(self, context_dim):
+        output_width = self.attention_layer_size or context_dim
         return Widths(
             joining=output_width if self.input_feeding else 0,
             query=rnn.output_size(self.cell),
@@ -117,9 +117,9 @@ class LuongDecoder(AttentionDecoder):
     def read(self, emitted, inputs):
         return emitted
 
-    def build_output(self, inputs_width, context_width, widths):
+    def build_output(self, inputs_width, context_dim, widths):
         if self.attention_layer is not None and not self.attention_layer.built:
-            self.attention_layer.build((None, context_width + widths.query))
+            self.attention_layer.build((None, context_dim + widths.query))
 
     def get_config(self):
         return {

@@ -44,7 +44,7 @@ def decode(
     """
     state = decoder.begin(memory, memory_mask, initial_state)
     memory_state = state.pop("memory")
-    noise = decoder.attention.draw_noise(ops.shape(inputs)[1], memory_state, training)
+    noise = decoder.attention.sample_noise(ops.shape(inputs)[1], memory_state, training)
     state["own"] = ops.zeros_like(inputs[:, 0])
 
     def cast(tensor):
@@ -63,7 +63,7 @@ def decode(
     walked = {"inputs": inputs, "own": own, "draws": draws, "noise": noise}
     with decoder.dropout_drawn(inputs, memory, training):
         # The loop has the precision of the head, which may be above that of the decoder.
-        rows, state = rnn.walk(step, walked, state, inputs_mask, head.dtype_policy)
+        rows, state = rnn.scan(step, walked, state, inputs_mask, head.dtype_policy)
     vocabulary = head.compute_output_shape((None, decoder.output_width(memory)))[-1]
     weights = ops.cast(rows[:, :, vocabulary:], decoder.compute_dtype)
     state = {name: part for name, part in state.items() if name != "own"}

@@ -18,6 +18,6 @@ def move_along(decoder, inputs, state, noise, inputs_mask, widths):
         return ops.concatenate([emitted, weights], axis=-1), step_state
 
     inputs = {"inputs": inputs, "noise": noise}
-    outputs, carried = rnn.walk(step, inputs, carried, inputs_mask, decoder.dtype_policy)
+    outputs, carried = rnn.scan(step, inputs, carried, inputs_mask, decoder.dtype_policy)
     emitted, weights = outputs[:, :, : widths.emitted], outputs[:, :, widths.emitted :]
     return emitted, weights, {**carried, "memory": memory}

@@ -66,7 +66,7 @@ def doubly_stochastic(weights, query_mask=None):
     weights = ops.convert_to_tensor(weights)
     if len(weights.shape) not in (3, 4):
         raise ValueError(
-            f"`weights` has shape {tuple(weights.shape)}; accepted is (batch, queries, memory) or "
+            f"`weights` has shape {tuple(weights.shape)}; expected (batch, queries, memory) or "
             "(batch, queries, height, width)."
         )
     validation.mask("query_mask", query_mask, weights.shape[:2], "(batch, queries)")

@@ -18,7 +18,7 @@ from keras import backend, ops
 from keras_attention._internal import validation
 from keras_attention._ops.custom_gradient import custom_gradient
 from keras_attention._ops.tiling import block_at, blocks_of, padded, put_block
-from keras_attention._ops.while_loop import one_by_one
+from keras_attention._ops.while_loop import sequential_fori_loop
 
 # The steps of a block, whose logits are 64 MB at most in float32. Each block adds to a gradient as
 # large as the kernel: that would take long if there were few steps in each.
@@ -70,7 +70,7 @@ def linear_crossentropy(
     weights = ops.ones_like(targets) if weights is None else ops.convert_to_tensor(weights)
     for argument, x in (("targets", targets), ("weights", weights)):
         validation.mask(argument, x, features.shape[:-1], "as many as features")
-    validation.fraction("label_smoothing", label_smoothing)
+    validation.dropout_rate("label_smoothing", label_smoothing)
     dtype = backend.standardize_dtype(features.dtype)
     wide = backend.result_type(dtype, "float32")
     if dtype == "float16":  # where the gradients of most words are too small to be told from zero
@@ -102,7 +102,7 @@ def linear_crossentropy(
             block = (block_at(x, i) for x in in_blocks)
             return (state[0] + of_block(*block, *kernel_and_bias)[0],)
 
-        return one_by_one(0, blocks.number, step, (ops.zeros((), dtype=wide),))[0]
+        return sequential_fori_loop(0, blocks.number, step, (ops.zeros((), dtype=wide),))[0]
 
     @custom_gradient
     def loss_with_gradients(targets, weights, features, *kernel_and_bias):
@@ -123,7 +123,7 @@ def linear_crossentropy(
 
         zeros = (ops.zeros_like(x, dtype=wide) for x in (in_blocks[2], *kernel_and_bias))
         state = (ops.zeros((), dtype=wide), *zeros)
-        loss, of_features, *gradients = one_by_one(0, blocks.number, step, state)
+        loss, of_features, *gradients = sequential_fori_loop(0, blocks.number, step, state)
         gradients = ops.reshape(of_features, (-1, width))[: blocks.length], *gradients
 
         def gradients_of(upstream):

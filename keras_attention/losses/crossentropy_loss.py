@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_attention._internal import validation
-from keras_attention._internal.keras_masks import mask_of
+from keras_attention._internal.keras_masks import get_keras_mask
 from keras_attention.losses.crossentropy import known_or_nan, linear_crossentropy, losses_of
 
 
@@ -52,7 +52,7 @@ class LinearCrossentropy(keras.losses.Loss):
         dtype=None,
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.label_smoothing = validation.fraction("label_smoothing", label_smoothing)
+        self.label_smoothing = validation.dropout_rate("label_smoothing", label_smoothing)
         self._read = None
 
     @contextlib.contextmanager
@@ -89,7 +89,7 @@ class LinearCrossentropy(keras.losses.Loss):
 
     def _of_logits(self, y_true, y_pred, sample_weight):
         tokens = _tokens(y_true, y_pred)
-        for weights in (mask_of(y_pred), sample_weight):
+        for weights in (get_keras_mask(y_pred), sample_weight):
             if weights is not None:  # What does not count may be any number.
                 counted = ops.cast(_without_last(ops.convert_to_tensor(weights), y_pred), "bool")
                 tokens = ops.where(counted, tokens, 0)
@@ -97,7 +97,7 @@ class LinearCrossentropy(keras.losses.Loss):
 
     def _weights(self, features, sample_weight):
         """What each step counts for, (B, T), so that a sum is what the reduction asks for."""
-        shape, mask = ops.shape(features)[:-1], mask_of(features)
+        shape, mask = ops.shape(features)[:-1], get_keras_mask(features)
         counted = ops.ones(shape) if mask is None else mask
         weights = counted = ops.cast(counted, self.dtype)
         if sample_weight is not None:
@@ -137,6 +137,6 @@ def _check_sample_weight(came, shape):
         size not in (None, 1, wanted) and wanted is not None for size, wanted in sizes
     ):
         raise ValueError(
-            f"`sample_weight` has shape {came}; accepted is {tuple(shape)}, (batch, steps), "
+            f"`sample_weight` has shape {came}; expected {tuple(shape)}, (batch, steps), "
             "(batch, 1) or a number."
         )

@@ -83,7 +83,7 @@ def _row(argument, values):
     values = ops.convert_to_tensor(values)
     if tuple(values.shape[1:]) not in ((), (1,)):
         raise ValueError(
-            f"`{argument}` has shape {tuple(values.shape)}; accepted is (batch,) or (batch, 1)."
+            f"`{argument}` has shape {tuple(values.shape)}; expected (batch,) or (batch, 1)."
         )
     dtype = backend.result_type(backend.standardize_dtype(values.dtype), "float32")
     return ops.reshape(ops.cast(values, dtype), (-1,))

@@ -10,7 +10,7 @@ import keras
 from keras_attention.losses import LinearCrossentropy
 
 
-class HeadedModel(keras.Model, abc.ABC):
+class Seq2SeqModel(keras.Model, abc.ABC):
     """Abstract: a model whose last layer, `head`, makes logits (B, T, V) of features (B, T, D).
 
     Compiled with `ka.losses.LinearCrossentropy` it hands that loss the features, so that no logits
@@ -23,7 +23,7 @@ class HeadedModel(keras.Model, abc.ABC):
         super().__init__(**kwargs)
         self._latest = _LatestFeatures()
 
-    def logits_of(self, features, training=None):
+    def apply_head(self, features, training=None):
         """Returns the head's logits, and remembers what they were made of."""
         logits = self.head(features, training=training)
         self._latest.remember(logits, features)

@@ -8,13 +8,13 @@ from keras import ops
 
 from keras_attention import masks, search
 from keras_attention._internal import validation
-from keras_attention._internal.keras_masks import mask_of, with_mask_of
-from keras_attention._internal.loop_variables import hoisted_weights
-from keras_attention._internal.serialization import revived
-from keras_attention.attention.base import as_places
+from keras_attention._internal.keras_masks import copy_keras_mask, get_keras_mask
+from keras_attention._internal.loop_variables import read_variables_once
+from keras_attention._internal.serialization import deserialize
+from keras_attention.attention.base import flatten_spatial
 from keras_attention.decoders import scheduled_sampling
 from keras_attention.decoders.base import AttentionDecoder, shared_memory
-from keras_attention.models.base import HeadedModel
+from keras_attention.models.base import Seq2SeqModel
 from keras_attention.models.transformer import Transformer as Transformer
 
 
@@ -59,14 +59,14 @@ class Bridge(keras.layers.Layer):
     def build(self, memory_shape):
         if len(memory_shape) not in (3, 4):
             raise ValueError(
-                f"`memory` has shape {tuple(memory_shape)}; accepted is (batch, memory, width), or "
+                f"`memory` has shape {tuple(memory_shape)}; expected (batch, memory, width), or "
                 "(batch, height, width, channels)."
             )
         if not self.projection.built:
             self.projection.build((memory_shape[0], memory_shape[-1]))
 
     def call(self, memory, mask=None):
-        states = self.projection(masks.masked_mean(*as_places(memory, mask)))
+        states = self.projection(masks.masked_mean(*flatten_spatial(memory, mask)))
         ends = itertools.accumulate(self.widths)
         return [states[:, end - width : end] for end, width in zip(ends, self.widths, strict=True)]
 
@@ -82,7 +82,7 @@ class Bridge(keras.layers.Layer):
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class EncoderDecoder(HeadedModel):
+class EncoderDecoder(Seq2SeqModel):
     """A sequence-to-sequence model with attention.
 
         memory = encoder(source)
@@ -155,18 +155,18 @@ class EncoderDecoder(HeadedModel):
                 trainable=False,
             )
             self.seed_generator = keras.random.SeedGenerator(seed)
-        self.encoder = revived(encoder)
-        self.target_embedding = revived(target_embedding)
-        self.decoder = revived(decoder)
-        self.head = revived(head)
+        self.encoder = deserialize(encoder)
+        self.target_embedding = deserialize(target_embedding)
+        self.decoder = deserialize(decoder)
+        self.head = deserialize(head)
         if not isinstance(self.decoder, AttentionDecoder):
             raise ValueError(
-                f"`decoder` is {decoder!r}; accepted is a decoder of this library, such as "
+                f"`decoder` is {decoder!r}; expected a decoder of this library, such as "
                 "ka.BahdanauDecoder."
             )
         if self.decoder.return_state or self.decoder.return_attention_scores:
             raise ValueError(
-                "`decoder` returns its state or attention scores; accepted is a decoder with "
+                "`decoder` returns its state or attention scores; expected a decoder with "
                 "return_state=False and return_attention_scores=False. Use `attention_scores`."
             )
         self.bridge = Bridge(
@@ -177,8 +177,8 @@ class EncoderDecoder(HeadedModel):
         source_shape, target_shape = map(tuple, input_shape)
         memory_shape = tuple(self.encoder.compute_output_shape(source_shape))
         inputs_shape = tuple(self.target_embedding.compute_output_shape(target_shape))
-        context_width = self.decoder.attention.context_width(memory_shape)
-        output_width = self.decoder.widths(context_width).output
+        context_dim = self.decoder.attention.context_dim(memory_shape)
+        output_width = self.decoder.widths(context_dim).output
         for layer, shapes in (
             (self.encoder, [source_shape]),
             (self.target_embedding, [target_shape]),
@@ -202,25 +202,25 @@ class EncoderDecoder(HeadedModel):
         source, target_in = map(ops.convert_to_tensor, inputs)
         if not self.built:
             self.build([source.shape, target_in.shape])
-        with hoisted_weights(self.encoder):
+        with read_variables_once(self.encoder):
             memory = self.encoder(source, training=training)
         embedded = self.target_embedding(target_in, training=training)
         call = {
-            "inputs_mask": mask_of(embedded),
-            "memory_mask": mask_of(memory),
+            "inputs_mask": get_keras_mask(embedded),
+            "memory_mask": get_keras_mask(memory),
             "initial_state": self.bridge(memory),
             "training": training,
         }
         if training and self.initial_sampling_probability is not None:
             own, draws = self._drawn(embedded)
-            with hoisted_weights(self):
+            with read_variables_once(self):
                 logits, weights, state = scheduled_sampling.decode(
                     self.decoder, self._embed, self.head, embedded, memory, own, draws, **call
                 )
-            return with_mask_of(embedded, logits), weights, state
+            return copy_keras_mask(embedded, logits), weights, state
         outputs, weights, state = self.decoder.decode(embedded, memory, **call)
-        outputs = with_mask_of(embedded, outputs)
-        return self.logits_of(outputs, training), weights, state
+        outputs = copy_keras_mask(embedded, outputs)
+        return self.apply_head(outputs, training), weights, state
 
     def _drawn(self, embedded):
         """Which steps read what the model would have written, and draws of what: (B, T, 1)."""
@@ -238,9 +238,9 @@ class EncoderDecoder(HeadedModel):
     def begin(self, source):
         """Returns the state before the first step, for `ka.search`."""
         memory = self.encoder(ops.convert_to_tensor(source))
-        return self.decoder.begin(memory, mask_of(memory), initial_state=self.bridge(memory))
+        return self.decoder.begin(memory, get_keras_mask(memory), initial_state=self.bridge(memory))
 
-    @search.sharing(shared_memory)
+    @search.shares_state(shared_memory)
     def step(self, tokens, state):
         """Returns logits (N, V), weights (N, S) and the next state after `tokens` (N,).
 

@@ -7,16 +7,16 @@ from keras import ops
 
 from keras_attention import search
 from keras_attention._internal import validation
-from keras_attention._internal.keras_masks import mask_of
-from keras_attention._internal.serialization import revived
-from keras_attention.models.base import HeadedModel
+from keras_attention._internal.keras_masks import get_keras_mask
+from keras_attention._internal.serialization import deserialize
+from keras_attention.models.base import Seq2SeqModel
 from keras_attention.transformer.blocks import TransformerDecoderBlock
 from keras_attention.transformer.position_encoding import SinusoidalPositionEncoding
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class Transformer(HeadedModel):
+class Transformer(Seq2SeqModel):
     """A sequence-to-sequence model without recurrence.
 
         memory = encoder(source)
@@ -86,21 +86,21 @@ class Transformer(HeadedModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.encoder = revived(encoder)
-        self.target_embedding = revived(target_embedding)
+        self.encoder = deserialize(encoder)
+        self.target_embedding = deserialize(target_embedding)
         several = isinstance(decoder_blocks, (list, tuple))
-        self.decoder_blocks = [revived(block) for block in decoder_blocks] if several else []
+        self.decoder_blocks = [deserialize(block) for block in decoder_blocks] if several else []
         distinct = len(set(map(id, self.decoder_blocks)))
         if not distinct == len(self.decoder_blocks) > 0 or not all(
             isinstance(block, TransformerDecoderBlock) for block in self.decoder_blocks
         ):
             raise ValueError(
-                f"`decoder_blocks` is {decoder_blocks!r}; accepted is a list of one or more "
+                f"`decoder_blocks` is {decoder_blocks!r}; expected a list of one or more "
                 "ka.TransformerDecoderBlock, all different."
             )
-        self.head = revived(head)
+        self.head = deserialize(head)
         self.max_length = validation.positive_integer("max_length", max_length)
-        self.dropout = validation.fraction("dropout", dropout)
+        self.dropout = validation.dropout_rate("dropout", dropout)
         self.seed = seed
         self.position_encoding = SinusoidalPositionEncoding(
             scale_inputs=True, dtype=self.dtype_policy
@@ -125,7 +125,7 @@ class Transformer(HeadedModel):
                 layer.build(*shapes)
 
     def call(self, inputs, training=None):
-        return self.logits_of(self._normed(self._outputs(inputs, training)), training)
+        return self.apply_head(self._normed(self._outputs(inputs, training)), training)
 
     def decode(self, inputs, training=None):
         """As the call, for those who ask for more than logits.
@@ -135,7 +135,7 @@ class Transformer(HeadedModel):
             its heads; and an empty dict in place of a last state, which there is not.
         """
         outputs, weights = self._outputs(inputs, training, return_attention_scores=True)
-        return self.logits_of(self._normed(outputs), training), ops.mean(weights, axis=1), {}
+        return self.apply_head(self._normed(outputs), training), ops.mean(weights, axis=1), {}
 
     def begin(self, source):
         """Returns the state before the first of at most `max_length` steps, for `ka.search`."""
@@ -143,12 +143,12 @@ class Transformer(HeadedModel):
         if not self.built:
             self.build([source.shape, (source.shape[0], None)])
         memory = self.encoder(source)
-        mask = mask_of(memory)
+        mask = get_keras_mask(memory)
         return [
             block.begin(memory, mask, max_length=self.max_length) for block in self.decoder_blocks
         ]
 
-    @search.sharing(lambda state: [block["memory"] for block in state])
+    @search.shares_state(lambda state: [block["memory"] for block in state])
     def step(self, tokens, state):
         """Returns logits (N, V), weights (N, S) and the next state after `tokens` (N,).
 
@@ -156,7 +156,7 @@ class Transformer(HeadedModel):
             ValueError: `max_length` steps are taken. In a graph the logits are NaN instead.
         """
         embedded = self.target_embedding(tokens[:, None])  # (N, 1, D)
-        mask = mask_of(embedded)
+        mask = get_keras_mask(embedded)
         mask = None if mask is None else mask[:, 0]
         x = self.position_encoding(embedded, positions=state[0]["position"][:, None])[:, 0]
         following = []

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_attention._internal import rnn, validation
-from keras_attention._internal.serialization import fresh, revived
+from keras_attention._internal.serialization import clone_initializer, deserialize
 from keras_attention.ntm import addressing
 from keras_attention.scores.cosine import cosine, unit
 
@@ -57,7 +57,7 @@ class _Heads(keras.layers.Layer):
         self.kernel = self.add_weight(
             name="kernel",
             shape=(hidden_shape[-1], width),
-            initializer=fresh(self.kernel_initializer),
+            initializer=clone_initializer(self.kernel_initializer),
         )
         self.bias = self.add_weight(name="bias", shape=(width,), initializer="zeros")
 
@@ -149,7 +149,7 @@ class NTMCell(keras.layers.Layer):
         wide = keras.backend.result_type(self.compute_dtype, "float32")
         if wide != self.compute_dtype:
             self.dtype_policy = keras.DTypePolicy(wide)
-        self.controller = _checked(revived(controller))
+        self.controller = _checked(deserialize(controller))
         self.memory_size = validation.positive_integer("memory_size", memory_size)
         self.memory_dim = validation.positive_integer("memory_dim", memory_dim)
         self.num_read_heads = validation.positive_integer("num_read_heads", num_read_heads)
@@ -159,7 +159,7 @@ class NTMCell(keras.layers.Layer):
         if shifts > self.memory_size:
             raise ValueError(
                 f"`shift_range` is {shift_range}, which is {shifts} shifts, but `memory_size` is "
-                f"{memory_size}; accepted is a memory of at least {shifts} locations, in which no "
+                f"{memory_size}; expected a memory of at least {shifts} locations, in which no "
                 "two shifts are the same."
             )
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
@@ -202,7 +202,7 @@ class NTMCell(keras.layers.Layer):
         heads = self.num_write_heads + self.num_read_heads
         control = []
         if not _is_feed_forward(self.controller):
-            control = rnn.zero_state(self.controller, batch_size)
+            control = rnn.initial_cell_state(self.controller, batch_size)
         first = ops.one_hot(ops.zeros((batch_size, heads), "int32"), self.memory_size)
         return self._packed(
             ops.zeros((batch_size, self.output_size)),
@@ -286,12 +286,12 @@ def _checked(controller):
     """Returns `controller` if it is one."""
     if not isinstance(controller, keras.layers.Layer) or isinstance(controller, keras.layers.RNN):
         raise ValueError(
-            f"`controller` is {controller!r}; accepted is a Keras RNN cell, such as "
+            f"`controller` is {controller!r}; expected a Keras RNN cell, such as "
             "keras.layers.LSTMCell(100), or a layer of single steps, such as keras.layers.Dense."
         )
     if any(_drops(layer) for layer in controller._flatten_layers()):
         raise ValueError(
-            f"`controller` is '{controller.name}', which has dropout; accepted is one without it, "
+            f"`controller` is '{controller.name}', which has dropout; expected one without it, "
             "since keras.layers.RNN draws for its own cell only, not for what is inside."
         )
     return controller

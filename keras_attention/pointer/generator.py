@@ -9,8 +9,8 @@ import keras
 from keras import backend, ops
 
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import fresh
-from keras_attention._ops.dense import project_rows
+from keras_attention._internal.serialization import clone_initializer
+from keras_attention._ops.dense import dense
 
 
 @final
@@ -87,7 +87,7 @@ class PointerGenerator(keras.layers.Layer):
         )
 
         def add(name, width):
-            initializer = fresh(self.kernel_initializer)
+            initializer = clone_initializer(self.kernel_initializer)
             return self.add_weight(name=name, shape=(width, 1), initializer=initializer)
 
         self.context_kernel = add("context_kernel", context_shape[-1])
@@ -99,9 +99,9 @@ class PointerGenerator(keras.layers.Layer):
         tensors = probabilities, weights, source_ids, context, state, inputs
         _check(*(tensor.shape for tensor in tensors))
         generated = ops.sigmoid(
-            project_rows(context, ops.cast(self.context_kernel, self.compute_dtype))
-            + project_rows(state, ops.cast(self.state_kernel, self.compute_dtype))
-            + project_rows(inputs, ops.cast(self.input_kernel, self.compute_dtype))
+            dense(context, ops.cast(self.context_kernel, self.compute_dtype))
+            + dense(state, ops.cast(self.state_kernel, self.compute_dtype))
+            + dense(inputs, ops.cast(self.input_kernel, self.compute_dtype))
             + ops.cast(self.bias, self.compute_dtype)
         )  # (B, T, 1)
         size = probabilities.shape[-1] + self.extra_ids

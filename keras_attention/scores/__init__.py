@@ -30,4 +30,4 @@ def get(identifier, dtype=None) -> Score:
     Names: "dot", "scaled_dot", "general", "additive", "cosine", and "concat", Luong's name for
     "additive". `Location` needs an argument, and so has none.
     """
-    return serialization.resolve("score", identifier, Score, _BY_NAME, dtype)
+    return serialization.get_part("score", identifier, Score, _BY_NAME, dtype)

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_attention._internal import serialization, validation
 from keras_attention._ops.additive_scores import additive_scores
-from keras_attention._ops.dense import project_rows
+from keras_attention._ops.dense import dense
 from keras_attention.scores.base import Score
 
 
@@ -52,11 +52,11 @@ class Additive(Score):
         self.normalize = normalize
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-    def add_score_weights(self, query_width, memory_width):
+    def add_variables(self, query_width, memory_width):
         units = self.units or query_width
 
         def add(name, shape):
-            initializer = serialization.fresh(self.kernel_initializer)
+            initializer = serialization.clone_initializer(self.kernel_initializer)
             return self.add_weight(name=name, shape=shape, initializer=initializer)
 
         self.query_kernel = add("query_kernel", (query_width, units))
@@ -68,12 +68,12 @@ class Additive(Score):
             )
             self.bias = self.add_weight(name="bias", shape=(units,), initializer="zeros")
 
-    def project(self, memory):
-        keys = project_rows(memory, self._cast(self.key_kernel))  # (B, S, U)
+    def make_keys(self, memory):
+        keys = dense(memory, self._cast(self.key_kernel))  # (B, S, U)
         return keys + self._cast(self.bias) if self.normalize else keys
 
     def call(self, query, keys):
-        query = project_rows(query, self._cast(self.query_kernel))  # (B, T, U)
+        query = dense(query, self._cast(self.query_kernel))  # (B, T, U)
         return additive_scores(query, keys, self._direction())
 
     def _direction(self):

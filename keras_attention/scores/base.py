@@ -26,12 +26,12 @@ class Score(keras.layers.Layer, abc.ABC):
         if query_shape[-1] is None or memory_shape[-1] is None:
             raise ValueError(
                 f"`query` and memory have shapes {tuple(query_shape)} and {tuple(memory_shape)}; "
-                "accepted are shapes whose last axis is known."
+                "expected shapes whose last axis is known."
             )
-        self.add_score_weights(query_shape[-1], memory_shape[-1])
+        self.add_variables(query_shape[-1], memory_shape[-1])
 
     @abc.abstractmethod
-    def add_score_weights(self, query_width: int, memory_width: int):
+    def add_variables(self, query_width: int, memory_width: int):
         """Adds the weights, and refuses widths that do not go together."""
 
     def prepare(self, memory):
@@ -42,10 +42,10 @@ class Score(keras.layers.Layer, abc.ABC):
                 "once, or `build(query_shape, memory_shape)`."
             )
         # Decoders prepare outside of `__call__`, where Keras does not cast for the layer.
-        return self.project(ops.convert_to_tensor(memory, dtype=self.compute_dtype))
+        return self.make_keys(ops.convert_to_tensor(memory, dtype=self.compute_dtype))
 
     @abc.abstractmethod
-    def project(self, memory):
+    def make_keys(self, memory):
         """Returns the keys of a memory in the compute dtype."""
 
     @abc.abstractmethod

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_attention.scores.base import Score
-from keras_attention.scores.dot_product import require_equal_widths
+from keras_attention.scores.dot_product import validate_equal_dims
 
 
 @final
@@ -36,14 +36,14 @@ class Cosine(Score):
     section 3.3.1.
     """
 
-    def add_score_weights(self, query_width, memory_width):
-        require_equal_widths("Cosine", query_width, memory_width)
+    def add_variables(self, query_width, memory_width):
+        validate_equal_dims("Cosine", query_width, memory_width)
         self.strength_kernel = self.add_weight(
             name="strength_kernel", shape=(query_width,), initializer="zeros"
         )
         self.strength_bias = self.add_weight(name="strength_bias", shape=(), initializer="zeros")
 
-    def project(self, memory):
+    def make_keys(self, memory):
         return unit(memory)
 
     def call(self, query, keys):

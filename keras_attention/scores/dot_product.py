@@ -5,7 +5,7 @@ from typing import final
 import keras
 from keras import ops
 
-from keras_attention._ops.dense import project_rows
+from keras_attention._ops.dense import dense
 from keras_attention.scores.base import Score
 
 
@@ -13,11 +13,11 @@ def _inner_product(query, keys):
     return ops.einsum("btd,bsd->bts", query, keys)
 
 
-def require_equal_widths(score, query_width, memory_width):
+def validate_equal_dims(score, query_width, memory_width):
     if query_width != memory_width:
         raise ValueError(
             f"`query` has width {query_width}, but the memory has width {memory_width}; "
-            f'{score} accepts equal widths only. For others use "general" or "additive".'
+            f'{score} expected equal widths. For others use "general" or "additive".'
         )
 
 
@@ -41,10 +41,10 @@ class Dot(Score):
     Translation", arXiv:1508.04025.
     """
 
-    def add_score_weights(self, query_width, memory_width):
-        require_equal_widths("Dot", query_width, memory_width)
+    def add_variables(self, query_width, memory_width):
+        validate_equal_dims("Dot", query_width, memory_width)
 
-    def project(self, memory):
+    def make_keys(self, memory):
         return memory
 
     def call(self, query, keys):
@@ -71,10 +71,10 @@ class ScaledDot(Score):
     Reference: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762.
     """
 
-    def add_score_weights(self, query_width, memory_width):
-        require_equal_widths("ScaledDot", query_width, memory_width)
+    def add_variables(self, query_width, memory_width):
+        validate_equal_dims("ScaledDot", query_width, memory_width)
 
-    def project(self, memory):
+    def make_keys(self, memory):
         return memory
 
     def call(self, query, keys):
@@ -110,7 +110,7 @@ class General(Score):
         self.use_scale = use_scale
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-    def add_score_weights(self, query_width, memory_width):
+    def add_variables(self, query_width, memory_width):
         self.kernel = self.add_weight(
             name="kernel",
             shape=(memory_width, query_width),
@@ -120,8 +120,8 @@ class General(Score):
             self.add_weight(name="scale", shape=(), initializer="ones") if self.use_scale else None
         )
 
-    def project(self, memory):
-        keys = project_rows(memory, self._cast(self.kernel))  # (B, S, Dq)
+    def make_keys(self, memory):
+        keys = dense(memory, self._cast(self.kernel))  # (B, S, Dq)
         return keys if self.scale is None else keys * self._cast(self.scale)
 
     def call(self, query, keys):

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_attention._internal import validation
-from keras_attention._ops.dense import project_rows
+from keras_attention._ops.dense import dense
 from keras_attention.scores.base import Score
 
 
@@ -44,23 +44,23 @@ class Location(Score):
         self.max_length = validation.positive_integer("max_length", max_length)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-    def add_score_weights(self, query_width, memory_width):
+    def add_variables(self, query_width, memory_width):
         self.kernel = self.add_weight(
             name="kernel",
             shape=(query_width, self.max_length),
             initializer=self.kernel_initializer,
         )
 
-    def project(self, memory):
+    def make_keys(self, memory):
         if memory.shape[1] is not None and memory.shape[1] > self.max_length:
             raise ValueError(
                 f"The memory has length {memory.shape[1]}; "
-                f"accepted is at most `max_length`, {self.max_length}."
+                f"expected at most `max_length`, {self.max_length}."
             )
         return memory[:, :, :1]  # What counts is how many there are.
 
     def call(self, query, keys):
-        scores = project_rows(query, self._cast(self.kernel))  # (B, T, max_length)
+        scores = dense(query, self._cast(self.kernel))  # (B, T, max_length)
         return scores[:, :, : ops.shape(keys)[1]]
 
     def get_config(self):

@@ -55,13 +55,13 @@ def beam(
     at_least_one("beam_width", beam_width)
     n_best = beam_width if n_best is None else at_least_one("n_best", n_best)
     if n_best > beam_width:
-        raise ValueError(f"`n_best` is {n_best}; accepted is at most `beam_width`, {beam_width}.")
+        raise ValueError(f"`n_best` is {n_best}; expected at most `beam_width`, {beam_width}.")
     for argument, weight in (
         ("length_penalty_weight", length_penalty_weight),
         ("coverage_penalty_weight", coverage_penalty_weight),
     ):
         if not isinstance(weight, numbers.Real) or not math.isfinite(weight):
-            raise ValueError(f"`{argument}` is {weight!r}; accepted is a finite number.")
+            raise ValueError(f"`{argument}` is {weight!r}; expected a finite number.")
     batch = batch_size(state)
 
     def penalised(log_probs, lengths, coverage, finished):
@@ -109,7 +109,7 @@ def beam(
     check_ids(start_id, end_id, logits.shape[-1])
     if logits.shape[-1] < beam_width:
         raise ValueError(
-            f"`beam_width` is {beam_width}; accepted is at most the vocabulary, {logits.shape[-1]}."
+            f"`beam_width` is {beam_width}; expected at most the vocabulary, {logits.shape[-1]}."
         )
     scores, log_probs, _, tokens = best(
         logits,

@@ -59,11 +59,11 @@ def sample(
         seed: An integer or a `keras.random.SeedGenerator`.
     """
     if not temperature >= 1e-6:  # written so that NaN is refused too
-        raise ValueError(f"`temperature` is {temperature}; accepted is a number from 1e-6 up.")
+        raise ValueError(f"`temperature` is {temperature}; expected a number from 1e-6 up.")
     if top_k is not None:
         at_least_one("top_k", top_k)
     if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"`top_p` is {top_p}; accepted is a number in (0, 1].")
+        raise ValueError(f"`top_p` is {top_p}; expected a number in (0, 1].")
     # One uniform number per step and row is all that a draw takes, and it is drawn before the loop:
     # a generator inside of it breaks on JAX.
     shape = (at_least_one("max_length", max_length), batch_size(state))

@@ -25,13 +25,12 @@ class SearchResult(NamedTuple):
     attention: Any
 
 
-def sharing(parts):
+def shares_state(parts):
     """Marks a step whose state has parts that all tokens of a batch entry share.
 
     The marked step takes tokens (N,) with N = B K, and these parts with B rows: `beam` leaves them
-    as they are. They are parts that the step hands on untouched. A step without the mark gets N
-    rows of everything. So does a function around a marked step, until `sharing(marked)` marks it
-    too.
+    as they are. The step has to return them unchanged. Without this decorator `beam` repeats the
+    whole state per beam. A wrapper does not inherit it: decorate it with `shares_state(wrapped)`.
 
     Args:
         parts: Function of a state to these parts of it, a nest of tensors; or a marked step with a
@@ -55,7 +54,7 @@ class Carried:
         before, after = keras.tree.flatten(state), keras.tree.flatten(next_state)
         if len(before) != len(after):
             raise ValueError(
-                f"`step` returns a state of {len(after)} tensors; accepted is one like it took, of "
+                f"`step` returns a state of {len(after)} tensors; expected one like it took, of "
                 f"{len(before)}."
             )
         self._structure = next_state
@@ -107,21 +106,20 @@ def batch_size(state):
 
 def at_least_one(argument, value):
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-        raise ValueError(f"`{argument}` is {value!r}; accepted is an integer of at least 1.")
+        raise ValueError(f"`{argument}` is {value!r}; expected an integer of at least 1.")
     return int(value)
 
 
 def check_ids(start_id, end_id, vocabulary):
     if vocabulary is None:
-        raise ValueError("`step` returns logits of unknown width; accepted is a known one.")
+        raise ValueError("`step` returns logits of unknown width; expected a known one.")
     ids = {"end_id": end_id}
     if isinstance(start_id, numbers.Number):
         ids["start_id"] = start_id
     for argument, value in ids.items():
         if not isinstance(value, numbers.Integral) or not 0 <= int(value) < vocabulary:
             raise ValueError(
-                f"`{argument}` is {value!r}; "
-                f"accepted is an integer, 0 <= {argument} < {vocabulary}."
+                f"`{argument}` is {value!r}; expected an integer, 0 <= {argument} < {vocabulary}."
             )
 
 

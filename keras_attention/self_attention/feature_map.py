@@ -7,9 +7,9 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import fresh
+from keras_attention._internal.serialization import clone_initializer
 from keras_attention._ops import flash_attention
-from keras_attention._ops.dense import project_rows
+from keras_attention._ops.dense import dense
 
 
 @final
@@ -61,12 +61,12 @@ class SelfAttention2D(keras.layers.Layer):
 
     def build(self, inputs_shape):
         validation.rank("inputs", inputs_shape, "(batch, height, width, channels)")
-        validation.known_width("inputs", inputs_shape)
+        validation.static_dim("inputs", inputs_shape)
         channels = inputs_shape[-1]
         narrow = max(1, channels // self.reduction)
 
         def add(name, shape):
-            initializer = fresh(self.kernel_initializer)
+            initializer = clone_initializer(self.kernel_initializer)
             return self.add_weight(name=name, shape=shape, initializer=initializer)
 
         self.f_kernel = add("f_kernel", (channels, narrow))
@@ -83,9 +83,9 @@ class SelfAttention2D(keras.layers.Layer):
             for weight in (self.f_kernel, self.g_kernel, self.h_kernel, self.v_kernel, self.gamma)
         )
         places = ops.reshape(inputs, (batch, height * width, channels))  # (B, HW, C)
-        keys = project_rows(places, f_kernel)  # (B, HW, C')
-        queries = project_rows(places, g_kernel)  # (B, HW, C')
-        values = project_rows(places, h_kernel)  # (B, HW, C')
+        keys = dense(places, f_kernel)  # (B, HW, C')
+        queries = dense(places, g_kernel)  # (B, HW, C')
+        values = dense(places, h_kernel)  # (B, HW, C')
         if return_attention_scores:
             scores = ops.einsum("bjc,bic->bji", queries, keys)  # (B, HW, HW)
             weights = masks.masked_softmax(scores)
@@ -93,7 +93,7 @@ class SelfAttention2D(keras.layers.Layer):
         else:
             one_head = (ops.expand_dims(x, 1) for x in (queries, keys, values))
             mixed = ops.squeeze(flash_attention.attend(*one_head), 1)
-        mixed = project_rows(mixed, v_kernel)  # (B, HW, C)
+        mixed = dense(mixed, v_kernel)  # (B, HW, C)
         outputs = gamma * ops.reshape(mixed, (batch, height, width, channels)) + inputs
         if not return_attention_scores:
             return outputs

@@ -7,8 +7,8 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import rnn, validation
-from keras_attention._internal.serialization import fresh
-from keras_attention._ops.dense import project_rows
+from keras_attention._internal.serialization import clone_initializer
+from keras_attention._ops.dense import dense
 
 
 @final
@@ -70,7 +70,7 @@ class IntraAttention(keras.layers.Layer):
         width, units = inputs_shape[-1], self.units
 
         def add(name, shape):
-            initializer = fresh(self.kernel_initializer)
+            initializer = clone_initializer(self.kernel_initializer)
             return self.add_weight(name=name, shape=shape, initializer=initializer)
 
         self.hidden_kernel = add("hidden_kernel", (units, units))
@@ -90,7 +90,7 @@ class IntraAttention(keras.layers.Layer):
         of_inputs = ops.concatenate([cast["input_kernel"], cast["kernel"][self.units :]], axis=1)
         of_summary = cast["kernel"][: self.units]  # Cut in the loop, each step would keep a copy.
         bias = ops.pad(cast["bias"], [[self.units, 0]])
-        rows = project_rows(inputs, of_inputs) + bias  # (B, T, 5 U)
+        rows = dense(inputs, of_inputs) + bias  # (B, T, 5 U)
         flags = ops.expand_dims(ops.cast(read, rows.dtype), 2)
 
         def step(row, state):
@@ -118,7 +118,7 @@ class IntraAttention(keras.layers.Layer):
             for shape in ((batch, self.units), (batch, steps, 3 * self.units), (batch, steps))
         ]
         rows = ops.concatenate([rows, flags], axis=-1)
-        outputs, _ = rnn.walk(step, rows, tuple(zeros), dtype=self.dtype_policy)
+        outputs, _ = rnn.scan(step, rows, tuple(zeros), dtype=self.dtype_policy)
         hidden, weights = outputs[:, :, : self.units], outputs[:, :, self.units :]
         return (hidden, weights) if return_attention_scores else hidden
 

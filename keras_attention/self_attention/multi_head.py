@@ -8,9 +8,9 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import fresh
+from keras_attention._internal.serialization import clone_initializer
 from keras_attention._ops import flash_attention
-from keras_attention._ops.dense import project_rows
+from keras_attention._ops.dense import dense
 from keras_attention._ops.dot_product_attention import scaled_dot_product_attention
 
 
@@ -63,7 +63,7 @@ class SelfAttention(keras.layers.Layer):
     mask is passed on.
 
     Memory: linear in T and S where neither weights are asked for nor dropped; see
-    `keras_attention/_ops/flash_attention.py`. With them it holds the weights, (B, num_heads, T, S).
+    `_ops/flash_attention.py`. With them it holds the weights, (B, num_heads, T, S).
 
     Example:
 
@@ -96,7 +96,7 @@ class SelfAttention(keras.layers.Layer):
         self.value_dim = self.key_dim
         if value_dim is not None:
             self.value_dim = validation.positive_integer("value_dim", value_dim)
-        self.dropout = validation.fraction("dropout", dropout)
+        self.dropout = validation.dropout_rate("dropout", dropout)
         self.use_bias = use_bias
         self.output_width = None
         if output_shape is not None:
@@ -113,7 +113,7 @@ class SelfAttention(keras.layers.Layer):
         key_shape = key_shape or value_shape
         self._check_shapes(query_shape, value_shape, key_shape)
         for argument, shape in (("query", query_shape), ("value", value_shape), ("key", key_shape)):
-            validation.known_width(argument, shape)
+            validation.static_dim(argument, shape)
         queries, values = self.num_heads * self.key_dim, self.num_heads * self.value_dim
         width = self.output_width or query_shape[-1]
         self.query_kernel, self.query_bias = self._add("query", query_shape[-1], queries)
@@ -137,7 +137,7 @@ class SelfAttention(keras.layers.Layer):
     ):
         if mask is not None and value is not None:
             raise ValueError(
-                "`mask` came along with a `value`; accepted is `mask` with `query` alone, and "
+                "`mask` came along with a `value`; expected `mask` with `query` alone, and "
                 "`query_mask` and `value_mask` otherwise."
             )
         itself = value is None
@@ -159,7 +159,7 @@ class SelfAttention(keras.layers.Layer):
         key = self._split(self._project(key, self.key_kernel))
         value = self._split(self._project(value, self.value_kernel, self.value_bias))
         if return_attention_scores or (training and self.dropout):
-            order = masks.order_mask(*lengths, use_causal_mask, self.window)
+            order = masks.causal_window_mask(*lengths, use_causal_mask, self.window)
             allowed = masks.combine(*given, order)
             kept = self._draw_kept(query, key) if training and self.dropout else None
             context, weights = scaled_dot_product_attention(query, key, value, allowed, kept)
@@ -235,7 +235,7 @@ class SelfAttention(keras.layers.Layer):
         }
 
     def _add(self, name, width, units, use_bias=None):
-        initializer = fresh(self.kernel_initializer)
+        initializer = clone_initializer(self.kernel_initializer)
         kernel = self.add_weight(
             name=f"{name}_kernel", shape=(width, units), initializer=initializer
         )
@@ -244,7 +244,7 @@ class SelfAttention(keras.layers.Layer):
         return kernel, self.add_weight(name=f"{name}_bias", shape=(units,), initializer="zeros")
 
     def _project(self, sequence, kernel, bias=None):
-        rows = project_rows(sequence, ops.cast(kernel, self.compute_dtype))
+        rows = dense(sequence, ops.cast(kernel, self.compute_dtype))
         return rows if bias is None else rows + ops.cast(bias, self.compute_dtype)
 
     def _split(self, sequence):
@@ -273,11 +273,11 @@ class SelfAttention(keras.layers.Layer):
         if self.window is not None and None not in lengths and lengths[0] != lengths[1]:
             raise ValueError(
                 f"`window` is {self.window}, but `query` has length {lengths[0]} and `value` has "
-                f"length {lengths[1]}; accepted is one length for both, as in self-attention."
+                f"length {lengths[1]}; expected one length for both, as in self-attention."
             )
 
 
 def _window(window):
     if isinstance(window, bool) or not isinstance(window, numbers.Integral) or window < 0:
-        raise ValueError(f"`window` is {window!r}; accepted is None or an integer of at least 0.")
+        raise ValueError(f"`window` is {window!r}; expected None or an integer of at least 0.")
     return int(window)

@@ -7,8 +7,8 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import fresh
-from keras_attention._ops.dense import project_rows
+from keras_attention._internal.serialization import clone_initializer
+from keras_attention._ops.dense import dense
 
 
 @final
@@ -58,7 +58,7 @@ class AttentionPooling(keras.layers.Layer):
         validation.rank("inputs", inputs_shape, "(batch, steps, width)")
 
         def add(name, shape):
-            initializer = fresh(self.kernel_initializer)
+            initializer = clone_initializer(self.kernel_initializer)
             return self.add_weight(name=name, shape=shape, initializer=initializer)
 
         self.kernel = add("kernel", (inputs_shape[-1], self.units))
@@ -72,7 +72,7 @@ class AttentionPooling(keras.layers.Layer):
             ops.cast(weight, self.compute_dtype)
             for weight in (self.kernel, self.bias, self.context_vector)
         )
-        hidden = ops.tanh(project_rows(inputs, kernel) + bias)  # (B, S, U)
+        hidden = ops.tanh(dense(inputs, kernel) + bias)  # (B, S, U)
         scores = ops.einsum("bsu,u->bs", hidden, context_vector)
         weights = masks.masked_softmax(scores, mask)
         context = ops.einsum("bs,bsd->bd", weights, inputs)

@@ -7,8 +7,8 @@ from keras import backend, ops
 
 from keras_attention import masks
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import fresh
-from keras_attention._ops.dense import project_rows
+from keras_attention._internal.serialization import clone_initializer
+from keras_attention._ops.dense import dense
 
 
 def redundancy(weights):
@@ -78,7 +78,7 @@ class StructuredSelfAttention(keras.layers.Layer):
         validation.rank("inputs", inputs_shape, "(batch, steps, width)")
 
         def add(name, shape):
-            initializer = fresh(self.kernel_initializer)
+            initializer = clone_initializer(self.kernel_initializer)
             return self.add_weight(name=name, shape=shape, initializer=initializer)
 
         self.kernel = add("kernel", (inputs_shape[-1], self.units))
@@ -87,8 +87,8 @@ class StructuredSelfAttention(keras.layers.Layer):
     def call(self, inputs, mask=None, return_attention_scores=False):
         validation.rank("inputs", inputs.shape, "(batch, steps, width)")
         validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
-        hidden = ops.tanh(project_rows(inputs, ops.cast(self.kernel, self.compute_dtype)))
-        scores = project_rows(hidden, ops.cast(self.hop_kernel, self.compute_dtype))  # (B, S, hops)
+        hidden = ops.tanh(dense(inputs, ops.cast(self.kernel, self.compute_dtype)))
+        scores = dense(hidden, ops.cast(self.hop_kernel, self.compute_dtype))  # (B, S, hops)
         scores = ops.transpose(scores, (0, 2, 1))
         mask = None if mask is None else ops.expand_dims(mask, 1)
         weights = masks.masked_softmax(scores, mask)  # (B, hops, S)

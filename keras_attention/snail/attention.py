@@ -7,9 +7,9 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import fresh
+from keras_attention._internal.serialization import clone_initializer
 from keras_attention._ops import flash_attention
-from keras_attention._ops.dense import project_rows
+from keras_attention._ops.dense import dense
 from keras_attention._ops.dot_product_attention import scaled_dot_product_attention
 
 
@@ -42,7 +42,7 @@ class SnailAttentionBlock(keras.layers.Layer):
     Masking: True means "counts". No step looks at one that does not, whose outputs and weights
     are zeros. The mask is passed on.
 
-    Memory: linear in T where no weights are asked for; see `keras_attention/_ops/flash_attention.py`.
+    Memory: linear in T where no weights are asked for; see `_ops/flash_attention.py`.
     With them it holds the weights, (B, T, T).
 
     Example:
@@ -67,7 +67,7 @@ class SnailAttentionBlock(keras.layers.Layer):
         validation.sequence("inputs", inputs_shape)
 
         def add(name, *shape):
-            initializer = fresh(self.kernel_initializer) if len(shape) > 1 else "zeros"
+            initializer = clone_initializer(self.kernel_initializer) if len(shape) > 1 else "zeros"
             return self.add_weight(name=name, shape=shape, initializer=initializer)
 
         width = inputs_shape[2]
@@ -80,7 +80,7 @@ class SnailAttentionBlock(keras.layers.Layer):
     def call(self, inputs, mask=None, return_attention_scores=False):
         validation.sequence("inputs", inputs.shape)
         validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
-        inputs, length = masks.zeroed(inputs, mask), ops.shape(inputs)[1]
+        inputs, length = masks.zero_masked(inputs, mask), ops.shape(inputs)[1]
         query = self._affine(inputs, self.query_kernel, self.query_bias)  # (B, 1, T, key_dim)
         key = self._affine(inputs, self.key_kernel)
         value = self._affine(inputs, self.value_kernel, self.value_bias)  # (B, 1, T, value_dim)
@@ -115,6 +115,6 @@ class SnailAttentionBlock(keras.layers.Layer):
         }
 
     def _affine(self, sequence, kernel, bias=None):
-        rows = project_rows(sequence, ops.cast(kernel, self.compute_dtype))
+        rows = dense(sequence, ops.cast(kernel, self.compute_dtype))
         rows = rows if bias is None else rows + ops.cast(bias, self.compute_dtype)
         return ops.expand_dims(rows, 1)  # one head

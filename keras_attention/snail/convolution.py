@@ -6,8 +6,8 @@ import keras
 from keras import ops
 
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import fresh
-from keras_attention.masks import zeroed
+from keras_attention._internal.serialization import clone_initializer
+from keras_attention.masks import zero_masked
 
 
 def dilation_rates(sequence_length):
@@ -68,7 +68,7 @@ class CausalConvBlock(keras.layers.Layer):
             padding="causal",
             data_format="channels_last",
             dilation_rate=self.dilation_rate,
-            kernel_initializer=fresh(self.kernel_initializer),
+            kernel_initializer=clone_initializer(self.kernel_initializer),
             dtype=self.dtype_policy,
             name="convolution",
         )
@@ -105,7 +105,7 @@ class CausalConvBlock(keras.layers.Layer):
         if length is not None and self.dilation_rate >= max(length, 2):
             raise ValueError(
                 f"`dilation_rate` is {self.dilation_rate}, but `inputs` has length {length}; "
-                "accepted is 1, or a rate below the length, with which a step sees another one."
+                "expected 1, or a rate below the length, with which a step sees another one."
             )
 
 
@@ -156,7 +156,10 @@ class TemporalConvBlock(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.blocks = [
             CausalConvBlock(
-                self.filters, rate, fresh(self.kernel_initializer), dtype=self.dtype_policy
+                self.filters,
+                rate,
+                clone_initializer(self.kernel_initializer),
+                dtype=self.dtype_policy,
             )
             for rate in dilation_rates(self.sequence_length)
         ]
@@ -174,7 +177,7 @@ class TemporalConvBlock(keras.layers.Layer):
     def call(self, inputs, mask=None):
         self._check_length(inputs.shape)
         validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
-        outputs = zeroed(inputs, mask)
+        outputs = zero_masked(inputs, mask)
         for block in self.blocks:
             outputs = _beside(block.convolution, outputs, mask)
         return outputs
@@ -199,13 +202,13 @@ class TemporalConvBlock(keras.layers.Layer):
         length = inputs_shape[1]
         if length is not None and length > self.sequence_length:
             raise ValueError(
-                f"`inputs` has length {length}; accepted is at most `sequence_length`, "
+                f"`inputs` has length {length}; expected at most `sequence_length`, "
                 f"{self.sequence_length}, for which the block was made."
             )
 
 
 def _beside(convolution, inputs, mask):
     """[x; tanh(x_f) sigmoid(x_g)], of any length: a dilation beyond it sees zeros."""
-    inputs = zeroed(inputs, mask)
+    inputs = zero_masked(inputs, mask)
     x_f, x_g = ops.split(convolution(inputs), 2, axis=-1)  # (B, T, filters)
-    return ops.concatenate([inputs, zeroed(ops.tanh(x_f) * ops.sigmoid(x_g), mask)], axis=-1)
+    return ops.concatenate([inputs, zero_masked(ops.tanh(x_f) * ops.sigmoid(x_g), mask)], axis=-1)

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import fresh
+from keras_attention._internal.serialization import clone_initializer
 from keras_attention.self_attention.multi_head import SelfAttention
 
 
@@ -40,8 +40,8 @@ class TransformerBlock(keras.layers.Layer, abc.ABC):
         self.num_heads = validation.positive_integer("num_heads", num_heads)
         self.intermediate_dim = validation.positive_integer("intermediate_dim", intermediate_dim)
         self.key_dim = None if key_dim is None else validation.positive_integer("key_dim", key_dim)
-        self.dropout = validation.fraction("dropout", dropout)
-        self.attention_dropout = validation.fraction("attention_dropout", attention_dropout)
+        self.dropout = validation.dropout_rate("dropout", dropout)
+        self.attention_dropout = validation.dropout_rate("attention_dropout", attention_dropout)
         self.activation = keras.activations.get(activation)
         self.norm_first = norm_first
         self.epsilon = validation.not_negative("epsilon", epsilon)
@@ -71,7 +71,7 @@ class TransformerBlock(keras.layers.Layer, abc.ABC):
         """
         if self.key_dim is None and width % self.num_heads:
             raise ValueError(
-                f"`num_heads` is {self.num_heads}, and `inputs` has width {width}; accepted is a "
+                f"`num_heads` is {self.num_heads}, and `inputs` has width {width}; expected a "
                 "number that divides the width, or a `key_dim`."
             )
         return SelfAttention(
@@ -79,7 +79,7 @@ class TransformerBlock(keras.layers.Layer, abc.ABC):
             self.key_dim or width // self.num_heads,
             dropout=self.attention_dropout,
             output_shape=width,
-            kernel_initializer=fresh(self.kernel_initializer),
+            kernel_initializer=clone_initializer(self.kernel_initializer),
             seed=None if self.seed is None else self.seed + order,
             name=name,
             dtype=self.dtype_policy,
@@ -110,7 +110,7 @@ class TransformerBlock(keras.layers.Layer, abc.ABC):
         length = validation.positive_integer("max_length", max_length)
         if not self.built:
             raise ValueError(
-                f"'{self.name}' is not built; accepted is a block that was called or built before "
+                f"'{self.name}' is not built; expected a block that was called or built before "
                 "it begins."
             )
         shape = (batch_size, self.num_heads, length, self.self_attention.key_dim)
@@ -185,7 +185,7 @@ class TransformerBlock(keras.layers.Layer, abc.ABC):
         }
 
     def _new_dense(self, units, name, activation=None):
-        initializer = fresh(self.kernel_initializer)
+        initializer = clone_initializer(self.kernel_initializer)
         return keras.layers.Dense(
             units, activation, kernel_initializer=initializer, name=name, dtype=self.dtype_policy
         )
@@ -198,6 +198,6 @@ def _check_room(position, max_length):
         return
     if taken >= max_length:
         raise ValueError(
-            f"`state` holds {taken} steps; accepted is a step while there are fewer than "
+            f"`state` holds {taken} steps; expected a step while there are fewer than "
             f"`max_length`, {max_length}, with which it began."
         )

@@ -74,9 +74,9 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
         if positions is None:
             positions = ops.arange(ops.shape(inputs)[1], dtype="int32")
         came, steps = tuple(positions.shape), tuple(inputs.shape[:2])
-        if not (validation.fits(came, steps) or validation.fits(came, steps[1:])):
+        if not (validation.shapes_match(came, steps) or validation.shapes_match(came, steps[1:])):
             raise ValueError(
-                f"`positions` has shape {came}; accepted is {steps}, (batch, steps), or (steps,)."
+                f"`positions` has shape {came}; expected {steps}, (batch, steps), or (steps,)."
             )
         # In half precision the places of a long sequence would be rounded to each other.
         dtype = backend.result_type(self.compute_dtype, "float32")
@@ -104,6 +104,6 @@ def _check_shape(inputs_shape):
     validation.rank("inputs", inputs_shape, "(batch, steps, width)")
     if inputs_shape[-1] is None or inputs_shape[-1] % 2:
         raise ValueError(
-            f"`inputs` has shape {tuple(inputs_shape)}; accepted is an even width, for a sine and "
+            f"`inputs` has shape {tuple(inputs_shape)}; expected an even width, for a sine and "
             "a cosine of each wavelength."
         )

@@ -121,7 +121,7 @@ def _data(index, example):
             "weights": _base64(weights),
         }
     raise ValueError(
-        f"`examples[{index}]` is a {type(example).__name__}; accepted are "
+        f"`examples[{index}]` is a {type(example).__name__}; expected "
         "`ka.visualize.Caption` and `ka.visualize.Translation`."
     )
 
