@@ -14,6 +14,7 @@ from keras import ops
 
 import keras_attention as ka
 from comparing import assert_close, numbers, to_numpy
+from keras_attention._internal.keras_masks import copy_keras_mask
 from keras_attention.losses import crossentropy
 from oracles.linear_crossentropy import linear_crossentropy as oracle
 
@@ -178,7 +179,7 @@ def test_reductions_weights_and_masks_are_those_of_keras(reduction, weighting, m
     features = ops.convert_to_tensor(random.normal(size=(3, 7, WIDTH)), "float32")
     if masked:
         mask = keras.layers.Masking()(np.arange(7)[None, :, None] < np.array([[[7]], [[2]], [[0]]]))
-        features = ka.implicit_masks.copy_keras_mask(mask, features)
+        features = copy_keras_mask(mask, features)
     targets = random.integers(0, VOCABULARY, (3, 7))
     shapes = {"none": None, "number": (), "examples": (3, 1), "steps": (3, 7), "column": (3, 7, 1)}
     shape = shapes[weighting]
