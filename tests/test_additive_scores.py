@@ -10,9 +10,9 @@ from comparing import assert_close, largest_tensor, numbers, to_numpy
 from keras_attention._ops import additive_scores as module
 from keras_attention._ops.additive_scores import (
     additive_scores,
-    held_scores,
-    hidden_size,
-    walked_scores,
+    dense_scores,
+    looped_scores,
+    num_activations,
 )
 
 B, T, S, U = 2, 5, 7, 11
@@ -70,7 +70,7 @@ def by_hand(query, keys, vector, upstream):
 @EVERY_MODE
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
 @pytest.mark.parametrize(("dtype", "atol"), [("float64", 1e-10), ("float32", 1e-5)])
-@pytest.mark.parametrize("scores", [held_scores, walked_scores, additive_scores])
+@pytest.mark.parametrize("scores", [dense_scores, looped_scores, additive_scores])
 def test_numbers_and_gradients_are_those_of_the_equation(scores, dtype, atol, known, mode):
     given = arrays()
     shapes = None if known else [*UNKNOWN, (None, None, None)]
@@ -100,8 +100,8 @@ def test_second_gradients_are_those_of_the_equation(mode):
         return run if mode == "eager" else tf.function(run)
 
     tensors = [tf.constant(x) for x in arrays()]
-    wanted = numbers(second(held_scores)(*tensors))
-    assert_close(numbers(second(walked_scores)(*tensors)), wanted, 1e-10)
+    wanted = numbers(second(dense_scores)(*tensors))
+    assert_close(numbers(second(looped_scores)(*tensors)), wanted, 1e-10)
 
 
 @EVERY_MODE
@@ -109,18 +109,18 @@ def test_second_gradients_are_those_of_the_equation(mode):
 def test_what_is_large_is_walked_and_what_is_small_held(known, mode, monkeypatch):
     """Whichever it is, the numbers do not tell, so the ways say which they are."""
     shapes = None if known else [*UNKNOWN, (None, None, None)]
-    monkeypatch.setattr(module, "held_scores", lambda *tensors: held_scores(*tensors) + 100)
-    monkeypatch.setattr(module, "walked_scores", lambda *tensors: walked_scores(*tensors) + 200)
+    monkeypatch.setattr(module, "dense_scores", lambda *tensors: dense_scores(*tensors) + 100)
+    monkeypatch.setattr(module, "looped_scores", lambda *tensors: looped_scores(*tensors) + 200)
     given = arrays()
     expected, *_ = by_hand(*given)
     for limit, added in ((B * T * S * U, 100), (B * T * S * U - 1, 200)):
-        monkeypatch.setattr(module, "HELD", limit)
+        monkeypatch.setattr(module, "MAX_DENSE_SIZE", limit)
         scores, *_ = run(additive_scores, given, mode, shapes)
         assert_close([scores], [expected + added], 1e-10)
 
 
 def test_the_size_of_unknown_shapes_does_not_overflow():
-    size = tf.function(hidden_size, input_signature=[tf.TensorSpec((None, None, None))] * 2)
+    size = tf.function(num_activations, input_signature=[tf.TensorSpec((None, None, None))] * 2)
     assert float(size(np.ones((1, 2**16, 2)), np.ones((1, 2**16, 2)))) == 2**33
 
 
@@ -155,7 +155,7 @@ def test_a_layer_does_not_tell_which_way_it_goes(policy, atol, mode, monkeypatch
         ]
 
     held = results()
-    monkeypatch.setattr(module, "HELD", 0)
+    monkeypatch.setattr(module, "MAX_DENSE_SIZE", 0)
     walked = results()
     assert np.abs(held[0]).max() > 0.1
     assert_close(walked, held, atol)
@@ -181,8 +181,8 @@ def largest(scores, steps=T):
 
 def test_the_hidden_layer_of_all_pairs_is_never_held():
     pairs = B * T * S * U
-    assert largest(held_scores) == pairs
-    assert largest(walked_scores) == B * S * U
+    assert largest(dense_scores) == pairs
+    assert largest(looped_scores) == B * S * U
     assert pairs > B * S * U
 
 

@@ -9,7 +9,9 @@ import tensorflow as tf
 
 import keras_attention as ka
 from comparing import assert_close, largest_tensor, numbers, to_numpy
-from keras_attention._ops import flash_attention
+from keras_attention._ops import dot_product_attention as entry
+from keras_attention._ops.dot_product_attention import dot_product_attention
+from keras_attention._ops.flash_attention import tiled_attention
 
 B, N, T, S, K, V = 2, 3, 13, 11, 5, 7
 SIDES = 2, 4  # do not divide T and S: 13 queries and 11 keys make 7 and 3 blocks
@@ -82,7 +84,7 @@ EVERY_CASE = pytest.mark.parametrize(("names", "causal", "window"), CASES)
 @pytest.mark.parametrize(("mode", "known"), [("graph", True), ("graph", False), ("xla", False)])
 def test_blocks_equal_all_at_once(names, causal, window, mode, known):
     given = {**masks_of(names), "causal": causal, "window": window}
-    in_blocks = functools.partial(flash_attention.in_blocks, **given, sides=SIDES)
+    in_blocks = functools.partial(tiled_attention, **given, sides=SIDES)
     inputs = drawn()
     results = with_gradients(in_blocks, mode, known)(*inputs)
     wanted = with_gradients(functools.partial(at_once, **given))(*inputs)
@@ -94,7 +96,7 @@ def test_blocks_equal_all_at_once(names, causal, window, mode, known):
 @pytest.mark.parametrize(("names", "causal", "window"), CASES[3:])
 def test_blocks_equal_all_at_once_in_float64(names, causal, window):
     given = {**masks_of(names), "causal": causal, "window": window}
-    in_blocks = functools.partial(flash_attention.in_blocks, **given, sides=SIDES)
+    in_blocks = functools.partial(tiled_attention, **given, sides=SIDES)
     inputs = drawn("float64")
     results = with_gradients(in_blocks)(*inputs)
     wanted = with_gradients(functools.partial(at_once, **given))(*inputs)
@@ -116,7 +118,7 @@ def test_second_gradients_are_those_of_all_at_once(mode):
         return run if mode == "eager" else tf.function(run)
 
     inputs = drawn("float64", queries=5, memory=7)
-    in_blocks = functools.partial(flash_attention.in_blocks, **given, sides=SIDES)
+    in_blocks = functools.partial(tiled_attention, **given, sides=SIDES)
     wanted = numbers(second(functools.partial(at_once, **given))(*inputs))
     assert_close(numbers(second(in_blocks)(*inputs)), wanted, 1e-10)
 
@@ -126,7 +128,7 @@ def test_second_gradients_are_those_of_all_at_once(mode):
 def test_half_precision_has_no_nan(dtype, scale):
     """Products of 300^2 overflow float16."""
     given = {**masks_of("value pairs"), "causal": True, "window": None}
-    in_blocks = functools.partial(flash_attention.in_blocks, **given, sides=SIDES)
+    in_blocks = functools.partial(tiled_attention, **given, sides=SIDES)
     query, key, value, coefficients = drawn(dtype, scale=scale)
     results = with_gradients(in_blocks, "graph")(query, key, value / scale, coefficients / scale)
     assert {result.dtype for result in results} == {tf.as_dtype(dtype)}
@@ -149,7 +151,7 @@ def test_sums_of_values_beyond_float16_stay_finite(flat):
     query, key = random.normal(size=(B, 1, 301, 8)), random.normal(size=(B, 1, 512, 8))
     inputs = query * (0 if flat else 6), key, 150 + key, 1e-3 * query
     halves = [tf.constant(x, "float16") for x in inputs]
-    context, *gradients = numbers(with_gradients(flash_attention.in_blocks)(*halves))
+    context, *gradients = numbers(with_gradients(tiled_attention)(*halves))
     assert all(np.isfinite(x).all() for x in (context, *gradients))
     wanted = at_once(*(tf.constant(x) for x in inputs[:3]), None, None, False, None)
     assert_close([context], [to_numpy(wanted)], 0.5)
@@ -163,29 +165,27 @@ def test_future_and_far_blocks_are_never_visited():
             np.where(np.arange(12)[:, None] >= poisoned.start, np.nan, x) for x in (key, value)
         )
         key, value = (tf.constant(x, "float32") for x in (key, value))
-        context = flash_attention.in_blocks(
-            query, key, value, causal=causal, window=window, sides=SIDES
-        )
+        context = tiled_attention(query, key, value, causal=causal, window=window, sides=SIDES)
         assert np.isfinite(to_numpy(context)).all()
 
 
 @pytest.fixture
 def calls(monkeypatch):
     """Attention in blocks has small ones, and puts down here that it was called."""
-    calls, in_blocks = [], functools.partial(flash_attention.in_blocks, sides=SIDES)
+    calls, in_blocks = [], functools.partial(tiled_attention, sides=SIDES)
 
     def counted(*arguments, **options):
         calls.append(1)
         return in_blocks(*arguments, **options)
 
-    monkeypatch.setattr(flash_attention, "in_blocks", counted)
+    monkeypatch.setattr(entry, "tiled_attention", counted)
     return calls
 
 
 @pytest.fixture
 def long_everywhere(calls, monkeypatch):
     """No sequence is short enough for attention at once: the calls in blocks."""
-    monkeypatch.setattr(flash_attention, "FEW_PAIRS", 0)
+    monkeypatch.setattr(entry, "MATERIALIZE_BELOW", 0)
     return calls
 
 
@@ -199,7 +199,7 @@ def test_nothing_to_attend_with_or_to_is_no_error(causal, jit_compile, long_ever
     def run(query, key, value):
         with tf.GradientTape() as tape:
             tape.watch((query, key, value))
-            context = flash_attention.attend(query, key, value, causal=causal)
+            context, _ = dot_product_attention(query, key, value, causal=causal, scale=1.0)
         return context, *tape.gradient(context, (query, key, value))
 
     for batch, queries, memory in ((0, 5, 7), (2, 0, 7), (2, 5, 0)):
@@ -219,7 +219,7 @@ def test_what_a_masked_query_holds_reaches_no_gradient(long_everywhere):
         held = tf.where(mask[:, None, :, None], query, hidden)
         with tf.GradientTape() as tape:
             tape.watch((held, key, value))
-            context = flash_attention.attend(held, key, value, query_mask=mask)
+            context, _ = dot_product_attention(held, key, value, mask, scale=1.0)
         found.append([context, *tape.gradient(context, (held, key, value))])
     assert_close(*map(numbers, found))
     assert long_everywhere
@@ -232,7 +232,7 @@ def test_masks_that_broadcast(shape, long_everywhere):
     """A mask that is the same for all queries or all keys is never made larger."""
     mask = np.random.default_rng(7).uniform(size=shape) < 0.6
     query, key, value, _ = drawn()
-    context = flash_attention.attend(query, key, value, attention_mask=mask)
+    context, _ = dot_product_attention(query, key, value, attention_mask=mask, scale=1.0)
     wide = np.broadcast_to(mask, (B, T, S))
     assert_close([to_numpy(context)], [to_numpy(at_once(query, key, value, None, wide, 0, None))])
     assert long_everywhere
@@ -342,6 +342,6 @@ def test_fit_of_a_known_length_and_an_unknown_batch(options, causal, jit_compile
     model.compile("sgd", "mse", jit_compile=jit_compile)
     model.fit(given, given[0], batch_size=2, verbose=0)
     in_blocks = model.predict(given, batch_size=2, verbose=0)
-    monkeypatch.setattr(flash_attention, "FEW_PAIRS", 10**6)
+    monkeypatch.setattr(entry, "MATERIALIZE_BELOW", 10**6)
     at_once = numbers([layer(given[0], mask=given[1], use_causal_mask=causal)])
     assert_close([in_blocks], at_once)

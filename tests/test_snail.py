@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import keras_attention as ka
 from comparing import assert_close, numbers, to_numpy
-from keras_attention._ops import flash_attention
+from keras_attention._ops import dot_product_attention as entry
 
 WIDTH = 3
 BLOCKS = {
@@ -186,13 +186,13 @@ def test_long_sequences_are_read_in_blocks(masked, monkeypatch):
     """And the answer is that of all weights."""
     calls = []
 
-    def in_blocks(*arguments, **options):
+    def counted(*arguments, **options):
         calls.append(1)
-        return walked(*arguments, **options, sides=(2, 4))
+        return tiled_attention(*arguments, **options, sides=(2, 4))
 
-    walked = flash_attention.in_blocks
-    monkeypatch.setattr(flash_attention, "FEW_PAIRS", 0)
-    monkeypatch.setattr(flash_attention, "in_blocks", in_blocks)
+    tiled_attention = entry.tiled_attention
+    monkeypatch.setattr(entry, "MATERIALIZE_BELOW", 0)
+    monkeypatch.setattr(entry, "tiled_attention", counted)
     layer, x = ka.SnailAttentionBlock(5, 7), normal(2, 13, WIDTH)
     mask = np.random.default_rng(3).uniform(size=(2, 13)) < 0.7 if masked else None
     outputs, _ = layer(x, mask=mask, return_attention_scores=True)

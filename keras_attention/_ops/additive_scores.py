@@ -1,8 +1,8 @@
-"""The additive score of tensors, without ever holding the hidden layer of all pairs.
+"""The additive score of tensors, without holding the activations of all pairs, (B, T, S, U).
 
-That layer, (B, T, S, U), is U times as large as the scores. Here it is walked: forward unit by
-unit, each one (B, T, S), which is a sum in place; backward query by query, each one (B, S, U),
-computed again. Both lengths may be unknown, and no slice depends on them.
+They are U times as large as the scores. The forward pass is a loop over the units, which adds a
+(B, T, S) each. The backward pass is a loop over the queries, which computes (B, S, U) again for
+each. Both lengths may be unknown.
 
 Shapes: B batch, T query steps, S memory steps, U units.
 """
@@ -11,15 +11,16 @@ import functools
 
 from keras import backend, ops
 
+from keras_attention._internal.typing import Tensor
 from keras_attention._ops.custom_gradient import custom_gradient
-from keras_attention._ops.tiling import put_block
+from keras_attention._ops.tiling import set_tile
 from keras_attention._ops.while_loop import sequential_fori_loop
 
-# A hidden layer of up to so many numbers, 4 MB in float32, is held: loops would cost more.
-HELD = 2**20
+# Up to this number, 4 MB in float32, the activations are held: loops would cost more.
+MAX_DENSE_SIZE = 2**20
 
 
-def additive_scores(query, keys, vector):
+def additive_scores(query: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
     """Returns sum_u v_u tanh(q_tu + k_su), (B, T, S), in the dtype of `query`.
 
     Forward and backward take the memory of a few (B, T, S), (B, T, U) and (B, S, U). The sums run
@@ -31,103 +32,105 @@ def additive_scores(query, keys, vector):
         vector: (U,).
     """
     dtype = backend.standardize_dtype(query.dtype)
-    wide = backend.result_type(dtype, "float32")
-    # The product makes a tensor of a variable, which no custom gradient takes.
-    tensors = [ops.cast(query, wide), ops.cast(keys, wide), ops.cast(vector, wide) * 1.0]
-    if query.shape[1] == 1:  # as in a decoder's loop, which would hold (B, S, U) for each step
-        scores = _of_one_query(*tensors)
+    accumulation_dtype = backend.result_type(dtype, "float32")
+    tensors = [ops.cast(x, accumulation_dtype) for x in (query, keys, vector)]
+    tensors[2] = tensors[2] * 1.0  # A custom gradient takes a tensor, but not a variable.
+    if query.shape[1] == 1:  # as in the loop of a decoder, which would hold (B, S, U) of each step
+        scores = _single_query(*tensors)
     else:
-        held = hidden_size(query, keys) <= HELD
-        if isinstance(held, bool):
-            scores = (held_scores if held else walked_scores)(*tensors)
-        else:  # The shapes are known when it runs only.
-            scores = ops.cond(held, lambda: _held(*tensors), lambda: walked_scores(*tensors))
+        is_small = num_activations(query, keys) <= MAX_DENSE_SIZE
+        if isinstance(is_small, bool):
+            scores = (dense_scores if is_small else looped_scores)(*tensors)
+        else:  # The shapes are unknown before the run.
+            scores = ops.cond(
+                is_small, lambda: _dense_with_gradient(*tensors), lambda: looped_scores(*tensors)
+            )
     return ops.cast(scores, dtype)
 
 
-def held_scores(query, keys, vector):
-    """As `additive_scores`, by the equation: with (B, T, S, U), which the gradient keeps."""
-    hidden = ops.tanh(ops.expand_dims(query, 2) + ops.expand_dims(keys, 1))  # (B, T, S, U)
-    return ops.einsum("btsu,u->bts", hidden, vector)
+def dense_scores(query: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
+    """As `additive_scores`, from the activations (B, T, S, U), which the gradient keeps."""
+    return ops.einsum("btsu,u->bts", _activations(query, keys), vector)
 
 
 @custom_gradient
-def _held(query, keys, vector):
-    """With gradients by hand: in a branch, XLA compiles no sum over axes it finds out itself."""
+def _dense_with_gradient(query, keys, vector):
+    """With a gradient of its own: in a branch, XLA compiles no sum over axes that it must infer."""
 
-    def gradients(upstream):
-        upstream = ops.expand_dims(upstream, 3)
-        hidden = ops.tanh(ops.expand_dims(query, 2) + ops.expand_dims(keys, 1))  # (B, T, S, U)
-        slope = upstream * (1 - hidden * hidden)
-        of_vector = ops.sum(upstream * hidden, (0, 1, 2))
-        return ops.sum(slope, 2) * vector, ops.sum(slope, 1) * vector, of_vector
+    def gradients(d_scores):
+        d_scores = ops.expand_dims(d_scores, 3)
+        hidden = _activations(query, keys)
+        d_tanh = d_scores * (1 - hidden * hidden)
+        d_vector = ops.sum(d_scores * hidden, (0, 1, 2))
+        return ops.sum(d_tanh, 2) * vector, ops.sum(d_tanh, 1) * vector, d_vector
 
-    return held_scores(query, keys, vector), gradients
+    return dense_scores(query, keys, vector), gradients
+
+
+def _activations(query, keys):
+    return ops.tanh(ops.expand_dims(query, 2) + ops.expand_dims(keys, 1))  # (B, T, S, U)
 
 
 @custom_gradient
-def walked_scores(query, keys, vector):
+def looped_scores(query: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
     """As `additive_scores`, in loops."""
-    gradients = functools.partial(_walk_queries, query, keys, vector)
-    return _walk_units(query, keys, vector), gradients
+    gradients = functools.partial(_backward_over_queries, query, keys, vector)
+    return _forward_over_units(query, keys, vector), gradients
 
 
-def _walk_units(query, keys, vector):
+def _forward_over_units(query, keys, vector):
     queries, keys = ops.transpose(query, (2, 0, 1)), ops.transpose(keys, (2, 0, 1))
 
     def add(unit, state):
-        now = ops.expand_dims(queries[unit], 2) + ops.expand_dims(keys[unit], 1)  # (B, T, S)
-        return (state[0] + vector[unit] * ops.tanh(now),)
+        pre_activation = ops.expand_dims(queries[unit], 2) + ops.expand_dims(keys[unit], 1)
+        return (state[0] + vector[unit] * ops.tanh(pre_activation),)  # (B, T, S)
 
     _, batch, steps = ops.shape(queries)
     scores = ops.zeros((batch, steps, ops.shape(keys)[2]), dtype=query.dtype)
     return sequential_fori_loop(0, vector.shape[0], add, (scores,))[0]
 
 
-def _walk_queries(query, keys, vector, upstream):
-    queries, upstream = ops.transpose(query, (1, 0, 2)), ops.transpose(upstream, (1, 0, 2))
+def _backward_over_queries(query, keys, vector, d_scores):
+    queries, d_scores = ops.transpose(query, (1, 0, 2)), ops.transpose(d_scores, (1, 0, 2))
 
     def add(step, gradients):
-        of_queries, of_keys, of_vector = gradients
-        of_query, of_keys_here, of_vector_here = _gradients(queries[step], keys, upstream[step])
-        of_queries = put_block(of_queries, step, of_query)
-        return of_queries, of_keys + of_keys_here, of_vector + of_vector_here
+        d_queries, d_keys, d_vector = gradients
+        d_query, *others = _query_gradients(queries[step], keys, d_scores[step])
+        return set_tile(d_queries, step, d_query), d_keys + others[0], d_vector + others[1]
 
     start = ops.zeros_like(queries), ops.zeros_like(keys), ops.sum(ops.zeros_like(query), 1)
     gradients = sequential_fori_loop(0, ops.shape(queries)[0], add, start)
-    of_queries, of_keys, of_vector = gradients
-    return ops.transpose(of_queries, (1, 0, 2)) * vector, of_keys * vector, ops.sum(of_vector, 0)
+    d_queries, d_keys, d_vector = gradients
+    return ops.transpose(d_queries, (1, 0, 2)) * vector, d_keys * vector, ops.sum(d_vector, 0)
 
 
 @custom_gradient
-def _of_one_query(query, keys, vector):
-    def gradients(upstream):
-        of_query, of_keys, of_vector = _gradients(query[:, 0], keys, upstream[:, 0])
-        return ops.expand_dims(of_query * vector, 1), of_keys * vector, ops.sum(of_vector, 0)
+def _single_query(query, keys, vector):
+    def gradients(d_scores):
+        d_query, d_keys, d_vector = _query_gradients(query[:, 0], keys, d_scores[:, 0])
+        return ops.expand_dims(d_query * vector, 1), d_keys * vector, ops.sum(d_vector, 0)
 
     hidden = ops.tanh(query + keys)  # (B, S, U)
     return ops.expand_dims(ops.einsum("bsu,u->bs", hidden, vector), 1), gradients
 
 
-def _gradients(query, keys, upstream):
-    """Of one query (B, U) with upstream (B, S): those of query and keys but for v, that of v.
+def _query_gradients(query, keys, d_scores):
+    """Gradients for one query (B, U) and its scores (B, S).
 
-    The products of matrices are the fast way to sum, and the last sum, over B, is the caller's.
+    Returns those of query and keys, without the factor v, and (B, U) that of v in each example.
+    Sums are products of matrices, which are faster.
     """
     hidden = ops.tanh(ops.expand_dims(query, 1) + keys)  # (B, S, U)
-    slope = 1 - hidden * hidden
-    row = ops.expand_dims(upstream, 1)  # (B, 1, S)
-    of_query = ops.squeeze(ops.matmul(row, slope), 1)
-    of_vector = ops.squeeze(ops.matmul(row, hidden), 1)
-    return of_query, ops.expand_dims(upstream, 2) * slope, of_vector
+    d_tanh = 1 - hidden * hidden
+    row = ops.expand_dims(d_scores, 1)  # (B, 1, S)
+    d_query = ops.squeeze(ops.matmul(row, d_tanh), 1)
+    d_vector = ops.squeeze(ops.matmul(row, hidden), 1)
+    return d_query, ops.expand_dims(d_scores, 2) * d_tanh, d_vector
 
 
-def hidden_size(query, keys):
-    """How many numbers (B, T, S, U) has: an integer where the shapes are known."""
+def num_activations(query: Tensor, keys: Tensor) -> Tensor:
+    """Returns the size of (B, T, S, U), an integer if the shapes are known."""
     sizes = (*ops.shape(query), ops.shape(keys)[1])
     if not all(isinstance(size, int) for size in sizes):
-        sizes = tuple(ops.cast(size, "float32") for size in sizes)  # No overflow.
-    product = 1
-    for size in sizes:
-        product = product * size
-    return product
+        sizes = tuple(ops.cast(size, "float32") for size in sizes)  # Integers could overflow.
+    return functools.reduce(lambda product, size: product * size, sizes)

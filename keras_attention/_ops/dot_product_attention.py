@@ -1,25 +1,141 @@
-"""Scaled dot-product attention with its weights in memory: to return them, or for dropout."""
+"""Dot-product attention, head by head: the one entry to it, and the choice of how to compute it."""
 
-from keras import ops
+from keras import backend, ops
 
 from keras_attention import masks
+from keras_attention._internal.typing import Tensor
+from keras_attention._ops.flash_attention import tiled_attention
+
+# Up to this number of pairs of a query and a key, weights cost less than loops over tiles.
+MATERIALIZE_BELOW = 256 * 256
 
 
-def scaled_dot_product_attention(query, key, value, mask=None, kept=None):
-    """Returns softmax(Q K^T / sqrt(K)) V, head by head.
+def dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    query_mask: Tensor = None,
+    value_mask: Tensor = None,
+    key_mask: Tensor = None,
+    attention_mask: Tensor = None,
+    causal: bool = False,
+    window: int | None = None,
+    scale: float | None = None,
+    dropout_mask: Tensor = None,
+    return_weights: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """softmax(scale Q K^T) V, head by head.
+
+    The weights (B, N, T, S) are held if they are returned or dropped, or if there are few of them.
+    Otherwise memory is linear in T and S: the fused kernel of the backend computes the context, or
+    `tiled_attention`.
 
     Args:
         query: (B, N, T, K) for N heads.
         key: (B, N, S, K).
         value: (B, N, S, V).
-        mask: Broadcastable to (B, T, S). A row that allows nothing gives zeros.
-        kept: (B, N, T, S), what the weights are multiplied by: dropout, drawn by the caller.
+        query_mask: (B, T). The context of a masked query is zero.
+        value_mask, key_mask: (B, S).
+        attention_mask: (B, T, S) or (T, S), or broadcastable to it.
+        causal: Whether step t attends to steps up to t only.
+        window: If given, step t attends to the steps s with |t - s| <= `window` only.
+        scale: Factor of the scores. None: 1 / sqrt(K).
+        dropout_mask: (B, N, T, S), the factor of each weight.
+        return_weights: Whether to return the weights, before dropout.
 
     Returns:
-        The context (B, N, T, V), and the weights (B, N, T, S) before dropout.
+        The context (B, N, T, V), and with `return_weights` the weights (B, N, T, S), otherwise
+        None. Both are zero for a query without a key.
     """
-    # The query is divided, not the scores, so that float16 scores overflow later.
-    query = query / query.shape[-1] ** 0.5
-    scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # (B, N, T, S)
-    weights = masks.masked_softmax(scores, None if mask is None else ops.expand_dims(mask, -3))
-    return ops.matmul(weights if kept is None else weights * kept, value), weights
+    # The query is scaled, not the scores, so that float16 scores overflow later.
+    if scale is None:
+        query = query / query.shape[-1] ** 0.5
+    elif scale != 1:
+        query = query * scale
+    given = query_mask, value_mask, key_mask, attention_mask
+    if not (return_weights or dropout_mask is not None or _is_small(query, key)):
+        return _with_linear_memory(query, key, value, *given, causal, window), None
+    lengths = ops.shape(query)[2], ops.shape(key)[2]
+    allowed = masks.combine(*given, masks.causal_window_mask(*lengths, causal, window))
+    scores = ops.matmul(query, ops.swapaxes(key, -1, -2))  # (B, N, T, S)
+    allowed = None if allowed is None else ops.expand_dims(allowed, -3)  # the same for every head
+    weights = masks.masked_softmax(scores, allowed)
+    context = ops.matmul(weights if dropout_mask is None else weights * dropout_mask, value)
+    return context, weights if return_weights else None
+
+
+def _is_small(query, key):
+    """Whether all weights may be held at once."""
+    batch, _, length, _ = ops.shape(query)
+    pairs = length * ops.shape(key)[2]
+    if isinstance(pairs, int):
+        return pairs <= MATERIALIZE_BELOW or (isinstance(batch, int) and batch == 0)
+    # Lengths are unknown: any length on TensorFlow, elsewhere only in an export.
+    return backend.backend() != "tensorflow"
+
+
+def _with_linear_memory(
+    query, key, value, query_mask, value_mask, key_mask, attention_mask, causal, window
+):
+    query_mask, value_mask, attention_mask = _simplify_masks(
+        query_mask, _and(value_mask, key_mask), attention_mask
+    )
+    query_allowed = None
+    if query_mask is not None:
+        query_allowed = ops.expand_dims(ops.cast(query_mask, "bool"), (1, 3))  # (B, 1, T, 1)
+        query = ops.where(query_allowed, query, 0)  # A masked query has no effect on gradients.
+    if value_mask is not None:
+        shape = (ops.shape(value_mask)[0], ops.shape(key)[2])
+        value_mask = ops.broadcast_to(value_mask, shape)
+    tensors = query, key, value, value_mask, attention_mask, causal
+    context = _fused_kernel(*tensors) if window is None else None
+    if context is None:
+        context = tiled_attention(*tensors, window)
+    return context if query_allowed is None else ops.where(query_allowed, context, 0)
+
+
+def _fused_kernel(query, key, value, value_mask, attention_mask, causal):
+    """Returns the context by the fused kernel of the backend, or None if it has none for this."""
+    name = backend.backend()
+    mask = masks.combine(value_mask=value_mask, attention_mask=attention_mask)  # (B, T or 1, S)
+    if name == "tensorflow" or query.shape[-1] != value.shape[-1] or (causal and mask is not None):
+        return None
+    if name == "jax" and (mask is not None or query.shape != key.shape):
+        return None
+    try:
+        context = ops.dot_product_attention(
+            *(ops.transpose(x, (0, 2, 1, 3)) for x in (query, key, value)),
+            mask=None if mask is None else ops.expand_dims(mask, 1),
+            scale=1.0,
+            is_causal=causal,
+            # Without its kernel JAX holds all weights.
+            flash_attention=True if name == "jax" else None,
+        )
+    except (ImportError, RuntimeError, TypeError, ValueError):
+        if name != "jax":  # whose releases raise each of these if they have no kernel
+            raise
+        return None
+    context = ops.transpose(context, (0, 2, 1, 3))
+    if mask is None:
+        return context
+    return ops.where(ops.expand_dims(ops.any(mask, axis=-1), (1, 3)), context, 0)
+
+
+def _simplify_masks(query_mask, value_mask, attention_mask):
+    """Merges an `attention_mask` that is the same for all queries, or all keys, with their mask."""
+    if attention_mask is None:
+        return query_mask, value_mask, None
+    if len(attention_mask.shape) == 2:
+        attention_mask = ops.expand_dims(attention_mask, 0)
+    if attention_mask.shape[1] == 1:
+        return query_mask, _and(value_mask, attention_mask[:, 0]), None
+    if attention_mask.shape[2] == 1:
+        return _and(query_mask, attention_mask[:, :, 0]), value_mask, None
+    return query_mask, value_mask, attention_mask
+
+
+def _and(mask, other):
+    """Returns where both masks allow attention; either may be None."""
+    if mask is None or other is None:
+        return mask if other is None else other
+    return ops.logical_and(ops.cast(mask, "bool"), ops.cast(other, "bool"))

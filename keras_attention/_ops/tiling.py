@@ -1,129 +1,145 @@
-"""Sequences in blocks, and what a block of queries may see of a block of keys."""
+"""Tiles of a sequence, and the mask of a pair of tiles of queries and keys."""
 
 import functools
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from keras import ops
 
 from keras_attention import masks
+from keras_attention._internal.typing import Tensor
 
-# The scores of a block, (B, N, rows, columns): 2 MB in float32, which stay near the processor, as
-# long as its sides stay between these two.
-BLOCK_SCORES, SHORTEST, LONGEST = 2**19, 64, 512
-
-
-class Blocks(NamedTuple):
-    """How a sequence of `length` steps lies in blocks: integers, or tensors that a run knows."""
-
-    number: Any
-    size: Any
-    length: Any
+# The scores of a pair of tiles, (B, N, rows, columns), take 2 MB in float32 and so stay in the
+# cache of the processor, while the sides of a tile are between these two.
+SCORES_PER_TILE, MIN_SIDE, MAX_SIDE = 2**19, 64, 512
 
 
-def sides_of(batch_heads):
-    """The longest sides of a block, powers of 2: of its rows, the queries, and its columns.
+class Tiles(NamedTuple):
+    """How `length` steps are divided: integers, or tensors if only a run knows them."""
+
+    count: Tensor
+    size: Tensor
+    length: Tensor
+
+
+def tile_sides(batch_heads: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the largest tile, powers of 2: its rows, the queries, and its columns, the keys.
 
     There are as many columns as rows, or twice as many.
     """
     if isinstance(batch_heads, int):
-        power = (BLOCK_SCORES // max(batch_heads, 1)).bit_length() - 1
-        sides = (2 ** (power // 2), 2 ** ((power + 1) // 2))
-        return tuple(min(max(side, SHORTEST), LONGEST) for side in sides)
-    scores = BLOCK_SCORES / ops.cast(ops.maximum(batch_heads, 1), "float32")
+        power = (SCORES_PER_TILE // max(batch_heads, 1)).bit_length() - 1
+        sides = [2 ** (power // 2), 2 ** ((power + 1) // 2)]
+        rows, columns = (min(max(side, MIN_SIDE), MAX_SIDE) for side in sides)
+        return rows, columns
+    scores = SCORES_PER_TILE / ops.cast(ops.maximum(batch_heads, 1), "float32")
     power = ops.floor(ops.log2(scores))
-    sides = (2.0 ** ops.floor(power / 2), 2.0 ** ops.floor((power + 1) / 2))
-    return tuple(
-        ops.minimum(ops.maximum(ops.cast(side, "int32"), SHORTEST), LONGEST) for side in sides
-    )
+    sides = [2.0 ** ops.floor(power / 2), 2.0 ** ops.floor((power + 1) / 2)]
+    rows, columns = (ops.clip(ops.cast(side, "int32"), MIN_SIDE, MAX_SIDE) for side in sides)
+    return rows, columns
 
 
-def blocks_of(length, longest):
-    """The fewest blocks of equal size that hold `length` steps: at least one, of at least one."""
-    number = (length + longest - 1) // longest
-    at_least_one = functools.partial(max if isinstance(number, int) else ops.maximum, 1)
-    number = at_least_one(number)
-    return Blocks(number, at_least_one((length + number - 1) // number), length)
+def tiles_of(length: Tensor, max_size: Tensor) -> Tiles:
+    """Returns the fewest tiles of equal size for `length` steps, at least one of one step."""
+    count = (length + max_size - 1) // max_size
+    at_least_one = functools.partial(max if isinstance(count, int) else ops.maximum, 1)
+    count = at_least_one(count)
+    return Tiles(count, at_least_one((length + count - 1) // count), length)
 
 
-def reach(i, blocks, others, before, after):
-    """From which to before which of the `others` the steps of block `i` may look.
+def visible_tiles(
+    i: Tensor, tiles: Tiles, other_tiles: Tiles, lookback: int | None, lookahead: int | None
+) -> tuple[Tensor, Tensor]:
+    """Returns the half-open range of the `other_tiles` that tile `i` may attend to.
 
-    They look up to `before` steps back and `after` ahead; None is without end.
+    Its steps attend to `lookback` steps before and `lookahead` steps after them; None: to all.
     """
-    first = 0 if before is None else ops.maximum(0, (i * blocks.size - before) // others.size)
-    if after is None:
-        return first, others.number
-    last = ((i + 1) * blocks.size - 1 + after) // others.size
-    return first, ops.minimum(others.number, last + 1)
+    first = 0
+    if lookback is not None:
+        first = ops.maximum(0, (i * tiles.size - lookback) // other_tiles.size)
+    if lookahead is None:
+        return first, other_tiles.count
+    last = ((i + 1) * tiles.size - 1 + lookahead) // other_tiles.size
+    return first, ops.minimum(other_tiles.count, last + 1)
 
 
-def padded(x, axis, blocks):
-    """Returns `x` with zeros at the end of the last block of an axis."""
+def pad_to_tiles(x: Tensor, axis: int, tiles: Tiles) -> Tensor:
+    """Pads an axis of `x` with zeros to the end of the last tile."""
     pads = [(0, 0)] * len(x.shape)
-    pads[axis] = (0, blocks.number * blocks.size - blocks.length)
+    pads[axis] = (0, tiles.count * tiles.size - tiles.length)
     return ops.pad(x, pads)
 
 
-def split(x, blocks):
-    """(B, N, T, K) to (n, B, N, T / n, K), with zeros at the end of the last block."""
-    batch, heads, _, width = ops.shape(x)
-    x = ops.reshape(padded(x, 2, blocks), (batch, heads, blocks.number, blocks.size, width))
+def tile(x: Tensor, tiles: Tiles) -> Tensor:
+    """(B, N, T, K) to (n, B, N, T / n, K), with zeros at the end of the last tile."""
+    batch, heads, _, dim = ops.shape(x)
+    x = ops.reshape(pad_to_tiles(x, 2, tiles), (batch, heads, tiles.count, tiles.size, dim))
     return ops.transpose(x, (2, 0, 1, 3, 4))
 
 
-def joined(x, length):
-    """(n, B, N, T / n, K) to (B, N, T, K), without what came after the last step."""
-    number, batch, heads, size, width = ops.shape(x)
-    x = ops.reshape(ops.transpose(x, (1, 2, 0, 3, 4)), (batch, heads, number * size, width))
-    return x[:, :, :length]
+def untile(x: Tensor, batch: Tensor, length: Tensor) -> Tensor:
+    """(n, B, N, T / n, K) to (B, N, T, K), without the padding of batch and steps."""
+    count, padded_batch, heads, size, dim = ops.shape(x)
+    x = ops.reshape(ops.transpose(x, (1, 2, 0, 3, 4)), (padded_batch, heads, count * size, dim))
+    return x[:batch, :, :length]
 
 
-def block_at(blocks, i):
-    return ops.take(blocks, i, axis=0)
+def get_tile(x: Tensor, i: Tensor) -> Tensor:
+    return ops.take(x, i, axis=0)
 
 
-def put_block(blocks, i, block):
-    return ops.scatter_update(blocks, ops.reshape(i, (1, 1)), ops.expand_dims(block, 0))
+def set_tile(x: Tensor, i: Tensor, value: Tensor) -> Tensor:
+    return ops.scatter_update(x, ops.reshape(i, (1, 1)), ops.expand_dims(value, 0))
 
 
-def block_mask_of(rows, columns, value_mask, attention_mask, causal, window, dtype):
-    """Returns what to add to the scores of block (i, j), as a function of i and j, or None.
+def tile_bias_fn(
+    rows: Tiles,
+    columns: Tiles,
+    value_mask: Tensor,
+    attention_mask: Tensor,
+    causal: bool,
+    window: int | None,
+    dtype: str,
+) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """Returns the bias of the scores of tile (i, j), a function of i and j; None: no bias.
 
-    The masks come in blocks of their own: nothing of size (B, T, S) but what the caller gave.
+    It is 0 where attention is allowed and -1e30 elsewhere. Masks are tiled too, so that nothing of
+    size (B, T, S) is made, except from such a mask.
     """
-    whole = all(isinstance(n, int) for n in columns)
-    if value_mask is None and not (whole and columns.number * columns.size == columns.length):
-        value_mask = ops.ones((1, columns.length), dtype="bool")
+    static = all(isinstance(n, int) for n in columns)
+    if value_mask is None and not (static and columns.count * columns.size == columns.length):
+        value_mask = ops.ones((1, columns.length), dtype="bool")  # to mask the padding
     if value_mask is not None:
-        value_mask = padded(ops.cast(value_mask, "bool"), 1, columns)
-        value_mask = ops.reshape(value_mask, (-1, columns.number, columns.size))
+        value_mask = pad_to_tiles(ops.cast(value_mask, "bool"), 1, columns)
+        value_mask = ops.reshape(value_mask, (-1, columns.count, columns.size))
         value_mask = ops.transpose(value_mask, (1, 0, 2))  # (n, B, S / n)
     if attention_mask is not None:
-        pairs = ops.cast(attention_mask, "bool")
-        pairs = ops.broadcast_to(pairs, (ops.shape(pairs)[0], rows.length, columns.length))
-        pairs = padded(padded(pairs, 1, rows), 2, columns)
-        pairs = ops.reshape(pairs, (-1, rows.number, rows.size, columns.number, columns.size))
-        attention_mask = ops.transpose(pairs, (1, 3, 0, 2, 4))  # (n, n', B, T / n, S / n')
+        pair_mask = ops.cast(attention_mask, "bool")
+        shape = (ops.shape(pair_mask)[0], rows.length, columns.length)
+        pair_mask = pad_to_tiles(ops.broadcast_to(pair_mask, shape), 1, rows)
+        pair_mask = pad_to_tiles(pair_mask, 2, columns)
+        pair_mask = ops.reshape(pair_mask, (-1, rows.count, rows.size, columns.count, columns.size))
+        attention_mask = ops.transpose(pair_mask, (1, 3, 0, 2, 4))  # (n, n', B, T / n, S / n')
     if value_mask is None and attention_mask is None and not causal and window is None:
         return None
-    row, column = (ops.arange(blocks.size, dtype="int32") for blocks in (rows, columns))
+    row, column = (ops.arange(tiles.size, dtype="int32") for tiles in (rows, columns))
 
-    def order(i, j):
+    def causal_window(i, j):
         distance = (i * rows.size + row)[:, None] - (j * columns.size + column)  # (T / n, S / n)
-        near = None if window is None else ops.abs(distance) <= window
+        in_window = None if window is None else ops.abs(distance) <= window
         if not causal:
-            return near
-        return distance >= 0 if near is None else ops.logical_and(distance >= 0, near)
+            return in_window
+        return distance >= 0 if in_window is None else ops.logical_and(distance >= 0, in_window)
 
-    def block_mask(i, j):
+    def bias(i, j):
         allowed = masks.combine(
-            value_mask=None if value_mask is None else block_at(value_mask, j),
+            value_mask=None if value_mask is None else get_tile(value_mask, j),
             attention_mask=(
-                None if attention_mask is None else block_at(block_at(attention_mask, i), j)
+                None if attention_mask is None else get_tile(get_tile(attention_mask, i), j)
             ),
-            causal_mask=order(i, j),
+            causal_mask=causal_window(i, j),
         )  # (T / n, S / n), or with a batch in front
         allowed = ops.expand_dims(allowed, -3)  # the same for every head
         return ops.cast(ops.where(allowed, 0.0, masks.MASKED_SCORE), dtype)
 
-    return block_mask
+    return bias

@@ -17,7 +17,7 @@ from keras import backend, ops
 
 from keras_attention._internal import validation
 from keras_attention._ops.custom_gradient import custom_gradient
-from keras_attention._ops.tiling import block_at, blocks_of, padded, put_block
+from keras_attention._ops.tiling import get_tile, pad_to_tiles, set_tile, tiles_of
 from keras_attention._ops.while_loop import sequential_fori_loop
 
 # The steps of a block, whose logits are 64 MB at most in float32. Each block adds to a gradient as
@@ -83,7 +83,7 @@ def linear_crossentropy(
     if bias is not None:
         tensors.append(ops.cast(bias, wide) * 1.0)
     longest = min(max(BLOCK_LOGITS // vocabulary, SHORTEST), LONGEST)
-    blocks = blocks_of(ops.shape(targets)[0], longest)
+    blocks = tiles_of(ops.shape(targets)[0], longest)
 
     def of_block(targets, weights, features, kernel, bias=0.0):
         logits = ops.cast(ops.matmul(features, kernel), wide) + bias  # (N / n, V)
@@ -99,10 +99,10 @@ def linear_crossentropy(
         in_blocks = [_in_blocks(x, blocks) for x in (targets, weights, features)]
 
         def step(i, state):
-            block = (block_at(x, i) for x in in_blocks)
+            block = (get_tile(x, i) for x in in_blocks)
             return (state[0] + of_block(*block, *kernel_and_bias)[0],)
 
-        return sequential_fori_loop(0, blocks.number, step, (ops.zeros((), dtype=wide),))[0]
+        return sequential_fori_loop(0, blocks.count, step, (ops.zeros((), dtype=wide),))[0]
 
     @custom_gradient
     def loss_with_gradients(targets, weights, features, *kernel_and_bias):
@@ -110,7 +110,7 @@ def linear_crossentropy(
 
         def step(i, state):
             loss, of_features, of_kernel, *of_bias = state
-            y, w, x = (block_at(each, i) for each in in_blocks)
+            y, w, x = (get_tile(each, i) for each in in_blocks)
             of_loss, probabilities = of_block(y, w, x, *kernel_and_bias)
             wanted = ops.one_hot(ops.cast(y, "int32"), vocabulary, dtype=wide)
             if label_smoothing:
@@ -119,11 +119,11 @@ def linear_crossentropy(
             of_x = ops.cast(ops.matmul(slope, ops.transpose(kernel_and_bias[0])), wide)
             of_kernel = of_kernel + ops.cast(ops.matmul(ops.transpose(x), slope), wide)
             of_bias = [each + ops.sum(ops.cast(slope, wide), axis=0) for each in of_bias]
-            return loss + of_loss, put_block(of_features, i, of_x), of_kernel, *of_bias
+            return loss + of_loss, set_tile(of_features, i, of_x), of_kernel, *of_bias
 
         zeros = (ops.zeros_like(x, dtype=wide) for x in (in_blocks[2], *kernel_and_bias))
         state = (ops.zeros((), dtype=wide), *zeros)
-        loss, of_features, *gradients = sequential_fori_loop(0, blocks.number, step, state)
+        loss, of_features, *gradients = sequential_fori_loop(0, blocks.count, step, state)
         gradients = ops.reshape(of_features, (-1, width))[: blocks.length], *gradients
 
         def gradients_of(upstream):
@@ -156,7 +156,7 @@ def _once_differentiable(gradient, *of):
 
 def _in_blocks(x, blocks):
     """(N, ...) to (n, N / n, ...)."""
-    return ops.reshape(padded(x, 0, blocks), (blocks.number, blocks.size, *x.shape[1:]))
+    return ops.reshape(pad_to_tiles(x, 0, blocks), (blocks.count, blocks.size, *x.shape[1:]))
 
 
 def losses_of(logits, totals, targets, label_smoothing):

@@ -8,9 +8,9 @@ from keras import ops
 from keras_attention import search
 from keras_attention._internal import validation
 from keras_attention._internal.keras_masks import get_keras_mask
-from keras_attention._internal.serialization import deserialize
+from keras_attention._internal.serialization import build_once, deserialize
 from keras_attention.models.base import Seq2SeqModel
-from keras_attention.transformer.blocks import TransformerDecoderBlock
+from keras_attention.transformer.decoder_block import TransformerDecoderBlock
 from keras_attention.transformer.position_encoding import SinusoidalPositionEncoding
 
 
@@ -106,7 +106,7 @@ class Transformer(Seq2SeqModel):
             scale_inputs=True, dtype=self.dtype_policy
         )
         last = self.decoder_blocks[-1]
-        self.final_norm = last.new_norm("final_norm") if last.norm_first else None
+        self.final_norm = last.make_norm("final_norm") if last.norm_first else None
         self.embedding_dropout = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy)
 
     def build(self, input_shape):
@@ -121,8 +121,7 @@ class Transformer(Seq2SeqModel):
             *([] if self.final_norm is None else [(self.final_norm, [embedded_shape])]),
             (self.head, [embedded_shape]),
         ):
-            if not layer.built:
-                layer.build(*shapes)
+            build_once(layer, *shapes)
 
     def call(self, inputs, training=None):
         return self.apply_head(self._normed(self._outputs(inputs, training)), training)

@@ -5,11 +5,11 @@ from typing import final
 import keras
 from keras import ops
 
-from keras_attention import masks
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import clone_initializer
-from keras_attention._ops import flash_attention
+from keras_attention._internal.output_spec import output_spec
+from keras_attention._internal.serialization import add_kernel
 from keras_attention._ops.dense import dense
+from keras_attention._ops.dot_product_attention import dot_product_attention
 
 
 @final
@@ -65,14 +65,10 @@ class SelfAttention2D(keras.layers.Layer):
         channels = inputs_shape[-1]
         narrow = max(1, channels // self.reduction)
 
-        def add(name, shape):
-            initializer = clone_initializer(self.kernel_initializer)
-            return self.add_weight(name=name, shape=shape, initializer=initializer)
-
-        self.f_kernel = add("f_kernel", (channels, narrow))
-        self.g_kernel = add("g_kernel", (channels, narrow))
-        self.h_kernel = add("h_kernel", (channels, narrow))
-        self.v_kernel = add("v_kernel", (narrow, channels))
+        self.f_kernel = add_kernel(self, "f_kernel", (channels, narrow))
+        self.g_kernel = add_kernel(self, "g_kernel", (channels, narrow))
+        self.h_kernel = add_kernel(self, "h_kernel", (channels, narrow))
+        self.v_kernel = add_kernel(self, "v_kernel", (narrow, channels))
         self.gamma = self.add_weight(name="gamma", shape=(), initializer="zeros")
 
     def call(self, inputs, return_attention_scores=False):
@@ -86,15 +82,12 @@ class SelfAttention2D(keras.layers.Layer):
         keys = dense(places, f_kernel)  # (B, HW, C')
         queries = dense(places, g_kernel)  # (B, HW, C')
         values = dense(places, h_kernel)  # (B, HW, C')
-        if return_attention_scores:
-            scores = ops.einsum("bjc,bic->bji", queries, keys)  # (B, HW, HW)
-            weights = masks.masked_softmax(scores)
-            mixed = ops.matmul(weights, values)  # (B, HW, C')
-        else:
-            one_head = (ops.expand_dims(x, 1) for x in (queries, keys, values))
-            mixed = ops.squeeze(flash_attention.attend(*one_head), 1)
-        mixed = dense(mixed, v_kernel)  # (B, HW, C)
-        outputs = gamma * ops.reshape(mixed, (batch, height, width, channels)) + inputs
+        queries, keys, values = (ops.expand_dims(x, 1) for x in (queries, keys, values))
+        context, weights = dot_product_attention(
+            queries, keys, values, scale=1.0, return_weights=return_attention_scores
+        )
+        context = dense(context[:, 0], v_kernel)  # (B, HW, C)
+        outputs = gamma * ops.reshape(context, (batch, height, width, channels)) + inputs
         if not return_attention_scores:
             return outputs
         return outputs, ops.reshape(weights, (batch, height, width, height, width))
@@ -105,11 +98,7 @@ class SelfAttention2D(keras.layers.Layer):
 
     def compute_output_spec(self, inputs, return_attention_scores=False):
         shape = self.compute_output_shape(inputs.shape)
-        outputs = keras.KerasTensor(shape, dtype=self.compute_dtype)
-        if not return_attention_scores:
-            return outputs
-        shape = (*shape[:3], *shape[1:3])
-        return outputs, keras.KerasTensor(shape, dtype=self.compute_dtype)
+        return output_spec(self, shape, (*shape[:3], *shape[1:3]), return_attention_scores)
 
     def get_config(self):
         return {

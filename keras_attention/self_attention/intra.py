@@ -7,7 +7,8 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import rnn, validation
-from keras_attention._internal.serialization import clone_initializer
+from keras_attention._internal.output_spec import output_spec
+from keras_attention._internal.serialization import add_kernel
 from keras_attention._ops.dense import dense
 
 
@@ -69,15 +70,11 @@ class IntraAttention(keras.layers.Layer):
         validation.rank("inputs", inputs_shape, "(batch, steps, width)")
         width, units = inputs_shape[-1], self.units
 
-        def add(name, shape):
-            initializer = clone_initializer(self.kernel_initializer)
-            return self.add_weight(name=name, shape=shape, initializer=initializer)
-
-        self.hidden_kernel = add("hidden_kernel", (units, units))
-        self.input_kernel = add("input_kernel", (width, units))
-        self.summary_kernel = add("summary_kernel", (units, units))
-        self.score_vector = add("score_vector", (units,))
-        self.kernel = add("kernel", (units + width, 4 * units))
+        self.hidden_kernel = add_kernel(self, "hidden_kernel", (units, units))
+        self.input_kernel = add_kernel(self, "input_kernel", (width, units))
+        self.summary_kernel = add_kernel(self, "summary_kernel", (units, units))
+        self.score_vector = add_kernel(self, "score_vector", (units,))
+        self.kernel = add_kernel(self, "kernel", (units + width, 4 * units))
         self.bias = self.add_weight(name="bias", shape=(4 * units,), initializer=_bias)
 
     def call(self, inputs, mask=None, return_attention_scores=False):
@@ -122,19 +119,13 @@ class IntraAttention(keras.layers.Layer):
         hidden, weights = outputs[:, :, : self.units], outputs[:, :, self.units :]
         return (hidden, weights) if return_attention_scores else hidden
 
-    def compute_mask(self, inputs, previous_mask=None):
-        return previous_mask
-
     def compute_output_shape(self, inputs_shape):
         validation.rank("inputs", inputs_shape, "(batch, steps, width)")
         return (*inputs_shape[:2], self.units)
 
     def compute_output_spec(self, inputs, mask=None, return_attention_scores=False):
         shape = self.compute_output_shape(inputs.shape)
-        hidden = keras.KerasTensor(shape, dtype=self.compute_dtype)
-        if not return_attention_scores:
-            return hidden
-        return hidden, keras.KerasTensor((*shape[:2], shape[1]), dtype=self.compute_dtype)
+        return output_spec(self, shape, (*shape[:2], shape[1]), return_attention_scores)
 
     def get_config(self):
         return {

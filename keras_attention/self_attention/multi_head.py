@@ -6,12 +6,11 @@ from typing import final
 import keras
 from keras import ops
 
-from keras_attention import masks
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import clone_initializer
-from keras_attention._ops import flash_attention
+from keras_attention._internal.output_spec import output_spec
+from keras_attention._internal.serialization import add_kernel
 from keras_attention._ops.dense import dense
-from keras_attention._ops.dot_product_attention import scaled_dot_product_attention
+from keras_attention._ops.dot_product_attention import dot_product_attention
 
 
 @final
@@ -116,10 +115,10 @@ class SelfAttention(keras.layers.Layer):
             validation.static_dim(argument, shape)
         queries, values = self.num_heads * self.key_dim, self.num_heads * self.value_dim
         width = self.output_width or query_shape[-1]
-        self.query_kernel, self.query_bias = self._add("query", query_shape[-1], queries)
-        self.key_kernel, _ = self._add("key", key_shape[-1], queries, use_bias=False)
-        self.value_kernel, self.value_bias = self._add("value", value_shape[-1], values)
-        self.output_kernel, self.output_bias = self._add("output", values, width)
+        self.query_kernel, self.query_bias = self._add_projection("query", query_shape[-1], queries)
+        self.key_kernel, _ = self._add_projection("key", key_shape[-1], queries, use_bias=False)
+        self.value_kernel, self.value_bias = self._add_projection("value", value_shape[-1], values)
+        self.output_kernel, self.output_bias = self._add_projection("output", values, width)
 
     def call(
         self,
@@ -140,8 +139,8 @@ class SelfAttention(keras.layers.Layer):
                 "`mask` came along with a `value`; expected `mask` with `query` alone, and "
                 "`query_mask` and `value_mask` otherwise."
             )
-        itself = value is None
-        value = query if itself else value
+        is_self_attention = value is None
+        value = query if is_self_attention else value
         key = value if key is None else key
         self._check_shapes(query.shape, value.shape, key.shape)
         for name, given in (("mask", mask), ("query_mask", query_mask)):
@@ -151,28 +150,26 @@ class SelfAttention(keras.layers.Layer):
         weights_shape = (*query.shape[:2], value.shape[1])
         validation.broadcastable("attention_mask", attention_mask, weights_shape)
         query_mask = mask if query_mask is None else query_mask
-        if itself and value_mask is None:
+        if is_self_attention and value_mask is None:
             value_mask = query_mask
-        given = query_mask, value_mask, key_mask, attention_mask
-        lengths = ops.shape(query)[1], ops.shape(value)[1]
-        query = self._split(self._project(query, self.query_kernel, self.query_bias))
-        key = self._split(self._project(key, self.key_kernel))
-        value = self._split(self._project(value, self.value_kernel, self.value_bias))
-        if return_attention_scores or (training and self.dropout):
-            order = masks.causal_window_mask(*lengths, use_causal_mask, self.window)
-            allowed = masks.combine(*given, order)
-            kept = self._draw_kept(query, key) if training and self.dropout else None
-            context, weights = scaled_dot_product_attention(query, key, value, allowed, kept)
-        else:
-            query = query / self.key_dim**0.5
-            context = flash_attention.attend(
-                query, key, value, *given, causal=use_causal_mask, window=self.window
-            )
-        output = self._output_of(context)
+        query = self._split_heads(self._project(query, self.query_kernel, self.query_bias))
+        key = self._split_heads(self._project(key, self.key_kernel))
+        value = self._split_heads(self._project(value, self.value_kernel, self.value_bias))
+        context, weights = dot_product_attention(
+            query,
+            key,
+            value,
+            query_mask,
+            value_mask,
+            key_mask,
+            attention_mask,
+            causal=use_causal_mask,
+            window=self.window,
+            dropout_mask=self._dropout_mask(query, key) if training and self.dropout else None,
+            return_weights=return_attention_scores,
+        )
+        output = self._merge_heads(context)
         return (output, weights) if return_attention_scores else output
-
-    def compute_mask(self, query, previous_mask=None):
-        return previous_mask
 
     def compute_output_shape(self, query_shape, value_shape=None, key_shape=None):
         value_shape = value_shape or query_shape
@@ -197,18 +194,15 @@ class SelfAttention(keras.layers.Layer):
         shape = self.compute_output_shape(
             query.shape, value.shape, None if key is None else key.shape
         )
-        output = keras.KerasTensor(shape, dtype=self.compute_dtype)
-        if not return_attention_scores:
-            return output
-        shape = (query.shape[0], self.num_heads, query.shape[1], value.shape[1])
-        return output, keras.KerasTensor(shape, dtype=self.compute_dtype)
+        weights_shape = (query.shape[0], self.num_heads, query.shape[1], value.shape[1])
+        return output_spec(self, shape, weights_shape, return_attention_scores)
 
     def prepare(self, value, key=None):
         """Returns keys (B, N, S, K) and values (B, N, S, V), the part of the work that is done once
         for a memory; both in the compute dtype, as what comes must be."""
         keys = self._project(value if key is None else key, self.key_kernel)
         values = self._project(value, self.value_kernel, self.value_bias)
-        return self._split(keys), self._split(values)
+        return self._split_heads(keys), self._split_heads(values)
 
     def attend(self, query, keys, values, mask=None):
         """Attends to what `prepare` gave, where `mask` allows it, broadcastable to (B, T, S).
@@ -216,9 +210,11 @@ class SelfAttention(keras.layers.Layer):
         Returns:
             The output (B, T, D) and the weights (B, N, T, S).
         """
-        queries = self._split(self._project(query, self.query_kernel, self.query_bias))
-        context, weights = scaled_dot_product_attention(queries, keys, values, mask)
-        return self._output_of(context), weights
+        queries = self._split_heads(self._project(query, self.query_kernel, self.query_bias))
+        context, weights = dot_product_attention(
+            queries, keys, values, attention_mask=mask, return_weights=True
+        )
+        return self._merge_heads(context), weights
 
     def get_config(self):
         return {
@@ -234,11 +230,8 @@ class SelfAttention(keras.layers.Layer):
             "seed": self.seed,
         }
 
-    def _add(self, name, width, units, use_bias=None):
-        initializer = clone_initializer(self.kernel_initializer)
-        kernel = self.add_weight(
-            name=f"{name}_kernel", shape=(width, units), initializer=initializer
-        )
+    def _add_projection(self, name, width, units, use_bias=None):
+        kernel = add_kernel(self, f"{name}_kernel", (width, units))
         if not (self.use_bias if use_bias is None else use_bias):
             return kernel, None
         return kernel, self.add_weight(name=f"{name}_bias", shape=(units,), initializer="zeros")
@@ -247,18 +240,18 @@ class SelfAttention(keras.layers.Layer):
         rows = dense(sequence, ops.cast(kernel, self.compute_dtype))
         return rows if bias is None else rows + ops.cast(bias, self.compute_dtype)
 
-    def _split(self, sequence):
+    def _split_heads(self, sequence):
         width = sequence.shape[-1] // self.num_heads
         # With -1 for the batch, as the exporter to ONNX makes wrong shapes of two unknown sizes.
         heads = ops.reshape(sequence, (-1, ops.shape(sequence)[1], self.num_heads, width))
         return ops.transpose(heads, (0, 2, 1, 3))  # (B, N, T, width)
 
-    def _output_of(self, context):
+    def _merge_heads(self, context):
         context = ops.transpose(context, (0, 2, 1, 3))  # (B, T, N, V)
         context = ops.reshape(context, (-1, ops.shape(context)[1], self.num_heads * self.value_dim))
         return self._project(context, self.output_kernel, self.output_bias)  # (B, T, D)
 
-    def _draw_kept(self, query, key):
+    def _dropout_mask(self, query, key):
         shape = (*ops.shape(query)[:3], ops.shape(key)[2])  # (B, N, T, S)
         ones = ops.ones(shape, dtype=self.compute_dtype)
         return keras.random.dropout(ones, self.dropout, seed=self.seed_generator)

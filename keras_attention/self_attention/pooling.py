@@ -7,7 +7,8 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import clone_initializer
+from keras_attention._internal.output_spec import output_spec
+from keras_attention._internal.serialization import add_kernel
 from keras_attention._ops.dense import dense
 
 
@@ -57,13 +58,9 @@ class AttentionPooling(keras.layers.Layer):
     def build(self, inputs_shape):
         validation.rank("inputs", inputs_shape, "(batch, steps, width)")
 
-        def add(name, shape):
-            initializer = clone_initializer(self.kernel_initializer)
-            return self.add_weight(name=name, shape=shape, initializer=initializer)
-
-        self.kernel = add("kernel", (inputs_shape[-1], self.units))
+        self.kernel = add_kernel(self, "kernel", (inputs_shape[-1], self.units))
         self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
-        self.context_vector = add("context_vector", (self.units,))
+        self.context_vector = add_kernel(self, "context_vector", (self.units,))
 
     def call(self, inputs, mask=None, return_attention_scores=False):
         validation.rank("inputs", inputs.shape, "(batch, steps, width)")
@@ -86,12 +83,8 @@ class AttentionPooling(keras.layers.Layer):
         return (inputs_shape[0], inputs_shape[2])
 
     def compute_output_spec(self, inputs, mask=None, return_attention_scores=False):
-        context = keras.KerasTensor(
-            self.compute_output_shape(inputs.shape), dtype=self.compute_dtype
-        )
-        if not return_attention_scores:
-            return context
-        return context, keras.KerasTensor(inputs.shape[:2], dtype=self.compute_dtype)
+        shape = self.compute_output_shape(inputs.shape)
+        return output_spec(self, shape, inputs.shape[:2], return_attention_scores)
 
     def get_config(self):
         return {

@@ -7,7 +7,8 @@ from keras import backend, ops
 
 from keras_attention import masks
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import clone_initializer
+from keras_attention._internal.output_spec import output_spec
+from keras_attention._internal.serialization import add_kernel
 from keras_attention._ops.dense import dense
 
 
@@ -77,12 +78,8 @@ class StructuredSelfAttention(keras.layers.Layer):
     def build(self, inputs_shape):
         validation.rank("inputs", inputs_shape, "(batch, steps, width)")
 
-        def add(name, shape):
-            initializer = clone_initializer(self.kernel_initializer)
-            return self.add_weight(name=name, shape=shape, initializer=initializer)
-
-        self.kernel = add("kernel", (inputs_shape[-1], self.units))
-        self.hop_kernel = add("hop_kernel", (self.units, self.hops))
+        self.kernel = add_kernel(self, "kernel", (inputs_shape[-1], self.units))
+        self.hop_kernel = add_kernel(self, "hop_kernel", (self.units, self.hops))
 
     def call(self, inputs, mask=None, return_attention_scores=False):
         validation.rank("inputs", inputs.shape, "(batch, steps, width)")
@@ -105,11 +102,9 @@ class StructuredSelfAttention(keras.layers.Layer):
         return (inputs_shape[0], self.hops, inputs_shape[2])
 
     def compute_output_spec(self, inputs, mask=None, return_attention_scores=False):
-        means = keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=self.compute_dtype)
-        if not return_attention_scores:
-            return means
-        shape = (inputs.shape[0], self.hops, inputs.shape[1])
-        return means, keras.KerasTensor(shape, dtype=self.compute_dtype)
+        shape = self.compute_output_shape(inputs.shape)
+        weights_shape = (*shape[:2], inputs.shape[1])
+        return output_spec(self, shape, weights_shape, return_attention_scores)
 
     def get_config(self):
         return {

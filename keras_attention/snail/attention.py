@@ -7,10 +7,10 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import clone_initializer
-from keras_attention._ops import flash_attention
+from keras_attention._internal.output_spec import output_spec
+from keras_attention._internal.serialization import add_kernel
 from keras_attention._ops.dense import dense
-from keras_attention._ops.dot_product_attention import scaled_dot_product_attention
+from keras_attention._ops.dot_product_attention import dot_product_attention
 
 
 @final
@@ -66,34 +66,29 @@ class SnailAttentionBlock(keras.layers.Layer):
     def build(self, inputs_shape):
         validation.sequence("inputs", inputs_shape)
 
-        def add(name, *shape):
-            initializer = clone_initializer(self.kernel_initializer) if len(shape) > 1 else "zeros"
-            return self.add_weight(name=name, shape=shape, initializer=initializer)
-
-        width = inputs_shape[2]
-        self.query_kernel = add("query_kernel", width, self.key_dim)
-        self.query_bias = add("query_bias", self.key_dim)
-        self.key_kernel = add("key_kernel", width, self.key_dim)
-        self.value_kernel = add("value_kernel", width, self.value_dim)
-        self.value_bias = add("value_bias", self.value_dim)
+        dim = inputs_shape[2]
+        self.query_kernel = add_kernel(self, "query_kernel", (dim, self.key_dim))
+        self.query_bias = self.add_weight(
+            name="query_bias", shape=(self.key_dim,), initializer="zeros"
+        )
+        self.key_kernel = add_kernel(self, "key_kernel", (dim, self.key_dim))
+        self.value_kernel = add_kernel(self, "value_kernel", (dim, self.value_dim))
+        self.value_bias = self.add_weight(
+            name="value_bias", shape=(self.value_dim,), initializer="zeros"
+        )
 
     def call(self, inputs, mask=None, return_attention_scores=False):
         validation.sequence("inputs", inputs.shape)
         validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
-        inputs, length = masks.zero_masked(inputs, mask), ops.shape(inputs)[1]
+        inputs = masks.zero_masked(inputs, mask)
         query = self._affine(inputs, self.query_kernel, self.query_bias)  # (B, 1, T, key_dim)
         key = self._affine(inputs, self.key_kernel)
         value = self._affine(inputs, self.value_kernel, self.value_bias)  # (B, 1, T, value_dim)
-        if not return_attention_scores:
-            query = query / self.key_dim**0.5
-            read = flash_attention.attend(query, key, value, mask, mask, causal=True)
-            return ops.concatenate([inputs, read[:, 0]], axis=-1)
-        allowed = masks.combine(mask, mask, causal_mask=masks.causal_mask(length, length))
-        read, weights = scaled_dot_product_attention(query, key, value, allowed)
-        return ops.concatenate([inputs, read[:, 0]], axis=-1), weights[:, 0]
-
-    def compute_mask(self, inputs, previous_mask=None):
-        return previous_mask
+        read, weights = dot_product_attention(
+            query, key, value, mask, mask, causal=True, return_weights=return_attention_scores
+        )
+        outputs = ops.concatenate([inputs, read[:, 0]], axis=-1)
+        return (outputs, weights[:, 0]) if return_attention_scores else outputs
 
     def compute_output_shape(self, inputs_shape):
         validation.sequence("inputs", inputs_shape)
@@ -101,10 +96,7 @@ class SnailAttentionBlock(keras.layers.Layer):
 
     def compute_output_spec(self, inputs, mask=None, return_attention_scores=False):
         shape = self.compute_output_shape(inputs.shape)
-        outputs = keras.KerasTensor(shape, dtype=self.compute_dtype)
-        if not return_attention_scores:
-            return outputs
-        return outputs, keras.KerasTensor((*shape[:2], shape[1]), dtype=self.compute_dtype)
+        return output_spec(self, shape, (*shape[:2], shape[1]), return_attention_scores)
 
     def get_config(self):
         return {

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import clone_initializer
+from keras_attention._internal.serialization import build_once, clone_initializer
 from keras_attention.masks import zero_masked
 
 
@@ -76,16 +76,12 @@ class CausalConvBlock(keras.layers.Layer):
 
     def build(self, inputs_shape):
         self._check_shape(inputs_shape)
-        if not self.convolution.built:
-            self.convolution.build(inputs_shape)
+        build_once(self.convolution, inputs_shape)
 
     def call(self, inputs, mask=None):
         self._check_shape(inputs.shape)
         validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
         return _beside(self.convolution, inputs, mask)
-
-    def compute_mask(self, inputs, previous_mask=None):
-        return previous_mask
 
     def compute_output_shape(self, inputs_shape):
         self._check_shape(inputs_shape)
@@ -170,8 +166,7 @@ class TemporalConvBlock(keras.layers.Layer):
         # Shorter sequences may come, which the last dilations reach across.
         shape = (inputs_shape[0], None, inputs_shape[2])
         for block in self.blocks:
-            if not block.built:
-                block.build(shape)
+            build_once(block, shape)
             shape = block.compute_output_shape(shape)
 
     def call(self, inputs, mask=None):
@@ -181,9 +176,6 @@ class TemporalConvBlock(keras.layers.Layer):
         for block in self.blocks:
             outputs = _beside(block.convolution, outputs, mask)
         return outputs
-
-    def compute_mask(self, inputs, previous_mask=None):
-        return previous_mask
 
     def compute_output_shape(self, inputs_shape):
         self._check_length(inputs_shape)

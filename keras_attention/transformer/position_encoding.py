@@ -85,9 +85,6 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
         )  # (T, D) or (B, T, D)
         return (inputs * width**0.5 if self.scale_inputs else inputs) + encodings
 
-    def compute_mask(self, inputs, previous_mask=None):
-        return previous_mask
-
     def compute_output_shape(self, inputs_shape, positions_shape=None):
         _check_shape(inputs_shape)
         return tuple(inputs_shape)

@@ -10,6 +10,7 @@ import pytest
 
 import keras_attention as ka
 from comparing import assert_close, numbers, tensors, to_numpy
+from keras_attention._ops import dot_product_attention as entry
 from keras_attention.losses import crossentropy
 from oracles import search as oracle
 from table import SIZES, TABLE, shaped
@@ -95,11 +96,11 @@ def test_long_self_attention_answers_and_trains_as_short(masked, causal, monkeyp
 
         return count
 
-    for name in ("in_blocks", "_kernel"):
-        way = getattr(ka.flash_attention, name)
-        monkeypatch.setattr(ka.flash_attention, name, counted(way))
+    for name in ("tiled_attention", "_fused_kernel"):
+        way = getattr(entry, name)
+        monkeypatch.setattr(entry, name, counted(way))
     for few in (10**6, 0):
-        monkeypatch.setattr(ka.flash_attention, "FEW_PAIRS", few)
+        monkeypatch.setattr(entry, "MATERIALIZE_BELOW", few)
         keras.utils.set_random_seed(5)
         layer = ka.SelfAttention(3, 5)
         outputs = layer(x, use_causal_mask=causal, **options)
@@ -129,8 +130,8 @@ def test_second_gradients_in_blocks_are_those_at_once(window, monkeypatch):
     ]
 
     def second(few):
-        monkeypatch.setattr(ka.flash_attention, "FEW_PAIRS", few)
-        context = ka.flash_attention.attend(*tensors, causal=True, window=window)
+        monkeypatch.setattr(entry, "MATERIALIZE_BELOW", few)
+        context, _ = entry.dot_product_attention(*tensors, causal=True, window=window)
         first = torch.autograd.grad((context**2).sum(), tensors, create_graph=True)
         return torch.autograd.grad(sum((x**2).sum() for x in first), tensors)
 
