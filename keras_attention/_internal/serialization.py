@@ -42,18 +42,6 @@ def clone_initializer(initializer):
     return initializer.clone() if is_instance else initializer
 
 
-def add_kernel(layer, name, shape):
-    """Adds a weight to `layer`, drawn by a clone of its `kernel_initializer`."""
-    initializer = clone_initializer(layer.kernel_initializer)
-    return layer.add_weight(name=name, shape=shape, initializer=initializer)
-
-
-def build_once(layer, *shapes):
-    """Builds a sublayer, unless loading a `.keras` file has built it already."""
-    if not layer.built:
-        layer.build(*shapes)
-
-
 def take_ownership(argument, part, owner):
     """Returns `part`, which belongs to the layer `owner` from now on.
 
@@ -66,3 +54,15 @@ def take_ownership(argument, part, owner):
         )
     part._owner = owner.name
     return part
+
+
+def add_kernel(layer, name, shape):
+    """Adds a weight to `layer`, from an initializer like its `kernel_initializer`."""
+    initializer = clone_initializer(layer.kernel_initializer)
+    return layer.add_weight(name=name, shape=shape, initializer=initializer)
+
+
+def build_once(layer, *shapes):
+    """Builds a sublayer, unless loading a `.keras` file has built it already."""
+    if not layer.built:
+        layer.build(*shapes)

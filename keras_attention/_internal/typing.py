@@ -4,6 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 Tensor: TypeAlias = Any
-Shape: TypeAlias = Sequence[int | None]
+Shape: TypeAlias = Sequence[Any]  # of int | None; `_internal.validation` checks which are known
 Initializer: TypeAlias = str | dict[str, Any] | Callable[..., Any]
 Config: TypeAlias = dict[str, Any]

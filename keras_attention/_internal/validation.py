@@ -1,21 +1,24 @@
-"""Checks of arguments: a `ValueError` that names the argument, what came and what is expected."""
+"""Validation of arguments: a `ValueError` names the argument, its value and what is expected."""
 
 import numbers
+from typing import Any
+
+from keras_attention._internal.typing import Shape, Tensor
 
 
-def rank(argument, shape, axes):
+def rank(argument: str, shape: Shape, axes: str) -> None:
     """Checks that `shape` has the axes named in `axes`, such as "(batch, length, width)"."""
     if len(shape) != axes.count(",") + 1:
         raise ValueError(f"`{argument}` has shape {tuple(shape)}; expected {axes}.")
 
 
-def sequence(argument, shape):
-    """Checks that `shape` is that of a sequence whose width is known."""
+def sequence(argument: str, shape: Shape) -> None:
+    """Checks that `shape` is that of a sequence whose last axis is known."""
     rank(argument, shape, "(batch, steps, width)")
     static_dim(argument, shape)
 
 
-def static_dim(argument, shape):
+def static_dim(argument: str, shape: Shape) -> None:
     """Checks that the last axis of `shape` is known."""
     if shape[-1] is None:
         raise ValueError(
@@ -23,8 +26,8 @@ def static_dim(argument, shape):
         )
 
 
-def equal(argument, size, other, other_size, axis):
-    """Checks that two static sizes agree; an unknown size (None) agrees with any."""
+def equal(argument: str, size: int | None, other: str, other_size: int | None, axis: str) -> None:
+    """Checks that two static sizes are equal; an unknown size (None) equals any."""
     if size is not None and other_size is not None and size != other_size:
         raise ValueError(
             f"`{argument}` has {axis} {size}, but `{other}` has {axis} {other_size}; "
@@ -32,16 +35,16 @@ def equal(argument, size, other, other_size, axis):
         )
 
 
-def shapes_match(actual, expected):
-    """Whether two shapes agree; an unknown size (None) agrees with any."""
+def shapes_match(actual: Shape, expected: Shape) -> bool:
+    """Whether two shapes are equal; an unknown size (None) equals any."""
     return len(actual) == len(expected) and all(
         size is None or other is None or size == other
         for size, other in zip(actual, expected, strict=True)
     )
 
 
-def mask(argument, mask, shape, axes):
-    """Checks that `mask`, if there is one, has `shape`, in which None is an unknown size."""
+def mask(argument: str, mask: Tensor, shape: Shape, axes: str) -> None:
+    """Checks that `mask`, if given, has `shape`, in which None is an unknown size."""
     if mask is None:
         return
     actual = tuple(mask.shape)
@@ -49,8 +52,8 @@ def mask(argument, mask, shape, axes):
         raise ValueError(f"`{argument}` has shape {actual}; expected {tuple(shape)}, {axes}.")
 
 
-def broadcastable(argument, mask, shape):
-    """Checks that `mask`, if there is one, broadcasts to `shape`."""
+def broadcastable(argument: str, mask: Tensor, shape: Shape) -> None:
+    """Checks that `mask`, if given, broadcasts to `shape`."""
     if mask is None:
         return
     actual = tuple(mask.shape)
@@ -65,36 +68,47 @@ def broadcastable(argument, mask, shape):
         )
 
 
-def positive_integer(argument, value):
+def positive_integer(argument: str, value: Any) -> int:
     """Returns `value` if it is an integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+    if not _is_number(value, numbers.Integral) or value < 1:
         raise ValueError(f"`{argument}` is {value!r}; expected an integer of at least 1.")
     return int(value)
 
 
-def not_negative(argument, value):
+def non_negative_integer(argument: str, value: Any) -> int:
+    """Returns `value` if it is an integer of at least 0."""
+    if not _is_number(value, numbers.Integral) or value < 0:
+        raise ValueError(f"`{argument}` is {value!r}; expected an integer of at least 0.")
+    return int(value)
+
+
+def not_negative(argument: str, value: Any) -> Any:
     """Returns `value` if it is a number of at least 0."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not float(value) >= 0:
+    if not _is_number(value) or not float(value) >= 0:
         raise ValueError(f"`{argument}` is {value!r}; expected a number of at least 0.")
     return value
 
 
-def positive(argument, value):
+def positive(argument: str, value: Any) -> Any:
     """Returns `value` if it is a number above 0."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not float(value) > 0:
+    if not _is_number(value) or not float(value) > 0:
         raise ValueError(f"`{argument}` is {value!r}; expected a number above 0.")
     return value
 
 
-def probability(argument, value):
-    """Returns `value` if it lies in [0, 1]."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) <= 1:
+def probability(argument: str, value: Any) -> Any:
+    """Returns `value` if it is in [0, 1]."""
+    if not _is_number(value) or not 0 <= float(value) <= 1:
         raise ValueError(f"`{argument}` is {value!r}; expected a number in [0, 1].")
     return value
 
 
-def dropout_rate(argument, value):
-    """Returns `value` if it lies in [0, 1), as a dropout rate does."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) < 1:
+def dropout_rate(argument: str, value: Any) -> Any:
+    """Returns `value` if it is in [0, 1)."""
+    if not _is_number(value) or not 0 <= float(value) < 1:
         raise ValueError(f"`{argument}` is {value!r}; expected a number in [0, 1).")
     return value
+
+
+def _is_number(value: Any, kind: type = numbers.Real) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)

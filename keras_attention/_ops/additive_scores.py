@@ -8,6 +8,8 @@ Shapes: B batch, T query steps, S memory steps, U units.
 """
 
 import functools
+from collections.abc import Callable
+from typing import TypeAlias
 
 from keras import backend, ops
 
@@ -18,6 +20,8 @@ from keras_attention._ops.while_loop import sequential_fori_loop
 
 # Up to this number, 4 MB in float32, the activations are held: loops would cost more.
 MAX_DENSE_SIZE = 2**20
+
+Gradients: TypeAlias = tuple[Tensor, Tensor, Tensor]
 
 
 def additive_scores(query: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
@@ -54,10 +58,10 @@ def dense_scores(query: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
 
 
 @custom_gradient
-def _dense_with_gradient(query, keys, vector):
+def _dense_with_gradient(query: Tensor, keys: Tensor, vector: Tensor) -> tuple[Tensor, Callable]:
     """With a gradient of its own: in a branch, XLA compiles no sum over axes that it must infer."""
 
-    def gradients(d_scores):
+    def gradients(d_scores: Tensor) -> Gradients:
         d_scores = ops.expand_dims(d_scores, 3)
         hidden = _activations(query, keys)
         d_tanh = d_scores * (1 - hidden * hidden)
@@ -67,21 +71,21 @@ def _dense_with_gradient(query, keys, vector):
     return dense_scores(query, keys, vector), gradients
 
 
-def _activations(query, keys):
+def _activations(query: Tensor, keys: Tensor) -> Tensor:
     return ops.tanh(ops.expand_dims(query, 2) + ops.expand_dims(keys, 1))  # (B, T, S, U)
 
 
 @custom_gradient
-def looped_scores(query: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
+def looped_scores(query: Tensor, keys: Tensor, vector: Tensor) -> tuple[Tensor, Callable]:
     """As `additive_scores`, in loops."""
     gradients = functools.partial(_backward_over_queries, query, keys, vector)
     return _forward_over_units(query, keys, vector), gradients
 
 
-def _forward_over_units(query, keys, vector):
+def _forward_over_units(query: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
     queries, keys = ops.transpose(query, (2, 0, 1)), ops.transpose(keys, (2, 0, 1))
 
-    def add(unit, state):
+    def add(unit: Tensor, state: tuple[Tensor]) -> tuple[Tensor]:
         pre_activation = ops.expand_dims(queries[unit], 2) + ops.expand_dims(keys[unit], 1)
         return (state[0] + vector[unit] * ops.tanh(pre_activation),)  # (B, T, S)
 
@@ -90,10 +94,12 @@ def _forward_over_units(query, keys, vector):
     return sequential_fori_loop(0, vector.shape[0], add, (scores,))[0]
 
 
-def _backward_over_queries(query, keys, vector, d_scores):
+def _backward_over_queries(
+    query: Tensor, keys: Tensor, vector: Tensor, d_scores: Tensor
+) -> Gradients:
     queries, d_scores = ops.transpose(query, (1, 0, 2)), ops.transpose(d_scores, (1, 0, 2))
 
-    def add(step, gradients):
+    def add(step: Tensor, gradients: Gradients) -> Gradients:
         d_queries, d_keys, d_vector = gradients
         d_query, *others = _query_gradients(queries[step], keys, d_scores[step])
         return set_tile(d_queries, step, d_query), d_keys + others[0], d_vector + others[1]
@@ -105,8 +111,8 @@ def _backward_over_queries(query, keys, vector, d_scores):
 
 
 @custom_gradient
-def _single_query(query, keys, vector):
-    def gradients(d_scores):
+def _single_query(query: Tensor, keys: Tensor, vector: Tensor) -> tuple[Tensor, Callable]:
+    def gradients(d_scores: Tensor) -> Gradients:
         d_query, d_keys, d_vector = _query_gradients(query[:, 0], keys, d_scores[:, 0])
         return ops.expand_dims(d_query * vector, 1), d_keys * vector, ops.sum(d_vector, 0)
 
@@ -114,7 +120,7 @@ def _single_query(query, keys, vector):
     return ops.expand_dims(ops.einsum("bsu,u->bs", hidden, vector), 1), gradients
 
 
-def _query_gradients(query, keys, d_scores):
+def _query_gradients(query: Tensor, keys: Tensor, d_scores: Tensor) -> Gradients:
     """Gradients for one query (B, U) and its scores (B, S).
 
     Returns those of query and keys, without the factor v, and (B, U) that of v in each example.

@@ -1,26 +1,31 @@
-"""Gradients by hand, the same way on every backend."""
+"""Functions with a gradient of their own, written the same way for every backend."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 from keras import ops
 
+from keras_attention._internal.typing import Tensor
 
-def custom_gradient(function):
-    """`ops.custom_gradient` of what returns a value, and the function from upstream to gradients.
 
-    Keras hands the upstream over by name on torch, and as the first argument elsewhere.
+def custom_gradient(function: Callable) -> Callable:
+    """Like `ops.custom_gradient`, for a function that returns `(value, gradients_of)`.
+
+    `gradients_of(upstream)` returns the gradients. Keras passes `upstream` by name on torch and as
+    the first argument elsewhere.
     """
 
     @ops.custom_gradient
     @functools.wraps(function)
-    def wrapped(*tensors):
+    def wrapped(*tensors: Tensor) -> Any:
         value, gradients_of = function(*tensors)
 
-        def gradients(*args, upstream=None):
+        def gradients(*args: Tensor, upstream: Tensor = None) -> Any:
             if upstream is None:
                 return gradients_of(args[0])
-            # To torch, what was computed on the way to `value` is a constant. Where it records what
-            # happens here, to differentiate it again, that has to be computed again.
+            # For torch all intermediate values are constants. If it records this call for a second
+            # gradient, they must be computed again.
             recorded = any(x[:0].requires_grad for x in args)
             return (function(*args)[1] if recorded else gradients_of)(upstream)
 

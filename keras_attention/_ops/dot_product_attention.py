@@ -64,7 +64,7 @@ def dot_product_attention(
     return context, weights if return_weights else None
 
 
-def _is_small(query, key):
+def _is_small(query: Tensor, key: Tensor) -> bool:
     """Whether all weights may be held at once."""
     batch, _, length, _ = ops.shape(query)
     pairs = length * ops.shape(key)[2]
@@ -75,8 +75,16 @@ def _is_small(query, key):
 
 
 def _with_linear_memory(
-    query, key, value, query_mask, value_mask, key_mask, attention_mask, causal, window
-):
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    query_mask: Tensor,
+    value_mask: Tensor,
+    key_mask: Tensor,
+    attention_mask: Tensor,
+    causal: bool,
+    window: int | None,
+) -> Tensor:
     query_mask, value_mask, attention_mask = _simplify_masks(
         query_mask, _and(value_mask, key_mask), attention_mask
     )
@@ -94,7 +102,14 @@ def _with_linear_memory(
     return context if query_allowed is None else ops.where(query_allowed, context, 0)
 
 
-def _fused_kernel(query, key, value, value_mask, attention_mask, causal):
+def _fused_kernel(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    value_mask: Tensor,
+    attention_mask: Tensor,
+    causal: bool,
+) -> Tensor | None:
     """Returns the context by the fused kernel of the backend, or None if it has none for this."""
     name = backend.backend()
     mask = masks.combine(value_mask=value_mask, attention_mask=attention_mask)  # (B, T or 1, S)
@@ -121,7 +136,9 @@ def _fused_kernel(query, key, value, value_mask, attention_mask, causal):
     return ops.where(ops.expand_dims(ops.any(mask, axis=-1), (1, 3)), context, 0)
 
 
-def _simplify_masks(query_mask, value_mask, attention_mask):
+def _simplify_masks(
+    query_mask: Tensor, value_mask: Tensor, attention_mask: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Merges an `attention_mask` that is the same for all queries, or all keys, with their mask."""
     if attention_mask is None:
         return query_mask, value_mask, None
@@ -134,7 +151,7 @@ def _simplify_masks(query_mask, value_mask, attention_mask):
     return query_mask, value_mask, attention_mask
 
 
-def _and(mask, other):
+def _and(mask: Tensor, other: Tensor) -> Tensor:
     """Returns where both masks allow attention; either may be None."""
     if mask is None or other is None:
         return mask if other is None else other

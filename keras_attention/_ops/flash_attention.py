@@ -24,7 +24,7 @@ arXiv:2112.05682.
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from keras import backend, ops
 
@@ -43,6 +43,8 @@ from keras_attention._ops.tiling import (
 )
 from keras_attention._ops.while_loop import sequential_fori_loop
 from keras_attention.masks import MASKED_SCORE
+
+Tensors: TypeAlias = tuple[Tensor, ...]
 
 
 def tiled_attention(
@@ -78,7 +80,7 @@ def tiled_attention(
     grid = _Grid(rows, columns, window, 0 if causal else window, bias, dtype, float_type)
 
     @custom_gradient
-    def attention(query, key_t, value):
+    def attention(query: Tensor, key_t: Tensor, value: Tensor) -> tuple[Tensor, Callable]:
         context, log_total = _forward(grid, query, key_t, value)
         gradients = functools.partial(_backward, grid, query, key_t, value, context, log_total)
         return context, gradients
@@ -100,12 +102,12 @@ class _Grid(NamedTuple):
     dtype: str
     float_type: str
 
-    def product(self, x, y):
+    def product(self, x: Tensor, y: Tensor) -> Tensor:
         """The matrix product of `x` and `y` in the dtype of the inputs, as `float_type`."""
         x, y = ops.cast(x, self.dtype), ops.cast(y, self.dtype)
         return ops.cast(ops.matmul(x, y), self.float_type)
 
-    def scores(self, i, j, query, key_t):
+    def scores(self, i: Tensor, j: Tensor, query: Tensor, key_t: Tensor) -> Tensor:
         """The masked scores of tile (i, j)."""
         scores = self.product(query, key_t)
         if self.dtype == "float16":  # An overflow is a large score, which a mask can still hide.
@@ -113,7 +115,7 @@ class _Grid(NamedTuple):
         return scores if self.bias is None else scores + self.bias(i, j)
 
 
-def _forward(grid, query, key_t, value):
+def _forward(grid: _Grid, query: Tensor, key_t: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the context O (n, B, N, T / n, V) and L (n, B, N, T / n, 1)."""
     zeros_column = ops.zeros_like(query[..., :1], dtype=grid.float_type)  # (n, B, N, T / n, 1)
     zeros_row = ops.zeros_like(get_tile(value, 0)[:, :, :1], dtype=grid.float_type)
@@ -123,10 +125,12 @@ def _forward(grid, query, key_t, value):
     return ops.cast(context, grid.dtype), log_total
 
 
-def _forward_row(grid, query, key_t, value, i, results):
+def _forward_row(
+    grid: _Grid, query: Tensor, key_t: Tensor, value: Tensor, i: Tensor, results: Tensors
+) -> Tensors:
     """Writes O_i and L_i to `results`."""
 
-    def step(j, state):
+    def step(j: Tensor, state: Tensors) -> Tensors:
         largest, total, context = state
         scores = grid.scores(i, j, get_tile(query, i), get_tile(key_t, j))
         new_largest = ops.maximum(largest, ops.max(scores, axis=-1, keepdims=True))
@@ -150,7 +154,15 @@ def _forward_row(grid, query, key_t, value, i, results):
     return set_tile(results[0], i, context), set_tile(results[1], i, log_total)
 
 
-def _backward(grid, query, key_t, value, context, log_total, d_output):
+def _backward(
+    grid: _Grid,
+    query: Tensor,
+    key_t: Tensor,
+    value: Tensor,
+    context: Tensor,
+    log_total: Tensor,
+    d_output: Tensor,
+) -> Tensors:
     """Returns the gradients of the tiles of query, transposed key and value."""
     row_dot = ops.cast(context, grid.float_type) * ops.cast(d_output, grid.float_type)
     row_dot = ops.sum(row_dot, axis=-1, keepdims=True)  # D
@@ -161,13 +173,13 @@ def _backward(grid, query, key_t, value, context, log_total, d_output):
     return tuple(ops.cast(x, grid.dtype) for x in gradients)
 
 
-def _backward_column(grid, tensors, j, gradients):
+def _backward_column(grid: _Grid, tensors: Tensors, j: Tensor, gradients: Tensors) -> Tensors:
     """Adds the share of column j to dQ, and writes dK_j and dV_j to `gradients`."""
     query, key_t, value, log_total, row_dot, d_output = tensors
     key_tile_t, value_tile = get_tile(key_t, j), get_tile(value, j)
     key_tile, value_tile_t = (ops.swapaxes(x, -1, -2) for x in (key_tile_t, value_tile))
 
-    def step(i, state):
+    def step(i: Tensor, state: Tensors) -> Tensors:
         # A product is slow if its first factor is transposed and large: hence dK^T and dV^T.
         d_query, d_key_t, d_value_t = state
         query_tile, d_output_tile = get_tile(query, i), get_tile(d_output, i)
@@ -189,7 +201,7 @@ def _backward_column(grid, tensors, j, gradients):
     return d_query, set_tile(d_key, j, d_key_tile_t), d_value
 
 
-def _pad_empty_batch(x):
+def _pad_empty_batch(x: Tensor) -> Tensor:
     """Adds an example to an empty batch, which cannot be written tile by tile."""
     batch = None if x is None else ops.shape(x)[0]
     if batch is None or isinstance(batch, int):

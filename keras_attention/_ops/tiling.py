@@ -124,14 +124,14 @@ def tile_bias_fn(
         return None
     row, column = (ops.arange(tiles.size, dtype="int32") for tiles in (rows, columns))
 
-    def causal_window(i, j):
+    def causal_window(i: Tensor, j: Tensor) -> Tensor | None:
         distance = (i * rows.size + row)[:, None] - (j * columns.size + column)  # (T / n, S / n)
         in_window = None if window is None else ops.abs(distance) <= window
         if not causal:
             return in_window
         return distance >= 0 if in_window is None else ops.logical_and(distance >= 0, in_window)
 
-    def bias(i, j):
+    def bias(i: Tensor, j: Tensor) -> Tensor:
         allowed = masks.combine(
             value_mask=None if value_mask is None else get_tile(value_mask, j),
             attention_mask=(

@@ -1,6 +1,6 @@
-"""The Transformer as a model: an encoder, decoder blocks over what it made, and a head."""
+"""The Transformer as a model: an encoder, decoder blocks that attend to its output, and a head."""
 
-from typing import final
+from typing import Any, final
 
 import keras
 from keras import ops
@@ -9,6 +9,7 @@ from keras_attention import search
 from keras_attention._internal import validation
 from keras_attention._internal.keras_masks import get_keras_mask
 from keras_attention._internal.serialization import build_once, deserialize
+from keras_attention._internal.typing import Config, Tensor
 from keras_attention.models.base import Seq2SeqModel
 from keras_attention.transformer.decoder_block import TransformerDecoderBlock
 from keras_attention.transformer.position_encoding import SinusoidalPositionEncoding
@@ -23,24 +24,23 @@ class Transformer(Seq2SeqModel):
         y = Dropout(sqrt(d_model) target_embedding(target_in) + PE)     (sections 3.4, 3.5, 5.4)
         logits = head(block_N(... block_1(y, memory) ..., memory))      (section 3.1)
 
-    Between blocks with `norm_first` and the head stands the layer norm that such a stack needs.
-    The paper shares one matrix between both embeddings and the head (section 3.4); here they are as
-    given.
+    Blocks with `norm_first` are followed by a layer norm. The paper shares one matrix between both
+    embeddings and the head (section 3.4); here each layer has its own.
 
-    It is trained and searched as `ka.models.EncoderDecoder` is: with plain `compile` and `fit` on
-    `((source, target_in), target_out)`, where the mask of `target_in` reaches the loss and the
-    metrics; `begin` and `step` are what `ka.search` takes.
+    Train it like `ka.models.EncoderDecoder`, with `compile` and `fit` on `((source, target_in),
+    target_out)`: the mask of `target_in` reaches the loss and the metrics. Pass `begin` and `step`
+    to `ka.search`.
 
     Args:
-        encoder: A layer from source to a memory (B, S, Dm), whose mask is heeded. That of the paper
-            is an embedding, `ka.SinusoidalPositionEncoding(scale_inputs=True)` and
+        encoder: A layer from source to a memory (B, S, Dm), whose mask is respected. The paper's is
+            an embedding, `ka.SinusoidalPositionEncoding(scale_inputs=True)` and
             `ka.TransformerEncoderBlock`s.
-        target_embedding: A layer from tokens to vectors (B, T, D), `keras.layers.Embedding(...,
-            mask_zero=True)` where 0 is padding. D is even.
+        target_embedding: A layer from tokens to vectors (B, T, D) with an even D, such as
+            `keras.layers.Embedding(..., mask_zero=True)` if 0 is padding.
         decoder_blocks: A list of `ka.TransformerDecoderBlock`s.
         head: A layer from the last block's outputs to logits.
-        max_length: The most steps that a search may take: the size of the caches.
-        dropout: Share of the embedded target dropped in training.
+        max_length: Largest number of steps of a search, the size of the caches.
+        dropout: Rate at which the embedded target is dropped in training.
         seed: Seed of the dropout.
 
     Call arguments:
@@ -48,6 +48,9 @@ class Transformer(Seq2SeqModel):
 
     Returns:
         Logits (B, T, V).
+
+    Raises:
+        ValueError: An argument is out of its range, or `decoder_blocks` is no list of such blocks.
 
     Example:
 
@@ -76,20 +79,20 @@ class Transformer(Seq2SeqModel):
 
     def __init__(
         self,
-        encoder,
-        target_embedding,
-        decoder_blocks,
-        head,
-        max_length,
-        dropout=0.0,
-        seed=None,
-        **kwargs,
-    ):
+        encoder: Any,
+        target_embedding: Any,
+        decoder_blocks: Any,
+        head: Any,
+        max_length: int,
+        dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.encoder = deserialize(encoder)
         self.target_embedding = deserialize(target_embedding)
-        several = isinstance(decoder_blocks, (list, tuple))
-        self.decoder_blocks = [deserialize(block) for block in decoder_blocks] if several else []
+        is_list = isinstance(decoder_blocks, (list, tuple))
+        self.decoder_blocks = [deserialize(block) for block in decoder_blocks] if is_list else []
         distinct = len(set(map(id, self.decoder_blocks)))
         if not distinct == len(self.decoder_blocks) > 0 or not all(
             isinstance(block, TransformerDecoderBlock) for block in self.decoder_blocks
@@ -109,7 +112,7 @@ class Transformer(Seq2SeqModel):
         self.final_norm = last.make_norm("final_norm") if last.norm_first else None
         self.embedding_dropout = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         source_shape, target_shape = map(tuple, input_shape)
         memory_shape = tuple(self.encoder.compute_output_shape(source_shape))
         embedded_shape = tuple(self.target_embedding.compute_output_shape(target_shape))
@@ -123,20 +126,24 @@ class Transformer(Seq2SeqModel):
         ):
             build_once(layer, *shapes)
 
-    def call(self, inputs, training=None):
-        return self.apply_head(self._normed(self._outputs(inputs, training)), training)
+    def call(self, inputs: Any, training: bool | None = None) -> Tensor:
+        outputs = self._decoder_outputs(inputs, training)
+        return self.apply_head(self._apply_final_norm(outputs), training)
 
-    def decode(self, inputs, training=None):
-        """As the call, for those who ask for more than logits.
+    def decode(
+        self, inputs: Any, training: bool | None = None
+    ) -> tuple[Tensor, Tensor, dict[str, Any]]:
+        """A call that also returns attention weights.
 
         Returns:
-            Logits (B, T, V); the weights (B, T, S) over the memory of the last block, the mean of
-            its heads; and an empty dict in place of a last state, which there is not.
+            Logits (B, T, V); the weights (B, T, S) of the last block over the memory, the mean of
+            its heads; and an empty dict, since there is no last state.
         """
-        outputs, weights = self._outputs(inputs, training, return_attention_scores=True)
-        return self.apply_head(self._normed(outputs), training), ops.mean(weights, axis=1), {}
+        outputs, weights = self._decoder_outputs(inputs, training, return_attention_scores=True)
+        logits = self.apply_head(self._apply_final_norm(outputs), training)
+        return logits, ops.mean(weights, axis=1), {}
 
-    def begin(self, source):
+    def begin(self, source: Tensor) -> list[dict[str, Any]]:
         """Returns the state before the first of at most `max_length` steps, for `ka.search`."""
         source = ops.convert_to_tensor(source)
         if not self.built:
@@ -148,28 +155,32 @@ class Transformer(Seq2SeqModel):
         ]
 
     @search.shares_state(lambda state: [block["memory"] for block in state])
-    def step(self, tokens, state):
+    def step(
+        self, tokens: Tensor, state: list[dict[str, Any]]
+    ) -> tuple[Tensor, Tensor, list[dict[str, Any]]]:
         """Returns logits (N, V), weights (N, S) and the next state after `tokens` (N,).
 
         Raises:
-            ValueError: `max_length` steps are taken. In a graph the logits are NaN instead.
+            ValueError: The state holds `max_length` steps already. In a graph the logits are NaN
+                instead.
         """
         embedded = self.target_embedding(tokens[:, None])  # (N, 1, D)
         mask = get_keras_mask(embedded)
         mask = None if mask is None else mask[:, 0]
         x = self.position_encoding(embedded, positions=state[0]["position"][:, None])[:, 0]
-        following = []
+        next_state = []
         for block, block_state in zip(self.decoder_blocks, state, strict=True):
             x, weights, block_state = block.step(x, block_state, mask)
-            following.append(block_state)
-        # With the axis of the steps, as in training: a Sequential head is built for that rank.
-        return self.head(self._normed(x[:, None]))[:, 0], ops.mean(weights, axis=1), following
+            next_state.append(block_state)
+        # With a time axis, as in training: a Sequential head is built for that rank.
+        logits = self.head(self._apply_final_norm(x[:, None]))[:, 0]
+        return logits, ops.mean(weights, axis=1), next_state
 
-    def attention_scores(self, inputs):
-        """Returns the weights (B, T, S) of `decode`, on the way through the inputs."""
+    def attention_scores(self, inputs: Any) -> Tensor:
+        """Returns the weights (B, T, S) of `decode` for given inputs."""
         return self.decode(inputs)[1]
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "encoder": keras.saving.serialize_keras_object(self.encoder),
@@ -183,8 +194,10 @@ class Transformer(Seq2SeqModel):
             "seed": self.seed,
         }
 
-    def _outputs(self, inputs, training, return_attention_scores=False):
-        """What the last block returns; masks travel with the tensors."""
+    def _decoder_outputs(
+        self, inputs: Any, training: bool | None, return_attention_scores: bool = False
+    ) -> Any:
+        """Returns the output of the last block; masks are passed on with the tensors."""
         source, target_in = map(ops.convert_to_tensor, inputs)
         if not self.built:
             self.build([source.shape, target_in.shape])
@@ -196,5 +209,5 @@ class Transformer(Seq2SeqModel):
             x = block(x, memory, training=training)
         return last(x, memory, training=training, return_attention_scores=return_attention_scores)
 
-    def _normed(self, outputs):
+    def _apply_final_norm(self, outputs: Tensor) -> Tensor:
         return outputs if self.final_norm is None else self.final_norm(outputs)

@@ -1,6 +1,6 @@
-"""Self-attention of a map of features: every place looks at every other."""
+"""Self-attention of a feature map: each position attends to all positions."""
 
-from typing import final
+from typing import Any, final
 
 import keras
 from keras import ops
@@ -8,6 +8,7 @@ from keras import ops
 from keras_attention._internal import validation
 from keras_attention._internal.output_spec import output_spec
 from keras_attention._internal.serialization import add_kernel
+from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention._ops.dense import dense
 from keras_attention._ops.dot_product_attention import dot_product_attention
 
@@ -15,32 +16,35 @@ from keras_attention._ops.dot_product_attention import dot_product_attention
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class SelfAttention2D(keras.layers.Layer):
-    """SAGAN's self-attention: what a convolution cannot reach, added to a map.
+    """SAGAN's self-attention, which adds to a feature map what a convolution cannot reach.
 
         beta_ji = softmax_i(f(x_i) . g(x_j))
         o_j = v(sum_i beta_ji h(x_i))
         y_j = gamma o_j + x_j                                                    (section 3)
 
-    i and j run over the places of the map; f, g, h and v are 1x1 convolutions without biases, with
-    the weights `f_kernel`, `g_kernel`, `h_kernel` (C, C') and `v_kernel` (C', C). The logits are
-    not scaled. gamma, one learned number, starts at 0: the layer is the identity at first.
+    i and j are positions of the map; f, g, h and v are 1x1 convolutions without biases, with the
+    variables `f_kernel`, `g_kernel`, `h_kernel` (C, C') and `v_kernel` (C', C). Scores are not
+    scaled. gamma is a learned scalar that starts at 0: the layer is the identity at first.
 
     Args:
-        reduction: How much narrower than the map f, g and h are, the paper's k: C' is C / reduction
-            rounded down, and at least 1.
+        reduction: Factor by which f, g and h reduce the channels, the paper's k: C' is
+            C / reduction, rounded down, and at least 1.
         kernel_initializer: Initializer of the kernels.
 
     Call arguments:
-        inputs: (B, H, W, C), channels last whatever Keras's `image_data_format`.
+        inputs: (B, H, W, C), with the channels last for every `image_data_format` of Keras.
         return_attention_scores: Whether to return the weights too.
 
     Returns:
-        The map (B, H, W, C); with `return_attention_scores` also beta as (B, H, W, H, W): where the
-        place (i, j) looks is the map `weights[:, i, j]`.
+        The map (B, H, W, C); with `return_attention_scores` also beta as (B, H, W, H, W):
+        `weights[:, i, j]` are the attention weights of position (i, j).
 
-    Masking: a map has no mask.
+    Masking: feature maps have no mask.
 
-    Memory: linear in the number of places where no weights are asked for.
+    Memory: linear in the number of positions, unless weights are returned.
+
+    Raises:
+        ValueError: An argument is out of its range, or an input has an unexpected shape.
 
     Example:
 
@@ -54,34 +58,36 @@ class SelfAttention2D(keras.layers.Layer):
     Networks", arXiv:1805.08318, section 3.
     """
 
-    def __init__(self, reduction=8, kernel_initializer="glorot_uniform", **kwargs):
+    def __init__(
+        self, reduction: int = 8, kernel_initializer: Initializer = "glorot_uniform", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.reduction = validation.positive_integer("reduction", reduction)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-    def build(self, inputs_shape):
+    def build(self, inputs_shape: Shape) -> None:
         validation.rank("inputs", inputs_shape, "(batch, height, width, channels)")
         validation.static_dim("inputs", inputs_shape)
         channels = inputs_shape[-1]
-        narrow = max(1, channels // self.reduction)
+        reduced_dim = max(1, channels // self.reduction)
 
-        self.f_kernel = add_kernel(self, "f_kernel", (channels, narrow))
-        self.g_kernel = add_kernel(self, "g_kernel", (channels, narrow))
-        self.h_kernel = add_kernel(self, "h_kernel", (channels, narrow))
-        self.v_kernel = add_kernel(self, "v_kernel", (narrow, channels))
+        self.f_kernel = add_kernel(self, "f_kernel", (channels, reduced_dim))
+        self.g_kernel = add_kernel(self, "g_kernel", (channels, reduced_dim))
+        self.h_kernel = add_kernel(self, "h_kernel", (channels, reduced_dim))
+        self.v_kernel = add_kernel(self, "v_kernel", (reduced_dim, channels))
         self.gamma = self.add_weight(name="gamma", shape=(), initializer="zeros")
 
-    def call(self, inputs, return_attention_scores=False):
+    def call(self, inputs: Tensor, return_attention_scores: bool = False) -> Tensor:
         validation.rank("inputs", inputs.shape, "(batch, height, width, channels)")
         batch, height, width, channels = ops.shape(inputs)
         f_kernel, g_kernel, h_kernel, v_kernel, gamma = (
-            ops.cast(weight, self.compute_dtype)
-            for weight in (self.f_kernel, self.g_kernel, self.h_kernel, self.v_kernel, self.gamma)
+            ops.cast(variable, self.compute_dtype)
+            for variable in (self.f_kernel, self.g_kernel, self.h_kernel, self.v_kernel, self.gamma)
         )
-        places = ops.reshape(inputs, (batch, height * width, channels))  # (B, HW, C)
-        keys = dense(places, f_kernel)  # (B, HW, C')
-        queries = dense(places, g_kernel)  # (B, HW, C')
-        values = dense(places, h_kernel)  # (B, HW, C')
+        positions = ops.reshape(inputs, (batch, height * width, channels))  # (B, HW, C)
+        keys = dense(positions, f_kernel)  # (B, HW, C')
+        queries = dense(positions, g_kernel)  # (B, HW, C')
+        values = dense(positions, h_kernel)  # (B, HW, C')
         queries, keys, values = (ops.expand_dims(x, 1) for x in (queries, keys, values))
         context, weights = dot_product_attention(
             queries, keys, values, scale=1.0, return_weights=return_attention_scores
@@ -92,15 +98,15 @@ class SelfAttention2D(keras.layers.Layer):
             return outputs
         return outputs, ops.reshape(weights, (batch, height, width, height, width))
 
-    def compute_output_shape(self, inputs_shape):
+    def compute_output_shape(self, inputs_shape: Shape) -> Shape:
         validation.rank("inputs", inputs_shape, "(batch, height, width, channels)")
         return tuple(inputs_shape)
 
-    def compute_output_spec(self, inputs, return_attention_scores=False):
+    def compute_output_spec(self, inputs: Tensor, return_attention_scores: bool = False) -> Tensor:
         shape = self.compute_output_shape(inputs.shape)
         return output_spec(self, shape, (*shape[:3], *shape[1:3]), return_attention_scores)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "reduction": self.reduction,

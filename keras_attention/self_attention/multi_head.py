@@ -1,7 +1,6 @@
-"""Multi-head attention of a sequence to itself, or to another one."""
+"""Multi-head attention of a sequence to itself or to another one."""
 
-import numbers
-from typing import final
+from typing import Any, final
 
 import keras
 from keras import ops
@@ -9,6 +8,7 @@ from keras import ops
 from keras_attention._internal import validation
 from keras_attention._internal.output_spec import output_spec
 from keras_attention._internal.serialization import add_kernel
+from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention._ops.dense import dense
 from keras_attention._ops.dot_product_attention import dot_product_attention
 
@@ -16,25 +16,25 @@ from keras_attention._ops.dot_product_attention import dot_product_attention
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class SelfAttention(keras.layers.Layer):
-    """Multi-head scaled dot-product attention: of a sequence to itself, or to another one.
+    """Multi-head scaled dot-product attention, of a sequence to itself or to another one.
 
         head_i = softmax(Q W_i^Q (K W_i^K)^T / sqrt(d_k)) V W_i^V                  (section 3.2.2)
         output = [head_1; ...; head_h] W^O
 
-    The weights are matrices with the heads side by side, as in the paper's W^O: `query_kernel`
+    The variables are matrices with the heads side by side, as in the paper's W^O: `query_kernel`
     (Dq, num_heads * key_dim), `key_kernel`, `value_kernel` and `output_kernel`. They are those of
-    `keras.layers.MultiHeadAttention`, reshaped. With `use_bias` come `query_bias`, `value_bias` and
-    `output_bias`. There is no bias of the keys: it would add the same to all scores of a query,
-    which a softmax does not see.
+    `keras.layers.MultiHeadAttention`, reshaped. `use_bias` adds `query_bias`, `value_bias` and
+    `output_bias`. Keys have no bias: it would add the same to all scores of a query, which does not
+    change their softmax.
 
     Args:
         num_heads: Number of heads.
-        key_dim: Width of a head's queries and keys.
-        value_dim: Width of a head's values. None: `key_dim`.
-        dropout: Share of the weights dropped in training.
+        key_dim: Size of a head's queries and keys.
+        value_dim: Size of a head's values. None: `key_dim`.
+        dropout: Rate at which attention weights are dropped in training.
         use_bias: Whether the projections have biases.
-        output_shape: Width of the output. None: that of the query.
-        window: With it, step t sees the steps s with |t - s| <= `window` only. It is for
+        output_shape: Size of the output. None: that of the query.
+        window: If given, step t attends to the steps s with |t - s| <= `window` only. It is for
             self-attention, where t and s count the same steps.
         kernel_initializer: Initializer of the kernels.
         seed: Seed of the dropout.
@@ -43,26 +43,28 @@ class SelfAttention(keras.layers.Layer):
         query: (B, T, Dq).
         value: (B, S, Dv). None: self-attention, to `query`.
         key: (B, S, Dk). Defaults to `value`.
-        query_mask: (B, T). A masked query attends to nothing. In self-attention nobody attends to
-            it either, unless a `value_mask` says so.
-        value_mask, key_mask: (B, S). Both are heeded where both are given.
+        query_mask: (B, T). A masked query attends to nothing. In self-attention it also masks the
+            keys, unless `value_mask` is given.
+        value_mask, key_mask: (B, S). If both are given, both must allow a key.
         attention_mask: (B, T, S) or (T, S), the same for every head.
         training: Whether `dropout` is applied.
         return_attention_scores: Whether to return the weights too. The output stays the same.
-        use_causal_mask: Whether step t sees steps up to t only.
-        mask: (B, T), the `query_mask` by the name under which Keras passes the implicit mask of
-            the only tensor.
+        use_causal_mask: Whether step t attends to steps up to t only.
+        mask: (B, T), another name of `query_mask`, by which Keras passes the implicit mask of a
+            single input.
 
     Returns:
         The output (B, T, D); with `return_attention_scores` also the weights (B, num_heads, T, S)
         after the softmax and before dropout.
 
-    Masking: True means "may be attended". Where nothing may be, the weights and every head are
-    zero, and the output is `output_bias`, the projection of zero: 0 without biases. The query's
-    mask is passed on.
+    Masking: True means "may be attended to". A query without any key has zero weights and heads,
+    and its output is `output_bias`, or 0 without biases. The query's mask is passed on.
 
-    Memory: linear in T and S where neither weights are asked for nor dropped; see
-    `_ops/flash_attention.py`. With them it holds the weights, (B, num_heads, T, S).
+    Memory: linear in T and S, unless weights are returned or dropped; see
+    `_ops/dot_product_attention.py`. Otherwise the weights (B, num_heads, T, S) are held.
+
+    Raises:
+        ValueError: An argument is out of its range, or an input has an unexpected shape.
 
     Example:
 
@@ -78,77 +80,78 @@ class SelfAttention(keras.layers.Layer):
 
     def __init__(
         self,
-        num_heads,
-        key_dim,
-        value_dim=None,
-        dropout=0.0,
-        use_bias=True,
-        output_shape=None,
-        window=None,
-        kernel_initializer="glorot_uniform",
-        seed=None,
-        **kwargs,
-    ):
+        num_heads: int,
+        key_dim: int,
+        value_dim: int | None = None,
+        dropout: float = 0.0,
+        use_bias: bool = True,
+        output_shape: int | None = None,
+        window: int | None = None,
+        kernel_initializer: Initializer = "glorot_uniform",
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.num_heads = validation.positive_integer("num_heads", num_heads)
         self.key_dim = validation.positive_integer("key_dim", key_dim)
-        self.value_dim = self.key_dim
-        if value_dim is not None:
-            self.value_dim = validation.positive_integer("value_dim", value_dim)
+        value_dim = key_dim if value_dim is None else value_dim
+        self.value_dim = validation.positive_integer("value_dim", value_dim)
         self.dropout = validation.dropout_rate("dropout", dropout)
         self.use_bias = use_bias
         self.output_width = None
         if output_shape is not None:
             self.output_width = validation.positive_integer("output_shape", output_shape)
-        self.window = None if window is None else _window(window)
+        self.window = None if window is None else validation.non_negative_integer("window", window)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.seed = seed
         if dropout:
             self.seed_generator = keras.random.SeedGenerator(seed)
         self.supports_masking = True
 
-    def build(self, query_shape, value_shape=None, key_shape=None):
+    def build(
+        self, query_shape: Shape, value_shape: Shape | None = None, key_shape: Shape | None = None
+    ) -> None:
         value_shape = value_shape or query_shape
         key_shape = key_shape or value_shape
-        self._check_shapes(query_shape, value_shape, key_shape)
+        self._validate_shapes(query_shape, value_shape, key_shape)
         for argument, shape in (("query", query_shape), ("value", value_shape), ("key", key_shape)):
             validation.static_dim(argument, shape)
-        queries, values = self.num_heads * self.key_dim, self.num_heads * self.value_dim
-        width = self.output_width or query_shape[-1]
-        self.query_kernel, self.query_bias = self._add_projection("query", query_shape[-1], queries)
-        self.key_kernel, _ = self._add_projection("key", key_shape[-1], queries, use_bias=False)
-        self.value_kernel, self.value_bias = self._add_projection("value", value_shape[-1], values)
-        self.output_kernel, self.output_bias = self._add_projection("output", values, width)
+        keys_dim, values_dim = self.num_heads * self.key_dim, self.num_heads * self.value_dim
+        output_dim, add = self.output_width or query_shape[-1], self._add_projection
+        self.query_kernel, self.query_bias = add("query", query_shape[-1], keys_dim)
+        self.key_kernel, _ = add("key", key_shape[-1], keys_dim, use_bias=False)
+        self.value_kernel, self.value_bias = add("value", value_shape[-1], values_dim)
+        self.output_kernel, self.output_bias = add("output", values_dim, output_dim)
 
     def call(
         self,
-        query,
-        value=None,
-        key=None,
-        query_mask=None,
-        value_mask=None,
-        key_mask=None,
-        attention_mask=None,
-        training=None,
-        return_attention_scores=False,
-        use_causal_mask=False,
-        mask=None,
-    ):
+        query: Tensor,
+        value: Tensor = None,
+        key: Tensor = None,
+        query_mask: Tensor = None,
+        value_mask: Tensor = None,
+        key_mask: Tensor = None,
+        attention_mask: Tensor = None,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+        use_causal_mask: bool = False,
+        mask: Tensor = None,
+    ) -> Tensor:
         if mask is not None and value is not None:
             raise ValueError(
-                "`mask` came along with a `value`; expected `mask` with `query` alone, and "
+                "`mask` was given with a `value`; expected `mask` with `query` alone, and "
                 "`query_mask` and `value_mask` otherwise."
             )
         is_self_attention = value is None
         value = query if is_self_attention else value
         key = value if key is None else key
-        self._check_shapes(query.shape, value.shape, key.shape)
+        self._validate_shapes(query.shape, value.shape, key.shape)
         for name, given in (("mask", mask), ("query_mask", query_mask)):
             validation.mask(name, given, query.shape[:2], "(batch, queries)")
         for name, given in (("value_mask", value_mask), ("key_mask", key_mask)):
             validation.mask(name, given, value.shape[:2], "(batch, memory)")
-        weights_shape = (*query.shape[:2], value.shape[1])
-        validation.broadcastable("attention_mask", attention_mask, weights_shape)
+        pairs = (*query.shape[:2], value.shape[1])
+        validation.broadcastable("attention_mask", attention_mask, pairs)
         query_mask = mask if query_mask is None else query_mask
         if is_self_attention and value_mask is None:
             value_mask = query_mask
@@ -156,13 +159,7 @@ class SelfAttention(keras.layers.Layer):
         key = self._split_heads(self._project(key, self.key_kernel))
         value = self._split_heads(self._project(value, self.value_kernel, self.value_bias))
         context, weights = dot_product_attention(
-            query,
-            key,
-            value,
-            query_mask,
-            value_mask,
-            key_mask,
-            attention_mask,
+            *(query, key, value, query_mask, value_mask, key_mask, attention_mask),
             causal=use_causal_mask,
             window=self.window,
             dropout_mask=self._dropout_mask(query, key) if training and self.dropout else None,
@@ -171,25 +168,27 @@ class SelfAttention(keras.layers.Layer):
         output = self._merge_heads(context)
         return (output, weights) if return_attention_scores else output
 
-    def compute_output_shape(self, query_shape, value_shape=None, key_shape=None):
+    def compute_output_shape(
+        self, query_shape: Shape, value_shape: Shape | None = None, key_shape: Shape | None = None
+    ) -> Shape:
         value_shape = value_shape or query_shape
-        self._check_shapes(query_shape, value_shape, key_shape or value_shape)
+        self._validate_shapes(query_shape, value_shape, key_shape or value_shape)
         return (*query_shape[:2], self.output_width or query_shape[-1])
 
     def compute_output_spec(
         self,
-        query,
-        value=None,
-        key=None,
-        query_mask=None,
-        value_mask=None,
-        key_mask=None,
-        attention_mask=None,
-        training=None,
-        return_attention_scores=False,
-        use_causal_mask=False,
-        mask=None,
-    ):
+        query: Tensor,
+        value: Tensor = None,
+        key: Tensor = None,
+        query_mask: Tensor = None,
+        value_mask: Tensor = None,
+        key_mask: Tensor = None,
+        attention_mask: Tensor = None,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+        use_causal_mask: bool = False,
+        mask: Tensor = None,
+    ) -> Tensor:
         value = query if value is None else value
         shape = self.compute_output_shape(
             query.shape, value.shape, None if key is None else key.shape
@@ -197,15 +196,19 @@ class SelfAttention(keras.layers.Layer):
         weights_shape = (query.shape[0], self.num_heads, query.shape[1], value.shape[1])
         return output_spec(self, shape, weights_shape, return_attention_scores)
 
-    def prepare(self, value, key=None):
-        """Returns keys (B, N, S, K) and values (B, N, S, V), the part of the work that is done once
-        for a memory; both in the compute dtype, as what comes must be."""
+    def prepare(self, value: Tensor, key: Tensor = None) -> tuple[Tensor, Tensor]:
+        """Returns the keys (B, N, S, K) and values (B, N, S, V) of a memory, for `attend`.
+
+        The inputs must have the compute dtype.
+        """
         keys = self._project(value if key is None else key, self.key_kernel)
         values = self._project(value, self.value_kernel, self.value_bias)
         return self._split_heads(keys), self._split_heads(values)
 
-    def attend(self, query, keys, values, mask=None):
-        """Attends to what `prepare` gave, where `mask` allows it, broadcastable to (B, T, S).
+    def attend(
+        self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor = None
+    ) -> tuple[Tensor, Tensor]:
+        """Attends to what `prepare` returned, where `mask`, broadcastable to (B, T, S), allows it.
 
         Returns:
             The output (B, T, D) and the weights (B, N, T, S).
@@ -216,7 +219,7 @@ class SelfAttention(keras.layers.Layer):
         )
         return self._merge_heads(context), weights
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "num_heads": self.num_heads,
@@ -230,33 +233,35 @@ class SelfAttention(keras.layers.Layer):
             "seed": self.seed,
         }
 
-    def _add_projection(self, name, width, units, use_bias=None):
-        kernel = add_kernel(self, f"{name}_kernel", (width, units))
+    def _add_projection(
+        self, name: str, dim: int | None, units: int | None, use_bias: bool | None = None
+    ) -> tuple[Tensor, Tensor]:
+        kernel = add_kernel(self, f"{name}_kernel", (dim, units))
         if not (self.use_bias if use_bias is None else use_bias):
             return kernel, None
         return kernel, self.add_weight(name=f"{name}_bias", shape=(units,), initializer="zeros")
 
-    def _project(self, sequence, kernel, bias=None):
+    def _project(self, sequence: Tensor, kernel: Tensor, bias: Tensor = None) -> Tensor:
         rows = dense(sequence, ops.cast(kernel, self.compute_dtype))
         return rows if bias is None else rows + ops.cast(bias, self.compute_dtype)
 
-    def _split_heads(self, sequence):
-        width = sequence.shape[-1] // self.num_heads
-        # With -1 for the batch, as the exporter to ONNX makes wrong shapes of two unknown sizes.
-        heads = ops.reshape(sequence, (-1, ops.shape(sequence)[1], self.num_heads, width))
-        return ops.transpose(heads, (0, 2, 1, 3))  # (B, N, T, width)
+    def _split_heads(self, sequence: Tensor) -> Tensor:
+        dim = sequence.shape[-1] // self.num_heads
+        # The batch is -1, as the exporter to ONNX makes wrong shapes of two unknown sizes.
+        heads = ops.reshape(sequence, (-1, ops.shape(sequence)[1], self.num_heads, dim))
+        return ops.transpose(heads, (0, 2, 1, 3))  # (B, N, T, dim)
 
-    def _merge_heads(self, context):
+    def _merge_heads(self, context: Tensor) -> Tensor:
         context = ops.transpose(context, (0, 2, 1, 3))  # (B, T, N, V)
         context = ops.reshape(context, (-1, ops.shape(context)[1], self.num_heads * self.value_dim))
         return self._project(context, self.output_kernel, self.output_bias)  # (B, T, D)
 
-    def _dropout_mask(self, query, key):
+    def _dropout_mask(self, query: Tensor, key: Tensor) -> Tensor:
         shape = (*ops.shape(query)[:3], ops.shape(key)[2])  # (B, N, T, S)
         ones = ops.ones(shape, dtype=self.compute_dtype)
         return keras.random.dropout(ones, self.dropout, seed=self.seed_generator)
 
-    def _check_shapes(self, query_shape, value_shape, key_shape):
+    def _validate_shapes(self, query_shape: Shape, value_shape: Shape, key_shape: Shape) -> None:
         validation.rank("query", query_shape, "(batch, queries, width)")
         for argument, shape in (("value", value_shape), ("key", key_shape)):
             validation.rank(argument, shape, "(batch, memory, width)")
@@ -268,9 +273,3 @@ class SelfAttention(keras.layers.Layer):
                 f"`window` is {self.window}, but `query` has length {lengths[0]} and `value` has "
                 f"length {lengths[1]}; expected one length for both, as in self-attention."
             )
-
-
-def _window(window):
-    if isinstance(window, bool) or not isinstance(window, numbers.Integral) or window < 0:
-        raise ValueError(f"`window` is {window!r}; expected None or an integer of at least 0.")
-    return int(window)

@@ -1,6 +1,6 @@
-"""Pooling: one vector for a whole sequence."""
+"""Attention pooling: one vector for a whole sequence."""
 
-from typing import final
+from typing import Any, final
 
 import keras
 from keras import ops
@@ -9,35 +9,39 @@ from keras_attention import masks
 from keras_attention._internal import validation
 from keras_attention._internal.output_spec import output_spec
 from keras_attention._internal.serialization import add_kernel
+from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention._ops.dense import dense
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class AttentionPooling(keras.layers.Layer):
-    """The mean of a sequence, weighted by how much each step matters.
+    """The mean of a sequence, weighted by how informative each step is.
 
         u_s = tanh(W h_s + b)
         a = softmax(u . u_w)
         c = sum_s a_s h_s                                                   (word attention)
 
-    u_w, the `context_vector`, is learned: a fixed query that asks "what is informative here?" The
-    other weights are `kernel` (D, units) and `bias`.
+    u_w is the variable `context_vector`, a learned query that is the same for all sequences. The
+    others are `kernel` (D, units) and `bias`.
 
     Args:
-        units: Width of the hidden layer.
+        units: Size of the hidden layer.
         kernel_initializer: Initializer of `kernel` and `context_vector`.
 
     Call arguments:
         inputs: (B, S, D).
-        mask: (B, S), the steps that count.
+        mask: (B, S).
         return_attention_scores: Whether to return the weights too.
 
     Returns:
         The context (B, D); with `return_attention_scores` also the weights (B, S).
 
-    Masking: True means "counts". Where nothing does, the weights and the context are zero. The mask
-    ends here, as the steps do.
+    Masking: True means "may be attended to". For a fully masked sequence the weights and the
+    context are zero. No mask is returned, since the time axis is gone.
+
+    Raises:
+        ValueError: An argument is out of its range, or an input has an unexpected shape.
 
     Example:
 
@@ -49,25 +53,29 @@ class AttentionPooling(keras.layers.Layer):
     NAACL, "word attention".
     """
 
-    def __init__(self, units, kernel_initializer="glorot_uniform", **kwargs):
+    def __init__(
+        self, units: int, kernel_initializer: Initializer = "glorot_uniform", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.units = validation.positive_integer("units", units)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.supports_masking = True
 
-    def build(self, inputs_shape):
+    def build(self, inputs_shape: Shape) -> None:
         validation.rank("inputs", inputs_shape, "(batch, steps, width)")
 
         self.kernel = add_kernel(self, "kernel", (inputs_shape[-1], self.units))
         self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
         self.context_vector = add_kernel(self, "context_vector", (self.units,))
 
-    def call(self, inputs, mask=None, return_attention_scores=False):
+    def call(
+        self, inputs: Tensor, mask: Tensor = None, return_attention_scores: bool = False
+    ) -> Tensor:
         validation.rank("inputs", inputs.shape, "(batch, steps, width)")
         validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
         kernel, bias, context_vector = (
-            ops.cast(weight, self.compute_dtype)
-            for weight in (self.kernel, self.bias, self.context_vector)
+            ops.cast(variable, self.compute_dtype)
+            for variable in (self.kernel, self.bias, self.context_vector)
         )
         hidden = ops.tanh(dense(inputs, kernel) + bias)  # (B, S, U)
         scores = ops.einsum("bsu,u->bs", hidden, context_vector)
@@ -75,18 +83,20 @@ class AttentionPooling(keras.layers.Layer):
         context = ops.einsum("bs,bsd->bd", weights, inputs)
         return (context, weights) if return_attention_scores else context
 
-    def compute_mask(self, inputs, previous_mask=None):
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor = None) -> None:
         return None
 
-    def compute_output_shape(self, inputs_shape):
+    def compute_output_shape(self, inputs_shape: Shape) -> Shape:
         validation.rank("inputs", inputs_shape, "(batch, steps, width)")
         return (inputs_shape[0], inputs_shape[2])
 
-    def compute_output_spec(self, inputs, mask=None, return_attention_scores=False):
+    def compute_output_spec(
+        self, inputs: Tensor, mask: Tensor = None, return_attention_scores: bool = False
+    ) -> Tensor:
         shape = self.compute_output_shape(inputs.shape)
         return output_spec(self, shape, inputs.shape[:2], return_attention_scores)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "units": self.units,

@@ -1,6 +1,6 @@
-"""Structured self-attention: a matrix, not a vector, for a whole sequence."""
+"""Structured self-attention: a matrix for a whole sequence, a vector for each hop."""
 
-from typing import final
+from typing import Any, final
 
 import keras
 from keras import backend, ops
@@ -9,51 +9,55 @@ from keras_attention import masks
 from keras_attention._internal import validation
 from keras_attention._internal.output_spec import output_spec
 from keras_attention._internal.serialization import add_kernel
+from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention._ops.dense import dense
 
 
-def redundancy(weights):
-    """||A A^T - I||_F^2 of `weights` A (B, hops, S): (B,), at least in float32.
+def orthogonality_penalty(weights: Tensor) -> Tensor:
+    """Returns ||A A^T - I||_F^2 of `weights` A (B, hops, S): (B,), at least in float32.
 
-    It is zero if every hop looks at one step, and no two at the same. An example that looks nowhere
-    has nothing to spread: it counts as zero too.
+    It is zero if each hop attends to a single step, and no two hops to the same one. For an example
+    without any weights it is zero too.
     """
     weights = ops.cast(weights, backend.result_type(weights.dtype, "float32"))
     overlaps = ops.matmul(weights, ops.transpose(weights, (0, 2, 1)))  # (B, hops, hops)
-    excess = overlaps - ops.eye(weights.shape[1], dtype=weights.dtype)
-    looks = ops.cast(ops.sum(weights, axis=(1, 2)) > 0, weights.dtype)
-    return ops.sum(ops.square(excess), axis=(1, 2)) * looks
+    difference = overlaps - ops.eye(weights.shape[1], dtype=weights.dtype)
+    not_empty = ops.cast(ops.sum(weights, axis=(1, 2)) > 0, weights.dtype)
+    return ops.sum(ops.square(difference), axis=(1, 2)) * not_empty
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class StructuredSelfAttention(keras.layers.Layer):
-    """Several weighted means of a sequence, each with weights of its own.
+    """Several weighted means of a sequence, each with its own weights.
 
         A = softmax(W_s2 tanh(W_s1 H^T))
         M = A H
         P = ||A A^T - I||_F^2                                                    (section 2)
 
-    The penalty P, which keeps the hops from looking at the same steps, joins the loss of the model:
-    its mean over the batch, times `penalty`. W_s1^T is the weight `kernel` (D, units), W_s2^T is
-    `hop_kernel` (units, hops).
+    The penalty P keeps hops from attending to the same steps. Its mean over the batch, times
+    `penalty`, is added to the loss of the model. W_s1^T is the variable `kernel` (D, units), W_s2^T
+    is `hop_kernel` (units, hops).
 
     Args:
-        units: Width of the hidden layer, the paper's d_a.
+        units: Size of the hidden layer, the paper's d_a.
         hops: Number of means, the paper's r.
-        penalty: What P counts in the loss. At 0 no loss is added.
+        penalty: Factor of P in the loss. With 0 no loss is added.
         kernel_initializer: Initializer of the kernels.
 
     Call arguments:
         inputs: (B, S, D), the paper's H.
-        mask: (B, S), the steps that count.
+        mask: (B, S).
         return_attention_scores: Whether to return the weights too.
 
     Returns:
         M (B, hops, D); with `return_attention_scores` also A (B, hops, S).
 
-    Masking: True means "counts". Where nothing does, A and M are zero, and so is P: with nothing to
-    look at there is nothing to spread. The mask ends here, as the steps do.
+    Masking: True means "may be attended to". For a fully masked example A, M and P are zero. No
+    mask is returned, since the time axis is gone.
+
+    Raises:
+        ValueError: An argument is out of its range, or an input has an unexpected shape.
 
     Example:
 
@@ -67,7 +71,14 @@ class StructuredSelfAttention(keras.layers.Layer):
     section 2.
     """
 
-    def __init__(self, units, hops, penalty=0.0, kernel_initializer="glorot_uniform", **kwargs):
+    def __init__(
+        self,
+        units: int,
+        hops: int,
+        penalty: float = 0.0,
+        kernel_initializer: Initializer = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.units = validation.positive_integer("units", units)
         self.hops = validation.positive_integer("hops", hops)
@@ -75,13 +86,15 @@ class StructuredSelfAttention(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.supports_masking = True
 
-    def build(self, inputs_shape):
+    def build(self, inputs_shape: Shape) -> None:
         validation.rank("inputs", inputs_shape, "(batch, steps, width)")
 
         self.kernel = add_kernel(self, "kernel", (inputs_shape[-1], self.units))
         self.hop_kernel = add_kernel(self, "hop_kernel", (self.units, self.hops))
 
-    def call(self, inputs, mask=None, return_attention_scores=False):
+    def call(
+        self, inputs: Tensor, mask: Tensor = None, return_attention_scores: bool = False
+    ) -> Tensor:
         validation.rank("inputs", inputs.shape, "(batch, steps, width)")
         validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
         hidden = ops.tanh(dense(inputs, ops.cast(self.kernel, self.compute_dtype)))
@@ -90,23 +103,25 @@ class StructuredSelfAttention(keras.layers.Layer):
         mask = None if mask is None else ops.expand_dims(mask, 1)
         weights = masks.masked_softmax(scores, mask)  # (B, hops, S)
         if self.penalty:
-            self.add_loss(self.penalty * ops.mean(redundancy(weights)))
+            self.add_loss(self.penalty * ops.mean(orthogonality_penalty(weights)))
         means = ops.matmul(weights, inputs)  # (B, hops, D)
         return (means, weights) if return_attention_scores else means
 
-    def compute_mask(self, inputs, previous_mask=None):
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor = None) -> None:
         return None
 
-    def compute_output_shape(self, inputs_shape):
+    def compute_output_shape(self, inputs_shape: Shape) -> Shape:
         validation.rank("inputs", inputs_shape, "(batch, steps, width)")
         return (inputs_shape[0], self.hops, inputs_shape[2])
 
-    def compute_output_spec(self, inputs, mask=None, return_attention_scores=False):
+    def compute_output_spec(
+        self, inputs: Tensor, mask: Tensor = None, return_attention_scores: bool = False
+    ) -> Tensor:
         shape = self.compute_output_shape(inputs.shape)
         weights_shape = (*shape[:2], inputs.shape[1])
         return output_spec(self, shape, weights_shape, return_attention_scores)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "units": self.units,

@@ -1,20 +1,21 @@
-"""SNAIL's convolutions, which gather the past of a sequence: one step of it, or all."""
+"""SNAIL's causal convolutions: of two steps, and stacked until they reach the whole past."""
 
-from typing import final
+from typing import Any, final
 
 import keras
 from keras import ops
 
 from keras_attention._internal import validation
 from keras_attention._internal.serialization import build_once, clone_initializer
+from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention.masks import zero_masked
 
 
-def dilation_rates(sequence_length):
-    """1, 2, 4, ...: as many as it takes for the last of `sequence_length` steps to see the first.
+def dilation_rates(sequence_length: int) -> list[int]:
+    """Returns 1, 2, 4, ..., until the last of `sequence_length` steps depends on the first.
 
-    Stacked convolutions of size 2 see as far back as the sums of some of their dilations: with
-    the first n powers of two, exactly the 2^n steps t, t - 1, ..., t - 2^n + 1.
+    A stack of convolutions of size 2 reaches back by every sum of some of its dilations: with the
+    first n powers of two to the 2^n steps t, t - 1, ..., t - 2^n + 1.
     """
     return [2**i for i in range((sequence_length - 1).bit_length())]
 
@@ -22,30 +23,33 @@ def dilation_rates(sequence_length):
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class CausalConvBlock(keras.layers.Layer):
-    """SNAIL's dense block: a gated causal convolution, put beside its inputs.
+    """SNAIL's dense block: a gated causal convolution, concatenated to its inputs.
 
         x_f, x_g = W_f * x + b_f, W_g * x + b_g
         outputs = [x; tanh(x_f) sigmoid(x_g)]                       (section 3, "DenseBlock")
 
-    The convolutions have size 2: step t sees the steps t - `dilation_rate` and t alone, and zeros
-    before the first step. They run as one, `convolution`, whose `kernel` (2, D, 2 filters) has the
-    columns of W_f first.
+    The convolutions have size 2: step t depends on the steps t - `dilation_rate` and t only, with
+    zeros before the first step. They are one layer, `convolution`, whose `kernel` (2, D, 2 filters)
+    has the columns of W_f first.
 
     Args:
-        filters: How many channels are put beside the inputs, the paper's D.
-        dilation_rate: How far back the other step lies, the paper's R. Beyond 1 it must be below
-            the length of the sequence, where that is known.
+        filters: Number of channels that are added to the inputs, the paper's D.
+        dilation_rate: Distance of the two steps, the paper's R. Above 1 it must be below the length
+            of the sequence, if that is known.
         kernel_initializer: Initializer of the kernel.
 
     Call arguments:
         inputs: (B, T, D).
-        mask: (B, T), the steps that count.
+        mask: (B, T).
 
     Returns:
         The outputs (B, T, D + filters).
 
-    Masking: True means "counts". A step that does not is seen as zeros, as are those before the
-    first, and its outputs are zeros. The mask is passed on.
+    Masking: inputs and outputs of a masked step are zero, as before the first step. The mask is
+    passed on.
+
+    Raises:
+        ValueError: An argument is out of its range, or an input has an unexpected shape.
 
     Example:
 
@@ -57,7 +61,13 @@ class CausalConvBlock(keras.layers.Layer):
     arXiv:1707.03141, section 3.
     """
 
-    def __init__(self, filters, dilation_rate=1, kernel_initializer="glorot_uniform", **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        dilation_rate: int = 1,
+        kernel_initializer: Initializer = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.filters = validation.positive_integer("filters", filters)
         self.dilation_rate = validation.positive_integer("dilation_rate", dilation_rate)
@@ -74,20 +84,20 @@ class CausalConvBlock(keras.layers.Layer):
         )
         self.supports_masking = True
 
-    def build(self, inputs_shape):
-        self._check_shape(inputs_shape)
+    def build(self, inputs_shape: Shape) -> None:
+        self._validate_shape(inputs_shape)
         build_once(self.convolution, inputs_shape)
 
-    def call(self, inputs, mask=None):
-        self._check_shape(inputs.shape)
+    def call(self, inputs: Tensor, mask: Tensor = None) -> Tensor:
+        self._validate_shape(inputs.shape)
         validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
-        return _beside(self.convolution, inputs, mask)
+        return _gated_concat(self.convolution, inputs, mask)
 
-    def compute_output_shape(self, inputs_shape):
-        self._check_shape(inputs_shape)
+    def compute_output_shape(self, inputs_shape: Shape) -> Shape:
+        self._validate_shape(inputs_shape)
         return (*inputs_shape[:2], inputs_shape[2] + self.filters)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "filters": self.filters,
@@ -95,43 +105,45 @@ class CausalConvBlock(keras.layers.Layer):
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
 
-    def _check_shape(self, inputs_shape):
+    def _validate_shape(self, inputs_shape: Shape) -> None:
         validation.sequence("inputs", inputs_shape)
         length = inputs_shape[1]
         if length is not None and self.dilation_rate >= max(length, 2):
             raise ValueError(
                 f"`dilation_rate` is {self.dilation_rate}, but `inputs` has length {length}; "
-                "expected 1, or a rate below the length, with which a step sees another one."
+                "expected 1 or a rate below the length."
             )
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class TemporalConvBlock(keras.layers.Layer):
-    """SNAIL's TC block: dense blocks of growing dilation, until each step sees its whole past.
+    """SNAIL's TC block: dense blocks of growing dilation that reach the whole past of each step.
 
         for i in 1, ..., ceil(log2 T):  x = DenseBlock(x, 2^(i-1), filters)
                                                                        (section 3, "TCBlock")
 
-    The receptive field is to cover the sequence, but the paper's listing has dilations 2^i, from 2
-    on: no step would see one at an odd distance, and the last dilation, T or more, would reach
-    nothing. Here they begin with 1, and as many blocks see 2^ceil(log2 T) >= T steps, without gaps.
+    The paper's listing has dilations 2^i, from 2 on: no step would depend on one at an odd
+    distance, and the last dilation, T or more, would reach nothing. Here they start at 1, so that
+    the receptive field of as many blocks is 2^ceil(log2 T) >= T steps, without gaps.
 
     Args:
-        filters: How many channels each dense block adds, the paper's D.
-        sequence_length: Length T of the longest sequence. Of a single step nothing is to be seen:
-            with 1 there are no blocks.
+        filters: Number of channels that each dense block adds, the paper's D.
+        sequence_length: Length T of the longest sequence. With 1 the block is the identity.
         kernel_initializer: Initializer of the kernels.
 
     Call arguments:
         inputs: (B, T, D), of `sequence_length` steps or fewer.
-        mask: (B, T), the steps that count.
+        mask: (B, T).
 
     Returns:
         The outputs (B, T, D + ceil(log2 T) filters).
 
-    Masking: True means "counts". A step that does not is seen as zeros, as are those before the
-    first, and its outputs are zeros. The mask is passed on.
+    Masking: inputs and outputs of a masked step are zero, as before the first step. The mask is
+    passed on.
+
+    Raises:
+        ValueError: An argument is out of its range, or an input has an unexpected shape.
 
     Example:
 
@@ -145,7 +157,13 @@ class TemporalConvBlock(keras.layers.Layer):
     arXiv:1707.03141, section 3.
     """
 
-    def __init__(self, filters, sequence_length, kernel_initializer="glorot_uniform", **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        sequence_length: int,
+        kernel_initializer: Initializer = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.filters = validation.positive_integer("filters", filters)
         self.sequence_length = validation.positive_integer("sequence_length", sequence_length)
@@ -161,27 +179,27 @@ class TemporalConvBlock(keras.layers.Layer):
         ]
         self.supports_masking = True
 
-    def build(self, inputs_shape):
-        self._check_length(inputs_shape)
-        # Shorter sequences may come, which the last dilations reach across.
-        shape = (inputs_shape[0], None, inputs_shape[2])
+    def build(self, inputs_shape: Shape) -> None:
+        self._validate_length(inputs_shape)
+        # The length is unknown, as the last dilations may exceed that of shorter sequences.
+        shape: Shape = (inputs_shape[0], None, inputs_shape[2])
         for block in self.blocks:
             build_once(block, shape)
             shape = block.compute_output_shape(shape)
 
-    def call(self, inputs, mask=None):
-        self._check_length(inputs.shape)
+    def call(self, inputs: Tensor, mask: Tensor = None) -> Tensor:
+        self._validate_length(inputs.shape)
         validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
         outputs = zero_masked(inputs, mask)
         for block in self.blocks:
-            outputs = _beside(block.convolution, outputs, mask)
+            outputs = _gated_concat(block.convolution, outputs, mask)
         return outputs
 
-    def compute_output_shape(self, inputs_shape):
-        self._check_length(inputs_shape)
+    def compute_output_shape(self, inputs_shape: Shape) -> Shape:
+        self._validate_length(inputs_shape)
         return (*inputs_shape[:2], inputs_shape[2] + len(self.blocks) * self.filters)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "filters": self.filters,
@@ -189,7 +207,7 @@ class TemporalConvBlock(keras.layers.Layer):
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
 
-    def _check_length(self, inputs_shape):
+    def _validate_length(self, inputs_shape: Shape) -> None:
         validation.sequence("inputs", inputs_shape)
         length = inputs_shape[1]
         if length is not None and length > self.sequence_length:
@@ -199,8 +217,8 @@ class TemporalConvBlock(keras.layers.Layer):
             )
 
 
-def _beside(convolution, inputs, mask):
-    """[x; tanh(x_f) sigmoid(x_g)], of any length: a dilation beyond it sees zeros."""
+def _gated_concat(convolution: keras.layers.Layer, inputs: Tensor, mask: Tensor) -> Tensor:
+    """Returns [x; tanh(x_f) sigmoid(x_g)]. Dilations may exceed the length of the inputs."""
     inputs = zero_masked(inputs, mask)
     x_f, x_g = ops.split(convolution(inputs), 2, axis=-1)  # (B, T, filters)
     return ops.concatenate([inputs, zero_masked(ops.tanh(x_f) * ops.sigmoid(x_g), mask)], axis=-1)

@@ -104,7 +104,7 @@ class TransformerBlock(keras.layers.Layer, abc.ABC):
             dtype=self.dtype_policy,
         )
 
-    def _make_dense(self, units, name, activation=None):
+    def _make_dense(self, units: Any, name: str, activation: Any = None) -> keras.layers.Layer:
         initializer = clone_initializer(self.kernel_initializer)
         return keras.layers.Dense(
             units, activation, kernel_initializer=initializer, name=name, dtype=self.dtype_policy

@@ -57,7 +57,7 @@ def cached_self_attention(
     return ops.where(fits, output, float("nan")), weights, next_state
 
 
-def _check_capacity(position, max_length):
+def _check_capacity(position: Tensor, max_length: int) -> None:
     try:
         steps = ops.convert_to_numpy(position).max(initial=0)
     except (NotImplementedError, TypeError):  # in a graph, where the value is unknown

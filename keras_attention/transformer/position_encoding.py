@@ -1,50 +1,56 @@
-"""Where a step stands, added to what it is: attention alone does not know."""
+"""Sinusoidal position encodings, added to the inputs; attention by itself ignores order."""
 
-from typing import final
+from typing import Any, final
 
 import keras
 from keras import backend, ops
 
 from keras_attention._internal import validation
+from keras_attention._internal.typing import Config, Shape, Tensor
 
 
-def sinusoids(positions, width, max_wavelength=10000, dtype="float32"):
-    """Returns the encodings (..., width) of `positions` (...), of an even width."""
-    # Powers of Python are exact to the last digit of float64, at no cost in the graph.
-    frequencies = [max_wavelength ** (-2 * i / width) for i in range(width // 2)]
+def sinusoids(
+    positions: Tensor, dim: int, max_wavelength: float = 10000, dtype: str = "float32"
+) -> Tensor:
+    """Returns the encodings (..., dim) of `positions` (...), for an even `dim`."""
+    # Python's powers are exact to the last digit of float64, at no cost in the graph.
+    frequencies = [max_wavelength ** (-2 * i / dim) for i in range(dim // 2)]
     positions = ops.expand_dims(ops.cast(positions, dtype), -1)
-    angles = positions * ops.convert_to_tensor(frequencies, dtype=dtype)  # (..., width / 2)
-    pairs = ops.stack([ops.sin(angles), ops.cos(angles)], axis=-1)  # (..., width / 2, 2)
-    return ops.reshape(pairs, (*ops.shape(angles)[:-1], width))
+    angles = positions * ops.convert_to_tensor(frequencies, dtype=dtype)  # (..., dim / 2)
+    pairs = ops.stack([ops.sin(angles), ops.cos(angles)], axis=-1)  # (..., dim / 2, 2)
+    return ops.reshape(pairs, (*ops.shape(angles)[:-1], dim))
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class SinusoidalPositionEncoding(keras.layers.Layer):
-    """Adds waves of many lengths to a sequence, from which attention can tell places.
+    """Adds sines and cosines of many wavelengths, by which attention can tell positions apart.
 
         PE(pos, 2i)     = sin(pos / 10000^(2i / d_model))                       (section 3.5)
         PE(pos, 2i + 1) = cos(pos / 10000^(2i / d_model))
         output = inputs + PE, or sqrt(d_model) inputs + PE                      (section 3.4)
 
-    For a fixed offset k, PE(pos + k) is a linear function of PE(pos), and there is no longest
-    sequence. There are no weights.
+    For a fixed offset k, PE(pos + k) is a linear function of PE(pos). Sequences may have any
+    length, and the layer has no variables.
 
     Args:
         scale_inputs: Whether the inputs are multiplied by sqrt(d_model) first, as the paper does
-            with its embeddings. The small vectors that `keras.layers.Embedding` starts from are
-            drowned out by the waves otherwise.
+            with its embeddings. Otherwise the encodings are much larger than the initial vectors of
+            `keras.layers.Embedding`.
         max_wavelength: The 10000 of the equation. Wavelengths grow from 2 pi towards 2 pi times
             this.
 
     Call arguments:
         inputs: (B, T, D), D even.
-        positions: (T,) or (B, T), where the steps stand. Defaults to 0, 1, ..., T - 1.
+        positions: (T,) or (B, T), the positions of the steps. Defaults to 0, 1, ..., T - 1.
 
     Returns:
         (B, T, D).
 
-    Masking: no mask is read; that of the inputs is passed on.
+    Masking: the mask of the inputs is passed on.
+
+    Raises:
+        ValueError: The last axis of the inputs is odd, or the shape of `positions` is not theirs.
 
     Example:
 
@@ -57,39 +63,43 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
     Reference: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762, section 3.5.
     """
 
-    def __init__(self, scale_inputs=False, max_wavelength=10000, **kwargs):
+    def __init__(
+        self, scale_inputs: bool = False, max_wavelength: float = 10000, **kwargs: Any
+    ) -> None:
         # Keras would round positions that are not integers to the compute dtype.
         super().__init__(autocast=False, **kwargs)
         self.scale_inputs = scale_inputs
         self.max_wavelength = validation.positive("max_wavelength", max_wavelength)
         self.supports_masking = True
 
-    def build(self, inputs_shape, positions_shape=None):
-        _check_shape(inputs_shape)
+    def build(self, inputs_shape: Shape, positions_shape: Shape | None = None) -> None:
+        _validate_shape(inputs_shape)
 
-    def call(self, inputs, positions=None):
-        _check_shape(inputs.shape)
-        width = inputs.shape[-1]
+    def call(self, inputs: Tensor, positions: Tensor = None) -> Tensor:
+        _validate_shape(inputs.shape)
+        dim = inputs.shape[-1]
         inputs = ops.cast(inputs, self.compute_dtype)
         if positions is None:
             positions = ops.arange(ops.shape(inputs)[1], dtype="int32")
-        came, steps = tuple(positions.shape), tuple(inputs.shape[:2])
-        if not (validation.shapes_match(came, steps) or validation.shapes_match(came, steps[1:])):
+        actual, steps = tuple(positions.shape), tuple(inputs.shape[:2])
+        if not any(validation.shapes_match(actual, expected) for expected in (steps, steps[1:])):
             raise ValueError(
-                f"`positions` has shape {came}; expected {steps}, (batch, steps), or (steps,)."
+                f"`positions` has shape {actual}; expected {steps}, (batch, steps), or (steps,)."
             )
-        # In half precision the places of a long sequence would be rounded to each other.
+        # Half precision would round the positions of a long sequence to the same numbers.
         dtype = backend.result_type(self.compute_dtype, "float32")
         encodings = ops.cast(
-            sinusoids(positions, width, self.max_wavelength, dtype), self.compute_dtype
+            sinusoids(positions, dim, self.max_wavelength, dtype), self.compute_dtype
         )  # (T, D) or (B, T, D)
-        return (inputs * width**0.5 if self.scale_inputs else inputs) + encodings
+        return (inputs * dim**0.5 if self.scale_inputs else inputs) + encodings
 
-    def compute_output_shape(self, inputs_shape, positions_shape=None):
-        _check_shape(inputs_shape)
+    def compute_output_shape(
+        self, inputs_shape: Shape, positions_shape: Shape | None = None
+    ) -> Shape:
+        _validate_shape(inputs_shape)
         return tuple(inputs_shape)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "scale_inputs": self.scale_inputs,
@@ -97,7 +107,7 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
         }
 
 
-def _check_shape(inputs_shape):
+def _validate_shape(inputs_shape: Shape) -> None:
     validation.rank("inputs", inputs_shape, "(batch, steps, width)")
     if inputs_shape[-1] is None or inputs_shape[-1] % 2:
         raise ValueError(
