@@ -1,6 +1,7 @@
 """Validation of arguments: a `ValueError` names the argument, its value and what is expected."""
 
 import numbers
+from collections.abc import Callable
 from typing import Any
 
 from keras_attention._internal.typing import Shape, Tensor
@@ -70,45 +71,41 @@ def broadcastable(argument: str, mask: Tensor, shape: Shape) -> None:
 
 def positive_integer(argument: str, value: Any) -> int:
     """Returns `value` if it is an integer of at least 1."""
-    if not _is_number(value, numbers.Integral) or value < 1:
-        raise ValueError(f"`{argument}` is {value!r}; expected an integer of at least 1.")
-    return int(value)
+    return _integer(argument, value, 1)
 
 
 def non_negative_integer(argument: str, value: Any) -> int:
     """Returns `value` if it is an integer of at least 0."""
-    if not _is_number(value, numbers.Integral) or value < 0:
-        raise ValueError(f"`{argument}` is {value!r}; expected an integer of at least 0.")
-    return int(value)
+    return _integer(argument, value, 0)
 
 
 def not_negative(argument: str, value: Any) -> Any:
     """Returns `value` if it is a number of at least 0."""
-    if not _is_number(value) or not float(value) >= 0:
-        raise ValueError(f"`{argument}` is {value!r}; expected a number of at least 0.")
-    return value
+    return _number(argument, value, lambda x: x >= 0, "a number of at least 0")
 
 
 def positive(argument: str, value: Any) -> Any:
     """Returns `value` if it is a number above 0."""
-    if not _is_number(value) or not float(value) > 0:
-        raise ValueError(f"`{argument}` is {value!r}; expected a number above 0.")
-    return value
+    return _number(argument, value, lambda x: x > 0, "a number above 0")
 
 
 def probability(argument: str, value: Any) -> Any:
     """Returns `value` if it is in [0, 1]."""
-    if not _is_number(value) or not 0 <= float(value) <= 1:
-        raise ValueError(f"`{argument}` is {value!r}; expected a number in [0, 1].")
-    return value
+    return _number(argument, value, lambda x: 0 <= x <= 1, "a number in [0, 1]")
 
 
 def dropout_rate(argument: str, value: Any) -> Any:
     """Returns `value` if it is in [0, 1)."""
-    if not _is_number(value) or not 0 <= float(value) < 1:
-        raise ValueError(f"`{argument}` is {value!r}; expected a number in [0, 1).")
+    return _number(argument, value, lambda x: 0 <= x < 1, "a number in [0, 1)")
+
+
+def _integer(argument: str, value: Any, at_least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < at_least:
+        raise ValueError(f"`{argument}` is {value!r}; expected an integer of at least {at_least}.")
+    return int(value)
+
+
+def _number(argument: str, value: Any, in_range: Callable[[Any], bool], expected: str) -> Any:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not in_range(value):
+        raise ValueError(f"`{argument}` is {value!r}; expected {expected}.")
     return value
-
-
-def _is_number(value: Any, kind: type = numbers.Real) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)

@@ -52,16 +52,26 @@ def dot_product_attention(
         query = query / query.shape[-1] ** 0.5
     elif scale != 1:
         query = query * scale
-    given = query_mask, value_mask, key_mask, attention_mask
-    if not (return_weights or dropout_mask is not None or _is_small(query, key)):
-        return _with_linear_memory(query, key, value, *given, causal, window), None
-    lengths = ops.shape(query)[2], ops.shape(key)[2]
-    allowed = masks.combine(*given, masks.causal_window_mask(*lengths, causal, window))
-    scores = ops.matmul(query, ops.swapaxes(key, -1, -2))  # (B, N, T, S)
-    allowed = None if allowed is None else ops.expand_dims(allowed, -3)  # the same for every head
-    weights = masks.masked_softmax(scores, allowed)
-    context = ops.matmul(weights if dropout_mask is None else weights * dropout_mask, value)
-    return context, weights if return_weights else None
+    if return_weights or dropout_mask is not None or _is_small(query, key):
+        order = masks.causal_window_mask(ops.shape(query)[2], ops.shape(key)[2], causal, window)
+        allowed = masks.combine(query_mask, value_mask, key_mask, attention_mask, order)
+        context, weights = _materialized(query, key, value, allowed, dropout_mask)
+        return context, weights if return_weights else None
+    query_mask, value_mask, attention_mask = _simplify_masks(
+        query_mask, _and(value_mask, key_mask), attention_mask
+    )
+    if query_mask is not None:
+        query_mask = ops.expand_dims(ops.cast(query_mask, "bool"), (1, 3))  # (B, 1, T, 1)
+        query = ops.where(query_mask, query, 0)  # A masked query has no effect on gradients.
+    if value_mask is not None:
+        value_mask = ops.broadcast_to(value_mask, (ops.shape(value_mask)[0], ops.shape(key)[2]))
+    context = None
+    if window is None and backend.backend() != "tensorflow":
+        mask = masks.combine(value_mask=value_mask, attention_mask=attention_mask)
+        context = _fused_kernel(query, key, value, mask, causal)
+    if context is None:
+        context = tiled_attention(query, key, value, value_mask, attention_mask, causal, window)
+    return context if query_mask is None else ops.where(query_mask, context, 0), None
 
 
 def _is_small(query: Tensor, key: Tensor) -> bool:
@@ -74,48 +84,24 @@ def _is_small(query: Tensor, key: Tensor) -> bool:
     return backend.backend() != "tensorflow"
 
 
-def _with_linear_memory(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    query_mask: Tensor,
-    value_mask: Tensor,
-    key_mask: Tensor,
-    attention_mask: Tensor,
-    causal: bool,
-    window: int | None,
-) -> Tensor:
-    query_mask, value_mask, attention_mask = _simplify_masks(
-        query_mask, _and(value_mask, key_mask), attention_mask
-    )
-    query_allowed = None
-    if query_mask is not None:
-        query_allowed = ops.expand_dims(ops.cast(query_mask, "bool"), (1, 3))  # (B, 1, T, 1)
-        query = ops.where(query_allowed, query, 0)  # A masked query has no effect on gradients.
-    if value_mask is not None:
-        shape = (ops.shape(value_mask)[0], ops.shape(key)[2])
-        value_mask = ops.broadcast_to(value_mask, shape)
-    tensors = query, key, value, value_mask, attention_mask, causal
-    context = _fused_kernel(*tensors) if window is None else None
-    if context is None:
-        context = tiled_attention(*tensors, window)
-    return context if query_allowed is None else ops.where(query_allowed, context, 0)
+def _materialized(
+    query: Tensor, key: Tensor, value: Tensor, allowed: Tensor, dropout_mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    allowed = None if allowed is None else ops.expand_dims(allowed, -3)  # the same for every head
+    scores = ops.matmul(query, ops.swapaxes(key, -1, -2))  # (B, N, T, S)
+    weights = masks.masked_softmax(scores, allowed)
+    return ops.matmul(weights if dropout_mask is None else weights * dropout_mask, value), weights
 
 
-def _fused_kernel(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    value_mask: Tensor,
-    attention_mask: Tensor,
-    causal: bool,
-) -> Tensor | None:
-    """Returns the context by the fused kernel of the backend, or None if it has none for this."""
-    name = backend.backend()
-    mask = masks.combine(value_mask=value_mask, attention_mask=attention_mask)  # (B, T or 1, S)
-    if name == "tensorflow" or query.shape[-1] != value.shape[-1] or (causal and mask is not None):
+def _fused_kernel(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, causal: bool) -> Tensor:
+    """Returns the context by the fused kernel of the backend, or None if it has none for this.
+
+    The mask is (B, T, S) or (B, 1, S).
+    """
+    is_jax = backend.backend() == "jax"
+    if query.shape[-1] != value.shape[-1] or (causal and mask is not None):
         return None
-    if name == "jax" and (mask is not None or query.shape != key.shape):
+    if is_jax and (mask is not None or query.shape != key.shape):
         return None
     try:
         context = ops.dot_product_attention(
@@ -123,11 +109,10 @@ def _fused_kernel(
             mask=None if mask is None else ops.expand_dims(mask, 1),
             scale=1.0,
             is_causal=causal,
-            # Without its kernel JAX holds all weights.
-            flash_attention=True if name == "jax" else None,
+            flash_attention=True if is_jax else None,  # Otherwise JAX holds all weights.
         )
     except (ImportError, RuntimeError, TypeError, ValueError):
-        if name != "jax":  # whose releases raise each of these if they have no kernel
+        if not is_jax:  # JAX's releases raise each of these if they have no kernel.
             raise
         return None
     context = ops.transpose(context, (0, 2, 1, 3))

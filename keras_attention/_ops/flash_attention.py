@@ -82,8 +82,8 @@ def tiled_attention(
     @custom_gradient
     def attention(query: Tensor, key_t: Tensor, value: Tensor) -> tuple[Tensor, Callable]:
         context, log_total = _forward(grid, query, key_t, value)
-        gradients = functools.partial(_backward, grid, query, key_t, value, context, log_total)
-        return context, gradients
+        tensors = query, key_t, value, context, log_total
+        return context, functools.partial(_backward, grid, tensors)
 
     # The gradient keeps its arguments: so these are the tiles, and not the sequences as well. The
     # keys are transposed once, and not at every step.
@@ -154,16 +154,9 @@ def _forward_row(
     return set_tile(results[0], i, context), set_tile(results[1], i, log_total)
 
 
-def _backward(
-    grid: _Grid,
-    query: Tensor,
-    key_t: Tensor,
-    value: Tensor,
-    context: Tensor,
-    log_total: Tensor,
-    d_output: Tensor,
-) -> Tensors:
+def _backward(grid: _Grid, tensors: Tensors, d_output: Tensor) -> Tensors:
     """Returns the gradients of the tiles of query, transposed key and value."""
+    query, key_t, value, context, log_total = tensors
     row_dot = ops.cast(context, grid.float_type) * ops.cast(d_output, grid.float_type)
     row_dot = ops.sum(row_dot, axis=-1, keepdims=True)  # D
     tensors = query, key_t, value, log_total, row_dot, d_output

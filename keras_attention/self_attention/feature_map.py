@@ -102,9 +102,9 @@ class SelfAttention2D(keras.layers.Layer):
         validation.rank("inputs", inputs_shape, "(batch, height, width, channels)")
         return tuple(inputs_shape)
 
-    def compute_output_spec(self, inputs: Tensor, return_attention_scores: bool = False) -> Tensor:
+    def compute_output_spec(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         shape = self.compute_output_shape(inputs.shape)
-        return output_spec(self, shape, (*shape[:3], *shape[1:3]), return_attention_scores)
+        return output_spec(self, shape, (*shape[:3], *shape[1:3]), inputs, *args, **kwargs)
 
     def get_config(self) -> Config:
         return {

@@ -131,11 +131,9 @@ class IntraAttention(keras.layers.Layer):
         validation.rank("inputs", inputs_shape, "(batch, steps, width)")
         return (*inputs_shape[:2], self.units)
 
-    def compute_output_spec(
-        self, inputs: Tensor, mask: Tensor = None, return_attention_scores: bool = False
-    ) -> Tensor:
+    def compute_output_spec(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         shape = self.compute_output_shape(inputs.shape)
-        return output_spec(self, shape, (*shape[:2], shape[1]), return_attention_scores)
+        return output_spec(self, shape, (*shape[:2], shape[1]), inputs, *args, **kwargs)
 
     def get_config(self) -> Config:
         return {

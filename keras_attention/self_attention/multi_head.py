@@ -176,25 +176,13 @@ class SelfAttention(keras.layers.Layer):
         return (*query_shape[:2], self.output_width or query_shape[-1])
 
     def compute_output_spec(
-        self,
-        query: Tensor,
-        value: Tensor = None,
-        key: Tensor = None,
-        query_mask: Tensor = None,
-        value_mask: Tensor = None,
-        key_mask: Tensor = None,
-        attention_mask: Tensor = None,
-        training: bool | None = None,
-        return_attention_scores: bool = False,
-        use_causal_mask: bool = False,
-        mask: Tensor = None,
+        self, query: Tensor, value: Tensor = None, key: Tensor = None, *args: Any, **kwargs: Any
     ) -> Tensor:
-        value = query if value is None else value
-        shape = self.compute_output_shape(
-            query.shape, value.shape, None if key is None else key.shape
-        )
-        weights_shape = (query.shape[0], self.num_heads, query.shape[1], value.shape[1])
-        return output_spec(self, shape, weights_shape, return_attention_scores)
+        memory = query if value is None else value
+        key_shape = None if key is None else key.shape
+        shape = self.compute_output_shape(query.shape, memory.shape, key_shape)
+        weights_shape = (query.shape[0], self.num_heads, query.shape[1], memory.shape[1])
+        return output_spec(self, shape, weights_shape, query, value, key, *args, **kwargs)
 
     def prepare(self, value: Tensor, key: Tensor = None) -> tuple[Tensor, Tensor]:
         """Returns the keys (B, N, S, K) and values (B, N, S, V) of a memory, for `attend`.

@@ -90,11 +90,9 @@ class AttentionPooling(keras.layers.Layer):
         validation.rank("inputs", inputs_shape, "(batch, steps, width)")
         return (inputs_shape[0], inputs_shape[2])
 
-    def compute_output_spec(
-        self, inputs: Tensor, mask: Tensor = None, return_attention_scores: bool = False
-    ) -> Tensor:
+    def compute_output_spec(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         shape = self.compute_output_shape(inputs.shape)
-        return output_spec(self, shape, inputs.shape[:2], return_attention_scores)
+        return output_spec(self, shape, inputs.shape[:2], inputs, *args, **kwargs)
 
     def get_config(self) -> Config:
         return {

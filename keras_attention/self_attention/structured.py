@@ -114,12 +114,10 @@ class StructuredSelfAttention(keras.layers.Layer):
         validation.rank("inputs", inputs_shape, "(batch, steps, width)")
         return (inputs_shape[0], self.hops, inputs_shape[2])
 
-    def compute_output_spec(
-        self, inputs: Tensor, mask: Tensor = None, return_attention_scores: bool = False
-    ) -> Tensor:
+    def compute_output_spec(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         shape = self.compute_output_shape(inputs.shape)
         weights_shape = (*shape[:2], inputs.shape[1])
-        return output_spec(self, shape, weights_shape, return_attention_scores)
+        return output_spec(self, shape, weights_shape, inputs, *args, **kwargs)
 
     def get_config(self) -> Config:
         return {

@@ -78,14 +78,10 @@ class SnailAttentionBlock(keras.layers.Layer):
         validation.sequence("inputs", inputs_shape)
         dim = inputs_shape[2]
         self.query_kernel = add_kernel(self, "query_kernel", (dim, self.key_dim))
-        self.query_bias = self.add_weight(
-            name="query_bias", shape=(self.key_dim,), initializer="zeros"
-        )
+        self.query_bias = self.add_weight((self.key_dim,), "zeros", name="query_bias")
         self.key_kernel = add_kernel(self, "key_kernel", (dim, self.key_dim))
         self.value_kernel = add_kernel(self, "value_kernel", (dim, self.value_dim))
-        self.value_bias = self.add_weight(
-            name="value_bias", shape=(self.value_dim,), initializer="zeros"
-        )
+        self.value_bias = self.add_weight((self.value_dim,), "zeros", name="value_bias")
 
     def call(
         self, inputs: Tensor, mask: Tensor = None, return_attention_scores: bool = False
@@ -106,11 +102,9 @@ class SnailAttentionBlock(keras.layers.Layer):
         validation.sequence("inputs", inputs_shape)
         return (*inputs_shape[:2], inputs_shape[2] + self.value_dim)
 
-    def compute_output_spec(
-        self, inputs: Tensor, mask: Tensor = None, return_attention_scores: bool = False
-    ) -> Tensor:
+    def compute_output_spec(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         shape = self.compute_output_shape(inputs.shape)
-        return output_spec(self, shape, (*shape[:2], shape[1]), return_attention_scores)
+        return output_spec(self, shape, (*shape[:2], shape[1]), inputs, *args, **kwargs)
 
     def get_config(self) -> Config:
         return {

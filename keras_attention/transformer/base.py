@@ -137,10 +137,10 @@ class TransformerBlock(keras.layers.Layer, abc.ABC):
         return init_cache(self.self_attention, batch_size, max_length)
 
     def _output_spec(
-        self, shape: Shape, memory_length: int | None, return_attention_scores: bool
-    ) -> Tensor:
+        self, shape: Shape, memory_length: int | None, *args: Any, **kwargs: Any
+    ) -> Any:
         weights_shape = (shape[0], self.num_heads, shape[1], memory_length)
-        return output_spec(self, shape, weights_shape, return_attention_scores)
+        return output_spec(self, shape, weights_shape, *args, **kwargs)
 
     def _validate_inputs(self, inputs_shape: Shape, inputs_mask: Tensor = None) -> None:
         validation.sequence("inputs", inputs_shape)

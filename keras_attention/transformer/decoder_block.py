@@ -175,19 +175,10 @@ class TransformerDecoderBlock(TransformerBlock):
         return tuple(inputs_shape)
 
     def compute_output_spec(
-        self,
-        inputs: Tensor,
-        memory: Tensor,
-        inputs_mask: Tensor = None,
-        memory_mask: Tensor = None,
-        attention_mask: Tensor = None,
-        memory_attention_mask: Tensor = None,
-        training: bool | None = None,
-        return_attention_scores: bool = False,
-        use_causal_mask: bool = True,
+        self, inputs: Tensor, memory: Tensor, *args: Any, **kwargs: Any
     ) -> Tensor:
         shape = self.compute_output_shape(inputs.shape, memory.shape)
-        return self._output_spec(shape, memory.shape[1], return_attention_scores)
+        return self._output_spec(shape, memory.shape[1], inputs, memory, *args, **kwargs)
 
     def _validate_shapes(self, inputs_shape: Shape, memory_shape: Shape) -> None:
         self._validate_inputs(inputs_shape)

@@ -129,15 +129,6 @@ class TransformerEncoderBlock(TransformerBlock):
         self._validate_inputs(inputs_shape)
         return tuple(inputs_shape)
 
-    def compute_output_spec(
-        self,
-        inputs: Tensor,
-        inputs_mask: Tensor = None,
-        attention_mask: Tensor = None,
-        training: bool | None = None,
-        return_attention_scores: bool = False,
-        use_causal_mask: bool = False,
-        mask: Tensor = None,
-    ) -> Tensor:
+    def compute_output_spec(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         shape = self.compute_output_shape(inputs.shape)
-        return self._output_spec(shape, shape[1], return_attention_scores)
+        return self._output_spec(shape, shape[1], inputs, *args, **kwargs)
