@@ -56,15 +56,15 @@ def run(scores, tensors, mode="eager", shapes=None):
 def by_hand(query, keys, vector, upstream):
     """Scores and gradients, pair by pair."""
     scores = np.zeros_like(upstream)
-    of_query, of_keys, of_vector = map(np.zeros_like, (query, keys, vector))
+    d_query, d_keys, d_vector = map(np.zeros_like, (query, keys, vector))
     for b, t, s in np.ndindex(*upstream.shape):
         hidden = np.tanh(query[b, t] + keys[b, s])
         scores[b, t, s] = vector @ hidden
-        slope = upstream[b, t, s] * vector * (1 - hidden**2)
-        of_query[b, t] += slope
-        of_keys[b, s] += slope
-        of_vector += upstream[b, t, s] * hidden
-    return [scores, of_query, of_keys, of_vector]
+        d_tanh = upstream[b, t, s] * vector * (1 - hidden**2)
+        d_query[b, t] += d_tanh
+        d_keys[b, s] += d_tanh
+        d_vector += upstream[b, t, s] * hidden
+    return [scores, d_query, d_keys, d_vector]
 
 
 @EVERY_MODE
@@ -154,11 +154,11 @@ def test_a_layer_does_not_tell_which_way_it_goes(policy, atol, mode, monkeypatch
             to_numpy(tf.cast(x, "float64")) for x in step(tf.constant(query), tf.constant(value))
         ]
 
-    held = results()
+    dense = results()
     monkeypatch.setattr(module, "MAX_DENSE_SIZE", 0)
-    walked = results()
-    assert np.abs(held[0]).max() > 0.1
-    assert_close(walked, held, atol)
+    looped = results()
+    assert np.abs(dense[0]).max() > 0.1
+    assert_close(looped, dense, atol)
 
 
 def test_sums_of_float16_run_in_float32():
@@ -199,10 +199,10 @@ def test_a_loop_over_queries_keeps_no_hidden_layer_for_the_gradients():
         return tape.gradient(loss, [weight.value for weight in layer.trainable_variables])
 
     graph = step.get_concrete_function(inputs, memory).graph
-    kept = [
+    stored = [
         int(np.prod(tf.get_static_value(operation.inputs[0])))
         for operation in graph.get_operations()
         if operation.type == "TensorListReserve"
     ]
-    assert kept
-    assert max(kept) < B * S * U
+    assert stored
+    assert max(stored) < B * S * U

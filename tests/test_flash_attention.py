@@ -84,9 +84,9 @@ EVERY_CASE = pytest.mark.parametrize(("names", "causal", "window"), CASES)
 @pytest.mark.parametrize(("mode", "known"), [("graph", True), ("graph", False), ("xla", False)])
 def test_blocks_equal_all_at_once(names, causal, window, mode, known):
     given = {**masks_of(names), "causal": causal, "window": window}
-    in_blocks = functools.partial(tiled_attention, **given, sides=SIDES)
+    tiled = functools.partial(tiled_attention, **given, sides=SIDES)
     inputs = drawn()
-    results = with_gradients(in_blocks, mode, known)(*inputs)
+    results = with_gradients(tiled, mode, known)(*inputs)
     wanted = with_gradients(functools.partial(at_once, **given))(*inputs)
     assert_close(numbers(results), numbers(wanted))
     if "value" in names:
@@ -96,9 +96,9 @@ def test_blocks_equal_all_at_once(names, causal, window, mode, known):
 @pytest.mark.parametrize(("names", "causal", "window"), CASES[3:])
 def test_blocks_equal_all_at_once_in_float64(names, causal, window):
     given = {**masks_of(names), "causal": causal, "window": window}
-    in_blocks = functools.partial(tiled_attention, **given, sides=SIDES)
+    tiled = functools.partial(tiled_attention, **given, sides=SIDES)
     inputs = drawn("float64")
-    results = with_gradients(in_blocks)(*inputs)
+    results = with_gradients(tiled)(*inputs)
     wanted = with_gradients(functools.partial(at_once, **given))(*inputs)
     assert_close(numbers(results), numbers(wanted), 1e-10)
 
@@ -118,9 +118,9 @@ def test_second_gradients_are_those_of_all_at_once(mode):
         return run if mode == "eager" else tf.function(run)
 
     inputs = drawn("float64", queries=5, memory=7)
-    in_blocks = functools.partial(tiled_attention, **given, sides=SIDES)
+    tiled = functools.partial(tiled_attention, **given, sides=SIDES)
     wanted = numbers(second(functools.partial(at_once, **given))(*inputs))
-    assert_close(numbers(second(in_blocks)(*inputs)), wanted, 1e-10)
+    assert_close(numbers(second(tiled)(*inputs)), wanted, 1e-10)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -128,9 +128,9 @@ def test_second_gradients_are_those_of_all_at_once(mode):
 def test_half_precision_has_no_nan(dtype, scale):
     """Products of 300^2 overflow float16."""
     given = {**masks_of("value pairs"), "causal": True, "window": None}
-    in_blocks = functools.partial(tiled_attention, **given, sides=SIDES)
+    tiled = functools.partial(tiled_attention, **given, sides=SIDES)
     query, key, value, coefficients = drawn(dtype, scale=scale)
-    results = with_gradients(in_blocks, "graph")(query, key, value / scale, coefficients / scale)
+    results = with_gradients(tiled, "graph")(query, key, value / scale, coefficients / scale)
     assert {result.dtype for result in results} == {tf.as_dtype(dtype)}
     context, *gradients = numbers(results)
     assert np.isfinite(context).all()
@@ -172,11 +172,11 @@ def test_future_and_far_blocks_are_never_visited():
 @pytest.fixture
 def calls(monkeypatch):
     """Attention in blocks has small ones, and puts down here that it was called."""
-    calls, in_blocks = [], functools.partial(tiled_attention, sides=SIDES)
+    calls, tiled = [], functools.partial(tiled_attention, sides=SIDES)
 
     def counted(*arguments, **options):
         calls.append(1)
-        return in_blocks(*arguments, **options)
+        return tiled(*arguments, **options)
 
     monkeypatch.setattr(entry, "tiled_attention", counted)
     return calls
@@ -216,11 +216,11 @@ def test_what_a_masked_query_holds_reaches_no_gradient(long_everywhere):
     mask = np.arange(query.shape[2])[None] < 4
     found = []
     for hidden in (0.0, 1e38):
-        held = tf.where(mask[:, None, :, None], query, hidden)
+        masked_query = tf.where(mask[:, None, :, None], query, hidden)
         with tf.GradientTape() as tape:
-            tape.watch((held, key, value))
-            context, _ = dot_product_attention(held, key, value, mask, scale=1.0)
-        found.append([context, *tape.gradient(context, (held, key, value))])
+            tape.watch((masked_query, key, value))
+            context, _ = dot_product_attention(masked_query, key, value, mask, scale=1.0)
+        found.append([context, *tape.gradient(context, (masked_query, key, value))])
     assert_close(*map(numbers, found))
     assert long_everywhere
 
@@ -341,7 +341,7 @@ def test_fit_of_a_known_length_and_an_unknown_batch(options, causal, jit_compile
     given = [random.normal(size=(3, 300, 5)).astype("float32"), random.uniform(size=(3, 300)) < 0.8]
     model.compile("sgd", "mse", jit_compile=jit_compile)
     model.fit(given, given[0], batch_size=2, verbose=0)
-    in_blocks = model.predict(given, batch_size=2, verbose=0)
+    tiled = model.predict(given, batch_size=2, verbose=0)
     monkeypatch.setattr(entry, "MATERIALIZE_BELOW", 10**6)
     at_once = numbers([layer(given[0], mask=given[1], use_causal_mask=causal)])
-    assert_close([in_blocks], at_once)
+    assert_close([tiled], at_once)

@@ -307,9 +307,9 @@ def test_it_learns_to_reverse(attentive):
     places = np.broadcast_to(np.eye(steps), (examples, steps, steps))
     x = np.concatenate([np.eye(letters)[text], places], axis=-1).astype("float32")
     sequence = keras.Input((steps, letters + steps))
-    looked = ka.SelfAttention(2, 16)(sequence) if attentive else sequence
-    looked = keras.layers.Dense(32, activation="relu")(looked)
-    model = keras.Model(sequence, keras.layers.Dense(letters)(looked))
+    features = ka.SelfAttention(2, 16)(sequence) if attentive else sequence
+    features = keras.layers.Dense(32, activation="relu")(features)
+    model = keras.Model(sequence, keras.layers.Dense(letters)(features))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(0.01), loss, metrics=["accuracy"])
     split = 448

@@ -205,14 +205,14 @@ def test_the_future_is_out_of_sight(norm_first):
 # ---- Steps
 
 
-def walked(block, inputs, state, mask=None):
+def run_steps(block, inputs, state, mask=None):
     """Outputs and weights of a step after the other, along the axis of the steps."""
     outputs, weights = [], []
     for t in range(inputs.shape[1]):
         step_mask = None if mask is None else mask[:, t]
-        output, looked, state = block.step(inputs[:, t], state, step_mask)
+        output, step_weights, state = block.step(inputs[:, t], state, step_mask)
         outputs.append(to_numpy(output))
-        weights.append(to_numpy(looked))
+        weights.append(to_numpy(step_weights))
     return np.stack(outputs, 1), np.stack(weights, 2)
 
 
@@ -233,14 +233,14 @@ def test_steps_equal_the_full_pass(policy, atol, padding, max_length, norm_first
     block = decoder_block(norm_first=norm_first, dtype=policy)
     wanted = numbers(block(x, memory, **masks, return_attention_scores=True))
     state = block.begin(memory, masks["memory_mask"], max_length=max_length)
-    assert_close(walked(block, x, state, masks["inputs_mask"]), wanted, atol)
+    assert_close(run_steps(block, x, state, masks["inputs_mask"]), wanted, atol)
 
     block, mask = encoder_block(norm_first=norm_first, dtype=policy), masks["inputs_mask"]
     options = {"use_causal_mask": True, "return_attention_scores": True}
     output, weights = numbers(block(x, inputs_mask=mask, **options))
-    outputs, looked = walked(block, x, block.begin(B, max_length), mask)
-    assert_close([outputs, looked[..., :T]], [output, weights], atol)
-    assert (looked[..., T:] == 0).all()
+    outputs, step_weights = run_steps(block, x, block.begin(B, max_length), mask)
+    assert_close([outputs, step_weights[..., :T]], [output, weights], atol)
+    assert (step_weights[..., T:] == 0).all()
 
 
 def test_steps_hand_on_the_memory_as_it_is():

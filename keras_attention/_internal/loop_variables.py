@@ -1,52 +1,52 @@
-"""Hoisting: the weights that a loop reads, read once before it."""
+"""The variables of a loop, read once before it: loop-invariant hoisting."""
 
 import contextlib
+from typing import Any
 
 import keras
 from keras import backend, ops
 
 
-def read_variables_once(layer):
-    """Returns a scope in which the trainable weights of `layer`, which is built, are read already.
+def read_variables_once(layer: keras.layers.Layer) -> contextlib.AbstractContextManager:
+    """Returns a scope in which the trainable variables of a built `layer` are read already.
 
-    A loop of TensorFlow reads its variables in every turn, and keeps what it read for the gradient:
-    with XLA that is T copies of every kernel, written forward and fetched again backward. A tensor
-    from outside of the loop is kept once. The other backends do that by themselves.
+    A loop of TensorFlow reads its variables in every iteration and keeps them for the gradient:
+    with XLA these are T copies of every kernel, written forward and read again backward. A tensor
+    from outside of the loop is kept once. The other backends do this by themselves.
 
-    All is read where it is used if a layer inside is not of Keras or of this library, which may
-    keep what it read in a `tf.function` of its own, or is rematerialised, which takes gradients of
-    variables only. So is what is not read as it is stored, as in mixed precision.
+    Variables are read inside the loop if a sublayer is third-party (it may capture them in a
+    `tf.function`), is rematerialized, or casts them, as in mixed precision.
     """
-    if backend.backend() != "tensorflow" or not all(map(_can_hoist, layer._flatten_layers())):
+    if backend.backend() != "tensorflow" or not all(map(_is_safe, layer._flatten_layers())):
         return contextlib.nullcontext()
-    return _HoistedWeights(layer)
+    return _VariablesScope(layer)
 
 
-def _can_hoist(layer):
+def _is_safe(layer: keras.layers.Layer) -> bool:
     ours = type(layer).__module__.partition(".")[0] in ("keras", "keras_attention")
     return ours and layer._remat_mode is None
 
 
-class _HoistedWeights(keras.StatelessScope):
-    """A scope that replaces reads alone: assignments and losses go through.
+class _VariablesScope(keras.StatelessScope):
+    """A scope that replaces reads only: assignments and losses have their usual effect.
 
-    In a stateless scope of others, and in another one of these, weights are tensors already, and
-    nothing is left to do.
+    Inside another stateless scope, of Keras or of this class, variables are tensors already, and
+    this one does nothing.
     """
 
-    def __init__(self, layer):
-        weights = [w for w in layer.trainable_weights if w.dtype == layer.variable_dtype]
+    def __init__(self, layer: keras.layers.Layer) -> None:
+        variables = [v for v in layer.trainable_weights if v.dtype == layer.variable_dtype]
         # `copy` reads now; the variable itself would be read in the loop.
-        super().__init__([(w, ops.copy(w)) for w in weights], collect_losses=True)
+        super().__init__([(v, ops.copy(v)) for v in variables], collect_losses=True)
         self.layer = layer
 
-    def __enter__(self):
+    def __enter__(self) -> "_VariablesScope":
         super().__enter__()
         if self.original_scope is not None:
             super().__exit__()
         return self
 
-    def add_update(self, update):
+    def add_update(self, update: tuple[Any, Any]) -> None:
         variable, value = update
         self.state_mapping.pop(id(variable), None)
         super().__exit__()
@@ -55,7 +55,7 @@ class _HoistedWeights(keras.StatelessScope):
         finally:
             super().__enter__()
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: Any) -> None:
         if self.original_scope is None:
             super().__exit__(*error)
         for layer in self.layer._flatten_layers():

@@ -53,8 +53,10 @@ def dot_product_attention(
     elif scale != 1:
         query = query * scale
     if return_weights or dropout_mask is not None or _is_small(query, key):
-        order = masks.causal_window_mask(ops.shape(query)[2], ops.shape(key)[2], causal, window)
-        allowed = masks.combine(query_mask, value_mask, key_mask, attention_mask, order)
+        causal_mask = masks.causal_window_mask(
+            ops.shape(query)[2], ops.shape(key)[2], causal, window
+        )
+        allowed = masks.combine(query_mask, value_mask, key_mask, attention_mask, causal_mask)
         context, weights = _materialized(query, key, value, allowed, dropout_mask)
         return context, weights if return_weights else None
     query_mask, value_mask, attention_mask = _simplify_masks(

@@ -98,7 +98,7 @@ class IntraAttention(keras.layers.Layer):
         # Sliced here, since in the loop every step would keep a copy.
         summary_kernel = cast["kernel"][:units]
         rows = dense(inputs, row_kernel) + ops.pad(cast["bias"], [[units, 0]])  # (B, T, 5 U)
-        flags = ops.expand_dims(ops.cast(step_masks, rows.dtype), 2)
+        step_column = ops.expand_dims(ops.cast(step_masks, rows.dtype), 2)
 
         def step(row: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
             last_h_tilde, tape, written_mask = state
@@ -122,7 +122,7 @@ class IntraAttention(keras.layers.Layer):
 
         shapes = (batch, units), (batch, steps, 3 * units), (batch, steps)
         state = tuple(ops.zeros(shape, rows.dtype) for shape in shapes)
-        rows = ops.concatenate([rows, flags], axis=-1)
+        rows = ops.concatenate([rows, step_column], axis=-1)
         outputs, _ = rnn.scan(step, rows, state, dtype=self.dtype_policy)
         hidden, weights = outputs[:, :, :units], outputs[:, :, units:]
         return (hidden, weights) if return_attention_scores else hidden

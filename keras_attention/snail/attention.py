@@ -92,10 +92,10 @@ class SnailAttentionBlock(keras.layers.Layer):
         query = self._affine(inputs, self.query_kernel, self.query_bias)  # (B, 1, T, key_dim)
         key = self._affine(inputs, self.key_kernel)
         value = self._affine(inputs, self.value_kernel, self.value_bias)  # (B, 1, T, value_dim)
-        read, weights = dot_product_attention(
+        context, weights = dot_product_attention(
             query, key, value, mask, mask, causal=True, return_weights=return_attention_scores
         )
-        outputs = ops.concatenate([inputs, read[:, 0]], axis=-1)
+        outputs = ops.concatenate([inputs, context[:, 0]], axis=-1)
         return (outputs, weights[:, 0]) if return_attention_scores else outputs
 
     def compute_output_shape(self, inputs_shape: Shape) -> Shape:

@@ -120,7 +120,7 @@ def test_long_self_attention_answers_and_trains_as_short(masked, causal, monkeyp
 )
 @pytest.mark.parametrize("window", [None, 2])
 def test_second_gradients_in_blocks_are_those_at_once(window, monkeypatch):
-    """A gradient by hand is a constant to torch, wherever it is made of what was kept."""
+    """For torch the intermediate values of a custom gradient are constants."""
     import torch
 
     random = np.random.default_rng(3)
