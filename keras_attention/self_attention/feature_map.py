@@ -80,20 +80,16 @@ class SelfAttention2D(keras.layers.Layer):
     def call(self, inputs: Tensor, return_attention_scores: bool = False) -> Tensor:
         validation.rank("inputs", inputs.shape, "(batch, height, width, channels)")
         batch, height, width, channels = ops.shape(inputs)
-        f_kernel, g_kernel, h_kernel, v_kernel, gamma = (
-            ops.cast(variable, self.compute_dtype)
-            for variable in (self.f_kernel, self.g_kernel, self.h_kernel, self.v_kernel, self.gamma)
-        )
         positions = ops.reshape(inputs, (batch, height * width, channels))  # (B, HW, C)
-        keys = dense(positions, f_kernel)  # (B, HW, C')
-        queries = dense(positions, g_kernel)  # (B, HW, C')
-        values = dense(positions, h_kernel)  # (B, HW, C')
-        queries, keys, values = (ops.expand_dims(x, 1) for x in (queries, keys, values))
+        keys, queries, values = (
+            ops.expand_dims(dense(positions, kernel), 1)  # (B, 1, HW, C'), one head
+            for kernel in (self.f_kernel, self.g_kernel, self.h_kernel)
+        )
         context, weights = dot_product_attention(
             queries, keys, values, scale=1.0, return_weights=return_attention_scores
         )
-        context = dense(context[:, 0], v_kernel)  # (B, HW, C)
-        outputs = gamma * ops.reshape(context, (batch, height, width, channels)) + inputs
+        context = dense(context[:, 0], self.v_kernel)  # (B, HW, C)
+        outputs = self.gamma * ops.reshape(context, (batch, height, width, channels)) + inputs
         if not return_attention_scores:
             return outputs
         return outputs, ops.reshape(weights, (batch, height, width, height, width))

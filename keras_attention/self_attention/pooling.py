@@ -73,12 +73,8 @@ class AttentionPooling(keras.layers.Layer):
     ) -> Tensor:
         validation.rank("inputs", inputs.shape, "(batch, steps, width)")
         validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
-        kernel, bias, context_vector = (
-            ops.cast(variable, self.compute_dtype)
-            for variable in (self.kernel, self.bias, self.context_vector)
-        )
-        hidden = ops.tanh(dense(inputs, kernel) + bias)  # (B, S, U)
-        scores = ops.einsum("bsu,u->bs", hidden, context_vector)
+        hidden = ops.tanh(dense(inputs, self.kernel) + self.bias)  # (B, S, U)
+        scores = ops.einsum("bsu,u->bs", hidden, self.context_vector)
         weights = masks.masked_softmax(scores, mask)
         context = ops.einsum("bs,bsd->bd", weights, inputs)
         return (context, weights) if return_attention_scores else context

@@ -97,9 +97,8 @@ class StructuredSelfAttention(keras.layers.Layer):
     ) -> Tensor:
         validation.rank("inputs", inputs.shape, "(batch, steps, width)")
         validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
-        hidden = ops.tanh(dense(inputs, ops.cast(self.kernel, self.compute_dtype)))
-        scores = dense(hidden, ops.cast(self.hop_kernel, self.compute_dtype))  # (B, S, hops)
-        scores = ops.transpose(scores, (0, 2, 1))
+        hidden = ops.tanh(dense(inputs, self.kernel))
+        scores = ops.transpose(dense(hidden, self.hop_kernel), (0, 2, 1))  # (B, hops, S)
         mask = None if mask is None else ops.expand_dims(mask, 1)
         weights = masks.masked_softmax(scores, mask)  # (B, hops, S)
         if self.penalty:
