@@ -16,6 +16,7 @@ import keras_attention as ka
 from comparing import assert_close, numbers, to_numpy
 from keras_attention._internal.keras_masks import copy_keras_mask
 from keras_attention.losses import crossentropy
+from keras_attention.losses.crossentropy_loss import HeadOutput
 from oracles.linear_crossentropy import linear_crossentropy as oracle
 
 WIDTH, VOCABULARY = 5, 23
@@ -24,7 +25,7 @@ WIDTH, VOCABULARY = 5, 23
 @pytest.fixture
 def block_steps(request, monkeypatch):
     """Blocks of 7 steps, or of what a test asks for; 17 steps fill no block but those of 1."""
-    monkeypatch.setattr(crossentropy, "LONGEST", getattr(request, "param", 7))
+    monkeypatch.setattr(crossentropy, "MAX_STEPS", getattr(request, "param", 7))
 
 
 def problem(steps=17, dtype="float64"):
@@ -163,9 +164,9 @@ def test_the_weights_of_examples_alone_are_an_error():
     head.build((None, None, WIDTH))
     loss, targets = ka.losses.LinearCrossentropy(), np.ones((5, 7))
     message = r"`sample_weight` has shape \(5,\); expected \(5, 7\), \(batch, steps\)"
-    reading = loss.reading(head, ops.convert_to_tensor(features), training=True)
-    with reading, pytest.raises(ValueError, match=message):
-        loss(targets, None, np.ones(5))
+    output = HeadOutput(None, ops.convert_to_tensor(features), head, training=True)
+    with pytest.raises(ValueError, match=message):
+        loss(targets, output, np.ones(5))
 
 
 # ---- As a Keras loss
@@ -190,8 +191,8 @@ def test_reductions_weights_and_masks_are_those_of_keras(reduction, weighting, m
     wanted = wanted(targets, logits, sample_weight)
     loss = ka.losses.LinearCrossentropy(reduction=reduction)
     plain = loss(targets, logits, sample_weight)
-    with loss.reading(head, features, training=True):
-        linear = loss(targets[..., None], logits, sample_weight)
+    output = HeadOutput(None, features, head, training=True)
+    linear = loss(targets[..., None], output, sample_weight)
     np.testing.assert_allclose(numbers([plain, linear]), to_numpy(wanted), rtol=1e-6)
 
 
@@ -316,9 +317,9 @@ def test_the_loss_saves_with_its_model(tmp_path):
 def test_features_are_forgotten_with_their_logits():
     translator = model("encoder_decoder")
     logits = translator(batch()[0])
-    features = weakref.ref(translator._latest.of(logits))
+    features = weakref.ref(translator._features.get(logits))
     assert features() is not None
-    assert translator._latest.of(logits + 0) is None
+    assert translator._features.get(logits + 0) is None
     del logits
     gc.collect()
     assert features() is None

@@ -1,27 +1,56 @@
 """The cross-entropy of a linear head as a Keras loss, for `compile`."""
 
-import contextlib
-from typing import final
+import dataclasses
+from typing import Any, final
 
 import keras
 from keras import ops
 
 from keras_attention._internal import validation
 from keras_attention._internal.keras_masks import get_keras_mask
-from keras_attention.losses.crossentropy import known_or_nan, linear_crossentropy, losses_of
+from keras_attention._internal.typing import Config, Tensor
+from keras_attention.losses.crossentropy import (
+    linear_crossentropy,
+    nan_if_out_of_vocabulary,
+    token_losses,
+)
+
+
+@final
+@dataclasses.dataclass(frozen=True, eq=False)
+class HeadOutput:
+    """The logits (B, T, V) of a model's head, with the head and the features that it received.
+
+    `ka.models` pass it to their loss as `y_pred`. If the loss uses the features only, a compiled
+    step never computes the logits. It is no tuple, since Keras would split that into two outputs.
+    """
+
+    logits: Tensor
+    features: Tensor  # (B, T, D)
+    head: keras.layers.Layer
+    training: bool
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the head is a kernel and perhaps a bias, used as they are stored."""
+        return (
+            type(self.head) is keras.layers.Dense
+            and self.head.activation is keras.activations.linear
+            and self.head.quantization_mode is None
+        )
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class LinearCrossentropy(keras.losses.Loss):
-    """`linear_crossentropy` for `compile`: of a model whose last layer is a large `Dense`.
+    """`linear_crossentropy` for `compile`, for models whose last layer is a large `Dense`.
 
-    The same numbers as `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`. Given to
-    `compile` of `ka.models.EncoderDecoder` or `ka.models.Transformer` by itself, it takes the place
-    of their head, if that is a `keras.layers.Dense` without an activation: neither logits (B, T, V)
-    nor their gradient are held. The logits are computed beside it where something else asks for
-    them, such as a metric, and where a model runs eagerly, as on PyTorch. With other models and
-    heads, with scheduled sampling, and without a reduction it takes the logits.
+    The same numbers as `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`. As the only
+    loss of a `ka.models.EncoderDecoder` or `ka.models.Transformer` whose head is a
+    `keras.layers.Dense` without an activation, it is computed from the features that the head
+    receives: neither the logits (B, T, V) nor their gradient are stored. The logits are computed as
+    well if a metric needs them, and if the model runs eagerly, as on PyTorch. The loss is computed
+    from the logits with other models and heads, with scheduled sampling, and without a reduction.
 
     Args:
         label_smoothing: e in (1 - e) -log p(y) + e mean_v(-log p(v)), from 0 up to 1.
@@ -32,7 +61,10 @@ class LinearCrossentropy(keras.losses.Loss):
         y_pred: (B, T, V), logits.
         sample_weight: (B, T), (B, 1) or a number.
 
-    Masking: Steps that the mask of the logits leaves out do not count, as in any Keras loss.
+    Masking: Steps that the mask of the logits excludes do not count, as in any Keras loss.
+
+    Raises:
+        ValueError: if `sample_weight` has another shape.
 
     Example:
 
@@ -46,97 +78,93 @@ class LinearCrossentropy(keras.losses.Loss):
 
     def __init__(
         self,
-        label_smoothing=0.0,
-        reduction="sum_over_batch_size",
-        name="linear_crossentropy",
-        dtype=None,
-    ):
+        label_smoothing: float = 0.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "linear_crossentropy",
+        dtype: Any = None,
+    ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.label_smoothing = validation.dropout_rate("label_smoothing", label_smoothing)
-        self._read = None
 
-    @contextlib.contextmanager
-    def reading(self, head, features, training):
-        """A scope in which `y_pred` counts as what `head` makes of `features`."""
-        self._read = (head, features, training)
-        try:
-            yield
-        finally:
-            self._read = None
+    def __call__(
+        self, y_true: Tensor, y_pred: Tensor | HeadOutput, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        if isinstance(y_pred, HeadOutput):
+            if y_pred.is_linear and self.reduction not in (None, "none"):
+                return self._loss_from_features(y_true, y_pred, sample_weight)
+            y_pred = y_pred.logits
+        return self._loss_from_logits(y_true, ops.convert_to_tensor(y_pred), sample_weight)
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
-        if self._read is None or self.reduction in (None, "none"):
-            return self._of_logits(y_true, ops.convert_to_tensor(y_pred), sample_weight)
-        head, features, training = self._read
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        token_ids = _token_ids(y_true, y_pred)
+        log_totals = ops.logsumexp(y_pred, axis=-1, keepdims=True)
+        losses = token_losses(y_pred, log_totals, token_ids, self.label_smoothing)
+        return losses * nan_if_out_of_vocabulary(token_ids, y_pred.shape[-1], y_pred.dtype)
+
+    def _loss_from_features(self, y_true, y_pred, sample_weight):
+        head, features = y_pred.head, y_pred.features
         loss = linear_crossentropy(
-            _tokens(y_true, features),
+            _token_ids(y_true, features),
             ops.cast(features, head.compute_dtype),
             head.kernel,
             head.bias,
-            self._weights(features, sample_weight),
+            self._step_weights(features, sample_weight),
             self.label_smoothing,
-            training,
+            y_pred.training,
         )
-        # As a loss of one, so that Keras shares it out among replicas.
-        total = ops.reshape(loss, (1,))
-        return _Summed(reduction=self.reduction, dtype=self.dtype)(total, total)
+        return ops.cast(loss, self.dtype) * _replica_share(self.reduction, self.dtype)
 
-    def call(self, y_true, y_pred):
-        tokens = _tokens(y_true, y_pred)
-        totals = ops.logsumexp(y_pred, axis=-1, keepdims=True)
-        losses = losses_of(y_pred, totals, tokens, self.label_smoothing)
-        return losses * known_or_nan(tokens, y_pred.shape[-1], y_pred.dtype)
+    def _loss_from_logits(self, y_true, logits, sample_weight):
+        token_ids = _token_ids(y_true, logits)
+        for weights in (get_keras_mask(logits), sample_weight):
+            if weights is not None:  # A token with weight 0 may have any id.
+                weights = _squeeze_last(ops.convert_to_tensor(weights), logits)
+                token_ids = ops.where(ops.cast(weights, "bool"), token_ids, 0)
+        return super().__call__(token_ids, logits, sample_weight)
 
-    def _of_logits(self, y_true, y_pred, sample_weight):
-        tokens = _tokens(y_true, y_pred)
-        for weights in (get_keras_mask(y_pred), sample_weight):
-            if weights is not None:  # What does not count may be any number.
-                counted = ops.cast(_without_last(ops.convert_to_tensor(weights), y_pred), "bool")
-                tokens = ops.where(counted, tokens, 0)
-        return super().__call__(tokens, y_pred, sample_weight)
-
-    def _weights(self, features, sample_weight):
-        """What each step counts for, (B, T), so that a sum is what the reduction asks for."""
+    def _step_weights(self, features, sample_weight):
+        """Returns (B, T): what each step is multiplied by, so that the sum is the reduced loss."""
         shape, mask = ops.shape(features)[:-1], get_keras_mask(features)
-        counted = ops.ones(shape) if mask is None else mask
-        weights = counted = ops.cast(counted, self.dtype)
+        is_counted = ops.cast(ops.ones(shape) if mask is None else mask, self.dtype)
+        weights = is_counted
         if sample_weight is not None:
             weights = ops.convert_to_tensor(sample_weight, dtype=self.dtype)
-            weights = _without_last(weights, features)
-            _check_sample_weight(tuple(weights.shape), features.shape[:-1])
-            weights = weights if mask is None else weights * counted
+            weights = _squeeze_last(weights, features)
+            _validate_sample_weight(tuple(weights.shape), features.shape[:-1])
+            weights = weights if mask is None else weights * is_counted
         if self.reduction != "sum":
-            divisor = weights if self.reduction == "mean_with_sample_weight" else counted
+            divisor = weights if self.reduction == "mean_with_sample_weight" else is_counted
             weights = ops.divide_no_nan(weights, ops.sum(divisor))
         return ops.broadcast_to(weights, shape)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "label_smoothing": self.label_smoothing}
 
 
-@final
-class _Summed(keras.losses.Loss):
-    """What was summed already."""
+def _replica_share(reduction, dtype):
+    """Returns 1, or 1 / n for a mean on each of n replicas, whose losses TensorFlow adds up.
 
-    def call(self, y_true, y_pred):
-        return y_pred
-
-
-def _tokens(y_true, y_pred):
-    return _without_last(ops.cast(y_true, "int32"), y_pred)
+    Keras divides inside its losses only; here it divides the error of predicting 1 for 0.
+    """
+    return keras.losses.MeanAbsoluteError(reduction=reduction, dtype=dtype)([[0.0]], [[1.0]])
 
 
-def _without_last(x, y_pred):
-    """(B, T) of such, or of (B, T, 1)."""
+def _token_ids(y_true, y_pred):
+    return _squeeze_last(ops.cast(y_true, "int32"), y_pred)
+
+
+def _squeeze_last(x, y_pred):
+    """Returns `x` as (B, T); it may be (B, T, 1), which has the rank of `y_pred`."""
     return ops.squeeze(x, -1) if len(x.shape) == len(y_pred.shape) and x.shape[-1] == 1 else x
 
 
-def _check_sample_weight(came, shape):
-    sizes = zip(came, shape, strict=False)
-    if len(came) not in (0, len(shape)) or any(
-        size not in (None, 1, wanted) and wanted is not None for size, wanted in sizes
-    ):
+def _validate_sample_weight(actual, expected):
+    matches = len(actual) == len(expected) and all(
+        size in (None, 1, other) or other is None
+        for size, other in zip(actual, expected, strict=True)
+    )
+    if actual != () and not matches:
         raise ValueError(
-            f"`sample_weight` has shape {came}; expected {tuple(shape)}, (batch, steps), "
+            f"`sample_weight` has shape {actual}; expected {tuple(expected)}, (batch, steps), "
             "(batch, 1) or a number."
         )

@@ -1,65 +1,64 @@
 """Models that end in a head over a vocabulary."""
 
 import abc
-import contextlib
 import weakref
-from typing import final
+from typing import Any, final
 
 import keras
 
-from keras_attention.losses import LinearCrossentropy
+from keras_attention._internal.typing import Tensor
+from keras_attention.losses.crossentropy_loss import HeadOutput, LinearCrossentropy
 
 
 class Seq2SeqModel(keras.Model, abc.ABC):
-    """Abstract: a model whose last layer, `head`, makes logits (B, T, V) of features (B, T, D).
+    """Abstract: a model whose last layer, `head`, maps features (B, T, D) to logits (B, T, V).
 
-    Compiled with `ka.losses.LinearCrossentropy` it hands that loss the features, so that no logits
-    are held.
+    A model compiled with `ka.losses.LinearCrossentropy` passes the features to that loss, so that
+    no logits are stored.
     """
 
     head: keras.layers.Layer
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._latest = _LatestFeatures()
+        self._features = _FeatureCache()
 
-    def apply_head(self, features, training=None):
-        """Returns the head's logits, and remembers what they were made of."""
+    def apply_head(self, features: Tensor, training: bool | None = None) -> Tensor:
+        """Returns the head's logits. `compute_loss` finds the features that belong to them."""
         logits = self.head(features, training=training)
-        self._latest.remember(logits, features)
+        self._features.set(logits, features)
         return logits
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        features = self._latest.of(y_pred)
-        linear = isinstance(self.loss, LinearCrossentropy) and _is_linear(self.head)
-        scope = contextlib.nullcontext()
-        if features is not None and linear:
-            scope = self.loss.reading(self.head, features, training)
-        with scope:
-            return super().compute_loss(x, y, y_pred, sample_weight, training)
-
-
-def _is_linear(head):
-    """Whether a layer is nothing but a kernel and a bias, as they are stored."""
-    return (
-        type(head) is keras.layers.Dense
-        and head.activation is keras.activations.linear
-        and head.quantization_mode is None
-    )
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Tensor:
+        features = self._features.get(y_pred)
+        if features is not None and isinstance(self.loss, LinearCrossentropy):
+            y_pred = HeadOutput(y_pred, features, self.head, training)
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
 
 
 @final
-class _LatestFeatures:
-    """The features that logits were made of, remembered as long as these live."""
+class _FeatureCache:
+    """The features of the latest logits, until these are deleted.
 
-    def __init__(self):
-        self._logits = self._features = None
+    Keras passes nothing but the logits from the call to the loss.
+    """
 
-    def remember(self, logits, features):
-        self._logits, self._features = weakref.ref(logits, self._forget), features
+    def __init__(self) -> None:
+        self._logits: weakref.ref[Any] | None = None
+        self._features: Tensor = None
 
-    def of(self, logits):
+    def set(self, logits: Tensor, features: Tensor) -> None:
+        self._logits, self._features = weakref.ref(logits, self._clear), features
+
+    def get(self, logits: Tensor) -> Tensor | None:
         return None if self._logits is None or self._logits() is not logits else self._features
 
-    def _forget(self, dead):
+    def _clear(self, reference: Any) -> None:
         self._logits = self._features = None

@@ -181,7 +181,7 @@ def test_padding_does_not_count_in_the_loss(name):
 
 @EVERY_MODEL
 def test_the_loss_of_a_linear_head_trains_as_that_of_its_logits(name, monkeypatch):
-    monkeypatch.setattr(crossentropy, "LONGEST", 4)  # of 6
+    monkeypatch.setattr(crossentropy, "MAX_STEPS", 4)  # of 6
     (row,) = [row for row in TABLE if row.name == name]
     source, target = np.array([[3, 4, 5], [6, 0, 0]]), np.array([[1, 3, 4], [1, 5, 0]])
     first, results = None, []
@@ -203,7 +203,7 @@ def test_the_loss_of_a_linear_head_trains_as_that_of_its_logits(name, monkeypatc
 def test_gradients_of_a_linear_head_within_a_compiled_function(monkeypatch):
     import jax
 
-    monkeypatch.setattr(crossentropy, "LONGEST", 4)
+    monkeypatch.setattr(crossentropy, "MAX_STEPS", 4)
     random = np.random.default_rng(3)
     features, kernel = random.normal(size=(7, 5)), random.normal(size=(5, 11))
     targets, weights = random.integers(0, 11, 7), random.uniform(size=7)
