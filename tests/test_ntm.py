@@ -40,22 +40,22 @@ def test_shifts_move_the_weights_round_the_memory():
 
 def test_sharpening_is_a_power_and_keeps_all_of_the_weight():
     weights = weights_of([0.1, 0.2, 0.7], [0.0, 0.5, 0.5])
-    for power in (1.0, 2.0, 50.0):
-        wanted = to_numpy(weights) ** power
-        wanted /= wanted.sum(axis=-1, keepdims=True)
-        found = to_numpy(addressing.sharpen(weights, tf.fill([2, 1, 1], power)))
-        np.testing.assert_allclose(found, wanted, atol=1e-6)
+    for gamma in (1.0, 2.0, 50.0):
+        expected = to_numpy(weights) ** gamma
+        expected /= expected.sum(axis=-1, keepdims=True)
+        sharpened = to_numpy(addressing.sharpen(weights, tf.fill([2, 1, 1], gamma)))
+        np.testing.assert_allclose(sharpened, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("power", [1.0, 1.5, 30.0, 1000.0])
-def test_sharpening_has_a_finite_gradient_where_there_is_no_weight(power):
+@pytest.mark.parametrize("gamma", [1.0, 1.5, 30.0, 1000.0])
+def test_sharpening_has_a_finite_gradient_where_there_is_no_weight(gamma):
     """A power would have log 0 in its gradient, and a sum of small powers would be 0."""
-    weights, power = weights_of([0, 1, 0], [0.2, 0.2, 0.2]), tf.fill([2, 1, 1], power)
+    weights, gamma = weights_of([0, 1, 0], [0.2, 0.2, 0.2]), tf.fill([2, 1, 1], gamma)
     with tf.GradientTape() as tape:
-        tape.watch([weights, power])
-        sharp = addressing.sharpen(weights, power)
+        tape.watch([weights, gamma])
+        sharp = addressing.sharpen(weights, gamma)
         loss = tf.reduce_sum(sharp * [1.0, 2.0, 3.0])
-    gradients = tape.gradient(loss, [weights, power])
+    gradients = tape.gradient(loss, [weights, gamma])
     assert np.isfinite(to_numpy(sharp)).all()
     for gradient in gradients:
         assert np.isfinite(to_numpy(gradient)).all()
@@ -72,7 +72,7 @@ def test_a_row_that_is_written_is_read():
 # ---- The machine
 
 
-def test_it_begins_at_the_first_location_of_an_even_memory():
+def test_the_initial_state_is_a_constant_memory_with_all_heads_at_location_0():
     cell = machine(num_read_heads=2).cell
     state = cell.unpack(cell.get_initial_state(B))
     first = np.broadcast_to(np.eye(N)[0], (B, 3, N))
@@ -83,7 +83,7 @@ def test_it_begins_at_the_first_location_of_an_even_memory():
         assert (to_numpy(part) == 0).all()
 
 
-def test_steps_equal_the_layer_and_tell_where_the_heads_are():
+def test_steps_equal_the_layer_and_the_state_holds_the_weights_of_the_heads():
     layer, x = machine(num_read_heads=2), normal(B, T, WIDTH)
     outputs, *last = layer(x)
     cell, states = layer.cell, layer.cell.get_initial_state(B)
@@ -101,7 +101,7 @@ def test_steps_equal_the_layer_and_tell_where_the_heads_are():
         np.testing.assert_allclose(to_numpy(one), to_numpy(other), atol=1e-6)
 
 
-def test_no_weight_depends_on_the_size_of_the_memory():
+def test_no_variable_depends_on_the_size_of_the_memory():
     small, large, x = machine(), machine(memory_size=3 * N), normal(B, T, WIDTH)
     before = to_numpy(small(x)[0])
     large(x)
@@ -111,12 +111,12 @@ def test_no_weight_depends_on_the_size_of_the_memory():
 
 
 def test_names_and_shapes_of_weights():
-    """Old checkpoints are brought over by these names, so they are a promise."""
+    """Checkpoints are converted by these names: they must not change."""
     layer = machine(LAYERS.Dense(UNITS, name="dense"), num_write_heads=2, num_read_heads=3)
     layer(normal(B, T, WIDTH))
     start = len(layer.cell.path) + 1
     shapes = {w.path[start:]: tuple(w.shape) for w in layer.cell.weights}
-    reading = M + 1 + 1 + 3 + 1  # key, strength, gate, shifts, power
+    reading = M + 1 + 1 + 3 + 1  # key, strength, gate, shifts, gamma
     assert shapes == {
         "dense/kernel": (WIDTH + 3 * M, UNITS),
         "dense/bias": (UNITS,),
@@ -127,7 +127,7 @@ def test_names_and_shapes_of_weights():
     }
 
 
-def test_the_initializer_is_that_of_the_heads_and_is_kept():
+def test_the_initializer_applies_to_the_heads_and_is_saved():
     cell = machine(kernel_initializer=keras.initializers.Constant(0.5)).cell
     again = ka.NTMCell.from_config(cell.get_config())
     for one in (cell, again):
@@ -135,10 +135,10 @@ def test_the_initializer_is_that_of_the_heads_and_is_kept():
         for heads in (one.writer, one.reader):
             assert (to_numpy(heads.kernel) == 0.5).all()
             assert (to_numpy(heads.bias) == 0).all()
-    drawn = machine(kernel_initializer=keras.initializers.RandomNormal()).cell
-    drawn.build((B, WIDTH))
-    reading = drawn.reader.kernel.shape[1]
-    one, other = to_numpy(drawn.writer.kernel)[:, :reading], to_numpy(drawn.reader.kernel)
+    random = machine(kernel_initializer=keras.initializers.RandomNormal()).cell
+    random.build((B, WIDTH))
+    reading = random.reader.kernel.shape[1]
+    one, other = to_numpy(random.writer.kernel)[:, :reading], to_numpy(random.reader.kernel)
     assert np.abs(one - other).max() > 0
 
 
@@ -177,8 +177,8 @@ def test_memory_and_weights_stay_float32_in_mixed_precision(policy):
     assert keras.backend.standardize_dtype(outputs.dtype) == layer.compute_dtype != "float32"
     assert layer.cell.controller.compute_dtype == layer.compute_dtype
     states = layer.cell.get_initial_state(B)
-    output, following = layer.cell(tf.constant(normal(B, WIDTH)), states)
-    dtypes = {keras.backend.standardize_dtype(x.dtype) for x in [output, *states, *following]}
+    output, next_states = layer.cell(tf.constant(normal(B, WIDTH)), states)
+    dtypes = {keras.backend.standardize_dtype(x.dtype) for x in [output, *states, *next_states]}
     assert dtypes == {"float32"}
 
 

@@ -1,15 +1,22 @@
 """The Neural Turing Machine: a recurrent cell whose controller reads and writes a memory."""
 
-import itertools
 from typing import Any, NamedTuple, final
 
 import keras
 from keras import ops
 
-from keras_attention._internal import rnn, validation
-from keras_attention._internal.serialization import clone_initializer, deserialize
+from keras_attention._internal import validation
+from keras_attention._internal.serialization import build_once, deserialize
+from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention.ntm import addressing
-from keras_attention.scores.cosine import cosine, unit
+from keras_attention.ntm.controller import (
+    call_controller,
+    controller_output_dim,
+    controller_state_size,
+    initial_controller_state,
+    validate_controller,
+)
+from keras_attention.ntm.heads import Heads
 
 INITIAL_MEMORY = 1e-6
 
@@ -18,60 +25,18 @@ class NTMState(NamedTuple):
     """The parts of a state of `NTMCell`.
 
     Attributes:
-        output: (B, C + R M), the last output: what the controller gave, and the vectors read.
-        controller: The controller's state, in its structure; empty for one that has none.
-        write_weights: (B, W, N), where each write head is.
-        read_weights: (B, R, N), where each read head is.
+        output: (B, C + R M), the last output: that of the controller, and the vectors read.
+        controller: The controller's state, in its structure; empty if it has none.
+        write_weights: (B, W, N), the attention weights of the write heads.
+        read_weights: (B, R, N), those of the read heads.
         memory: (B, N, M).
     """
 
-    output: Any
-    controller: Any
-    write_weights: Any
-    read_weights: Any
-    memory: Any
-
-
-@final
-class _Heads(keras.layers.Layer):
-    """Heads of one kind, H of them: what they emit, and where that moves them.
-
-    Call arguments:
-        hidden: (B, C), what the controller gave.
-        previous: (B, H, N), where they were.
-        memory: (B, N, M).
-
-    Returns:
-        Where they are, (B, H, N), and of heads that write e and a, (B, H, M) both, as emitted.
-    """
-
-    def __init__(self, count, memory_dim, shifts, writes, kernel_initializer, **kwargs):
-        super().__init__(**kwargs)
-        self.count = count
-        self.kernel_initializer = kernel_initializer
-        # Key, strength, gate, shifts, power; erase, add.
-        self.widths = [memory_dim, 1, 1, shifts, 1, *[memory_dim, memory_dim][: 2 * writes]]
-
-    def build(self, hidden_shape):
-        width = self.count * sum(self.widths)
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(hidden_shape[-1], width),
-            initializer=clone_initializer(self.kernel_initializer),
-        )
-        self.bias = self.add_weight(name="bias", shape=(width,), initializer="zeros")
-
-    def call(self, hidden, previous, memory):
-        emitted = ops.matmul(hidden, self.kernel) + self.bias
-        emitted = ops.reshape(emitted, (-1, self.count, sum(self.widths)))
-        ends = list(itertools.accumulate(self.widths[:-1]))
-        keys, strength, gate, shifts, power, *changes = ops.split(emitted, ends, axis=-1)
-        scores = ops.softplus(strength) * cosine(keys, unit(memory))  # (B, H, N)
-        weights = ops.softmax(scores, axis=-1)
-        weights = addressing.interpolate(weights, previous, ops.sigmoid(gate))
-        weights = addressing.shift(weights, ops.softmax(shifts, axis=-1))
-        weights = addressing.sharpen(weights, 1 + ops.softplus(power))
-        return weights, *changes
+    output: Tensor
+    controller: list[Any]
+    write_weights: Tensor
+    read_weights: Tensor
+    memory: Tensor
 
 
 @final
@@ -90,22 +55,23 @@ class NTMCell(keras.layers.Layer):
 
     K is the cosine, as in `ka.scores.Cosine`. Each head has its own k, beta, g, s, gamma and
     weights w; e and a are those of write heads. They are linear in h_t, then beta = softplus,
-    g = sigmoid, s = softmax, gamma = 1 + softplus, e = sigmoid and a = tanh. Write heads look for
-    k_t in M_{t-1}, read heads in the M_t that the write heads leave, which they then read. Several
-    write heads all erase before one adds.
+    g = sigmoid, s = softmax, gamma = 1 + softplus, e = sigmoid and a = tanh. Write heads compare
+    their k_t with M_{t-1}; read heads compare theirs with M_t, from which they also read. With
+    several write heads, all erase before any adds.
 
-    The paper leaves the beginning open. Here the memory starts at 1e-6 everywhere, which learns
-    fastest (Collier & Beel 2018), each head at location 0, and the rest at zero. No weight depends
-    on N, so that what was trained with one `memory_size` runs with another.
+    The paper leaves the initial state open. Here the memory starts at 1e-6 everywhere, which learns
+    fastest (Collier & Beel 2018), each head at location 0, and the rest at zero. The shapes of the
+    variables do not depend on N, so a model trained with one `memory_size` runs with another.
 
-    Addressing and memory are at least float32, whatever the dtype policy; the controller keeps its
-    own. What follows the outputs, such as a Dense layer, follows the loop, for all steps at once.
+    Addressing and memory use at least float32, whatever the dtype policy; the controller keeps its
+    own. Place output layers, such as a Dense layer, after the RNN: they then process all steps at
+    once.
 
     Args:
-        controller: Any Keras RNN cell or `StackedRNNCells`, or for a controller without a state of
-            its own a layer such as Dense, from (B, D) to (B, C). Neither has dropout.
+        controller: Any Keras RNN cell or `StackedRNNCells`, or a layer without a state, such as
+            Dense, from (B, D) to (B, C). Dropout in it is an error.
         memory_size: Number of locations N.
-        memory_dim: Width of each, M.
+        memory_dim: Size of each location, M.
         num_read_heads: Number of read heads R.
         num_write_heads: Number of write heads W.
         shift_range: How far a head may move in one step, either way.
@@ -113,14 +79,18 @@ class NTMCell(keras.layers.Layer):
 
     Call arguments:
         inputs: (B, D), x_t.
-        states: What `get_initial_state` or the last step gave: a list of (B, any). `unpack` names
-            its parts.
+        states: A list of tensors (B, any), from `get_initial_state` or the last step. `unpack`
+            names its parts.
 
     Returns:
         The output (B, C + R M), and the next states.
 
-    Masking: that of `keras.layers.RNN`: a masked step leaves the whole state as it was.
-    `reset_state` of a stateful RNN is Keras's and makes zeros of it all, not this beginning.
+    Masking: That of `keras.layers.RNN`: a masked step does not change the state. In a stateful RNN,
+    `reset_state()` sets every state to zero; it does not call `get_initial_state`.
+
+    Raises:
+        ValueError: if the controller is no cell or layer or has dropout, a size is not positive, or
+            the memory has fewer locations than there are shifts.
 
     Example:
 
@@ -136,121 +106,110 @@ class NTMCell(keras.layers.Layer):
 
     def __init__(
         self,
-        controller,
-        memory_size,
-        memory_dim,
-        num_read_heads=1,
-        num_write_heads=1,
-        shift_range=1,
-        kernel_initializer="glorot_uniform",
-        **kwargs,
-    ):
+        controller: keras.layers.Layer | Config,
+        memory_size: int,
+        memory_dim: int,
+        num_read_heads: int = 1,
+        num_write_heads: int = 1,
+        shift_range: int = 1,
+        kernel_initializer: Initializer = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        wide = keras.backend.result_type(self.compute_dtype, "float32")
-        if wide != self.compute_dtype:
-            self.dtype_policy = keras.DTypePolicy(wide)
-        self.controller = _checked(deserialize(controller))
+        accumulation_dtype = keras.backend.result_type(self.compute_dtype, "float32")
+        if accumulation_dtype != self.compute_dtype:
+            self.dtype_policy = keras.DTypePolicy(accumulation_dtype)
+        self.controller = validate_controller(deserialize(controller))
         self.memory_size = validation.positive_integer("memory_size", memory_size)
         self.memory_dim = validation.positive_integer("memory_dim", memory_dim)
         self.num_read_heads = validation.positive_integer("num_read_heads", num_read_heads)
         self.num_write_heads = validation.positive_integer("num_write_heads", num_write_heads)
         self.shift_range = validation.positive_integer("shift_range", shift_range)
-        shifts = 2 * self.shift_range + 1
-        if shifts > self.memory_size:
+        num_shifts = 2 * self.shift_range + 1
+        if num_shifts > self.memory_size:
             raise ValueError(
-                f"`shift_range` is {shift_range}, which is {shifts} shifts, but `memory_size` is "
-                f"{memory_size}; expected a memory of at least {shifts} locations, in which no "
-                "two shifts are the same."
+                f"`shift_range` is {shift_range}, which is {num_shifts} shifts, but `memory_size` "
+                f"is {memory_size}; expected a memory of at least {num_shifts} locations, so that "
+                "no two shifts are the same."
             )
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         options = {
             "memory_dim": self.memory_dim,
-            "shifts": shifts,
+            "num_shifts": num_shifts,
             "kernel_initializer": self.kernel_initializer,
             "dtype": self.dtype_policy,
         }
-        self.writer = _Heads(self.num_write_heads, writes=True, name="writer", **options)
-        self.reader = _Heads(self.num_read_heads, writes=False, name="reader", **options)
-        self._control_width = _width(self.controller)
+        self.writer = Heads(self.num_write_heads, is_write=True, name="writer", **options)
+        self.reader = Heads(self.num_read_heads, is_write=False, name="reader", **options)
+        self._controller_dim = controller_output_dim(self.controller)
 
     @property
-    def output_size(self):
-        return self._control_width + self.num_read_heads * self.memory_dim
+    def output_size(self) -> int:
+        return self._controller_dim + self.num_read_heads * self.memory_dim
 
     @property
-    def state_size(self):
-        heads = self.num_write_heads + self.num_read_heads
+    def state_size(self) -> list[int]:
         return [
-            self.output_size,  # First, since on JAX a masked step gives the first state back.
-            *keras.tree.flatten(_state_size(self.controller)),
-            heads * self.memory_size,
+            self.output_size,  # First, since on JAX a masked step returns the first state.
+            *keras.tree.flatten(controller_state_size(self.controller)),
+            (self.num_write_heads + self.num_read_heads) * self.memory_size,
             self.memory_size * self.memory_dim,
         ]
 
-    def build(self, inputs_shape):
+    def build(self, inputs_shape: Shape) -> None:
         validation.rank("inputs", inputs_shape, "(batch, width)")
-        width = inputs_shape[-1] + self.num_read_heads * self.memory_dim
-        # Loading a `.keras` file builds the sublayers first; building them again would fail.
-        if not self.controller.built:
-            self.controller.build((None, width))
-            self.controller.built = True
-        for heads in (self.writer, self.reader):
-            if not heads.built:
-                heads.build((None, self._control_width))
+        input_dim = inputs_shape[-1] + self.num_read_heads * self.memory_dim
+        build_once(self.controller, (None, input_dim))
+        build_once(self.writer, (None, self._controller_dim))
+        build_once(self.reader, (None, self._controller_dim))
 
-    def get_initial_state(self, batch_size=None):
-        heads = self.num_write_heads + self.num_read_heads
-        control = []
-        if not _is_feed_forward(self.controller):
-            control = rnn.initial_cell_state(self.controller, batch_size)
-        first = ops.one_hot(ops.zeros((batch_size, heads), "int32"), self.memory_size)
-        return self._packed(
+    def get_initial_state(self, batch_size: Any = None) -> list[Tensor]:
+        num_heads = self.num_write_heads + self.num_read_heads
+        first_location = ops.zeros((batch_size, num_heads), "int32")
+        return self._pack(
             ops.zeros((batch_size, self.output_size)),
-            control,
-            [first],
+            initial_controller_state(self.controller, batch_size),
+            [ops.one_hot(first_location, self.memory_size)],
             ops.full((batch_size, self.memory_size, self.memory_dim), INITIAL_MEMORY),
         )
 
-    def call(self, inputs, states):
+    def call(self, inputs: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         state = self.unpack(states)
-        inputs = ops.concatenate([inputs, state.output[:, self._control_width :]], axis=-1)
-        if _is_feed_forward(self.controller):
-            hidden, control = self.controller(inputs), []
-        else:
-            hidden, control = rnn.call_cell(self.controller, inputs, state.controller)
+        inputs = ops.concatenate([inputs, state.output[:, self._controller_dim :]], axis=-1)
+        hidden, controller_state = call_controller(self.controller, inputs, state.controller)
         hidden = ops.cast(hidden, self.compute_dtype)  # (B, C)
 
-        written, erase, add = self.writer(hidden, state.write_weights, state.memory)
-        memory = addressing.write(state.memory, written, ops.sigmoid(erase), ops.tanh(add))
-        looked, *_ = self.reader(hidden, state.read_weights, memory)
-        vectors = addressing.read(memory, looked)  # (B, R, M)
+        write_weights, erase, add = self.writer(hidden, state.write_weights, state.memory)
+        memory = addressing.write(state.memory, write_weights, ops.sigmoid(erase), ops.tanh(add))
+        (read_weights,) = self.reader(hidden, state.read_weights, memory)
+        vectors = addressing.read(memory, read_weights)  # (B, R, M)
         vectors = ops.reshape(vectors, (-1, self.num_read_heads * self.memory_dim))
         output = ops.concatenate([hidden, vectors], axis=-1)  # (B, C + R M)
-        return output, self._packed(output, control, [written, looked], memory)
+        return output, self._pack(output, controller_state, [write_weights, read_weights], memory)
 
-    def unpack(self, states):
-        """Returns the `NTMState` that a flat list of states stands for."""
-        output, *control, weights, memory = states
-        heads = self.num_write_heads + self.num_read_heads
-        weights = ops.reshape(weights, (-1, heads, self.memory_size))
+    def unpack(self, states: list[Tensor]) -> NTMState:
+        """Returns the `NTMState` of a flat list of states."""
+        output, *controller_state, weights, memory = states
+        num_heads = self.num_write_heads + self.num_read_heads
+        weights = ops.reshape(weights, (-1, num_heads, self.memory_size))
         return NTMState(
             output,
-            keras.tree.pack_sequence_as(_state_size(self.controller), control),
+            keras.tree.pack_sequence_as(controller_state_size(self.controller), controller_state),
             weights[:, : self.num_write_heads],
             weights[:, self.num_write_heads :],
             ops.reshape(memory, (-1, self.memory_size, self.memory_dim)),
         )
 
-    def _packed(self, output, control, weights, memory):
-        """The flat list of states, all (B, any), that `keras.layers.RNN` asks for."""
+    def _pack(self, output, controller_state, weights, memory):
+        """Returns the flat list of states, all (B, any), that `keras.layers.RNN` expects."""
         weights = ops.concatenate(weights, axis=1)  # (B, W + R, N)
-        parts = [output, *keras.tree.flatten(control), weights, memory]
+        parts = [output, *keras.tree.flatten(controller_state), weights, memory]
         return [
             ops.cast(ops.reshape(part, (-1, size)), self.compute_dtype)
             for part, size in zip(parts, self.state_size, strict=True)
         ]
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "controller": keras.saving.serialize_keras_object(self.controller),
@@ -261,43 +220,3 @@ class NTMCell(keras.layers.Layer):
             "shift_range": self.shift_range,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
-
-
-def _is_feed_forward(controller):
-    return not hasattr(controller, "state_size")
-
-
-def _state_size(controller):
-    """The widths of the controller's states, in the structure of what it is called with."""
-    if _is_feed_forward(controller):
-        return []
-    size = controller.state_size
-    return list(size) if keras.tree.is_nested(size) else [size]
-
-
-def _width(controller):
-    """The width of what the controller gives."""
-    if _is_feed_forward(controller):
-        return controller.compute_output_shape((None, 1))[-1]
-    return rnn.output_size(controller)
-
-
-def _checked(controller):
-    """Returns `controller` if it is one."""
-    if not isinstance(controller, keras.layers.Layer) or isinstance(controller, keras.layers.RNN):
-        raise ValueError(
-            f"`controller` is {controller!r}; expected a Keras RNN cell, such as "
-            "keras.layers.LSTMCell(100), or a layer of single steps, such as keras.layers.Dense."
-        )
-    if any(_drops(layer) for layer in controller._flatten_layers()):
-        raise ValueError(
-            f"`controller` is '{controller.name}', which has dropout; expected one without it, "
-            "since keras.layers.RNN draws for its own cell only, not for what is inside."
-        )
-    return controller
-
-
-def _drops(layer):
-    """Whether the layer draws in training: a cell or layer with dropout, or GaussianNoise."""
-    rates = [getattr(layer, name, 0) for name in ("rate", "dropout", "recurrent_dropout", "stddev")]
-    return any(isinstance(rate, (int, float)) and rate > 0 for rate in rates)

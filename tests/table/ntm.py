@@ -13,9 +13,9 @@ LOCATIONS, WIDTH = 7, 5
 
 
 def _heads(heads):
-    """What each of a `_Heads` emits, as a function of the controller's output."""
-    kernels = np.split(to_numpy(heads.kernel), heads.count, axis=1)
-    biases = np.split(to_numpy(heads.bias), heads.count)
+    """The outputs of each of the heads, as functions of the controller's output."""
+    kernels = np.split(to_numpy(heads.kernel), heads.num_heads, axis=1)
+    biases = np.split(to_numpy(heads.bias), heads.num_heads)
     return [
         lambda hidden, kernel=kernel, bias=bias: hidden @ kernel + bias
         for kernel, bias in zip(kernels, biases, strict=True)
@@ -80,7 +80,7 @@ def _row(name, controller, states, num_read_heads=1, num_write_heads=1, shift_ra
             layer(tensors["inputs"], mask=masks.get("mask"))
         ),
         masks={"mask": ("T",)},
-        # The locations are the cell's own: no mask is about them.
+        # The locations belong to the cell: no mask refers to them.
         weights=None,
         zero=("output",),
         limits=LOOP,
