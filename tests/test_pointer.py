@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import keras_attention as ka
 from comparing import to_numpy
-from keras_attention.pointer.generator import word_weights
+from keras_attention.pointer.generator import copy_distribution
 from oracles import pointer as oracle
 
 B, T, S, QUERY, VALUE, UNITS = 2, 3, 5, 7, 11, 13
@@ -21,7 +21,7 @@ def normal(*shape, seed=5):
 
 
 def test_a_pointer_gives_the_weights_of_bahdanaus_attention():
-    """The same equation: one layer gives the weights, the other what they weigh."""
+    """The same equation: one layer returns the weights, the other the weighted sum."""
     query, value, mask = normal(B, T, QUERY), normal(B, S, VALUE), np.arange(S) < [[3], [5]]
     layer, peer = ka.PointerAttention(UNITS), ka.BahdanauAttention(UNITS)
     probabilities = layer(query, value, value_mask=mask)
@@ -31,14 +31,14 @@ def test_a_pointer_gives_the_weights_of_bahdanaus_attention():
     np.testing.assert_array_equal(to_numpy(probabilities), to_numpy(weights))
 
 
-def test_elements_that_are_left_can_be_all_there_is_to_point_at():
+def test_pointing_can_be_restricted_to_the_elements_that_are_left():
     layer, left = ka.PointerAttention(UNITS), np.arange(S) != np.arange(T)[:, None]
     probabilities = to_numpy(layer(normal(B, T, QUERY), normal(B, S, VALUE), attention_mask=left))
     assert (probabilities[:, ~left] == 0).all()
     np.testing.assert_allclose(probabilities.sum(axis=-1), 1, atol=1e-6)
 
 
-def test_masks_that_tensors_carry_are_heeded_and_passed_on():
+def test_keras_masks_are_applied_and_passed_on():
     query = keras.layers.Masking()(np.where([[[1], [0], [1]]], normal(1, T, QUERY), 0))
     value = keras.layers.Masking()(np.where(np.arange(S)[:, None] < 3, normal(1, S, VALUE), 0))
     probabilities = ka.PointerAttention(UNITS)(query, value)
@@ -69,8 +69,8 @@ def test_memories_of_any_length_meet_keras_losses(policy):
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", "float32"])
-def test_word_weights_equal_the_loops(dtype):
-    """Ids that come twice, ids of no word, and any dtype that holds them."""
+def test_copy_distribution_equals_the_loops(dtype):
+    """Repeated ids, ids of no word, and any dtype that holds them."""
     size, random = 7, np.random.default_rng(3)
     weights, ids = random.uniform(size=(B, T, 23)), random.integers(0, 11, size=(B, 23))
     wanted = np.zeros((B, T, size))
@@ -78,16 +78,16 @@ def test_word_weights_equal_the_loops(dtype):
         if ids[b, s] < size:
             wanted[b, t, ids[b, s]] += weights[b, t, s]
     assert (ids >= size).any()
-    results = word_weights(keras.ops.convert_to_tensor(weights), ids.astype(dtype), size)
+    results = copy_distribution(keras.ops.convert_to_tensor(weights), ids.astype(dtype), size)
     np.testing.assert_allclose(to_numpy(results), wanted, atol=1e-12)
-    below = word_weights(keras.ops.convert_to_tensor(weights), ids * 0 - 1, size)
+    below = copy_distribution(keras.ops.convert_to_tensor(weights), ids * 0 - 1, size)
     assert not to_numpy(below).any()
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_word_weights_are_summed_in_float32(dtype):
+def test_copy_distribution_is_summed_in_float32(dtype):
     weights = keras.ops.cast(np.full((1, 1, 4096), 2**-12), dtype)
-    total = word_weights(weights, np.zeros((1, 4096), "int32"), 1)
+    total = copy_distribution(weights, np.zeros((1, 4096), "int32"), 1)
     assert keras.backend.standardize_dtype(total.dtype) == dtype
     assert float(to_numpy(total)[0, 0, 0]) == 1
 
@@ -118,7 +118,7 @@ def test_mixtures_are_distributions_and_equal_the_oracle(extra_ids):
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("scale", [1.0, 30.0])
 def test_nothing_is_copied_from_padding(policy, scale):
-    """Of random masks: nor is there a gradient, and an empty source leaves p_gen P_vocab."""
+    """Nor is there a gradient, and for an empty source p_gen P_vocab remains."""
     random, examples, words = np.random.default_rng(29), 101, 5
     layer = ka.PointerGenerator(S, dtype=policy)
     mask = random.uniform(size=(examples, S)) < random.uniform(0.3, 1, size=(examples, 1))
@@ -159,7 +159,7 @@ def test_nothing_is_as_large_as_the_source_times_the_vocabulary():
 
     @tf.function(input_signature=[tf.TensorSpec([B, T, source]), tf.TensorSpec([B, source])])
     def graph(weights, ids):
-        return word_weights(weights, ids, words)
+        return copy_distribution(weights, ids, words)
 
     operations = graph.get_concrete_function().graph.get_operations()
     sizes = [x.shape.num_elements() for operation in operations for x in operation.outputs]
@@ -172,8 +172,8 @@ def test_a_mixture_learns_to_copy_words_that_the_vocabulary_lacks():
     source = random.permuted(np.tile(np.arange(words, words + extra), (512, 1)), axis=1)[:, :length]
     known = random.uniform(size=(512, length)) < 0.5
     target = np.where(known, random.integers(0, words, size=source.shape), source)
-    # What the decoder has to say: a place, and a word of the vocabulary, if it is not to copy.
-    place = np.broadcast_to(np.eye(length), (512, length, length))
+    # The decoder gets a position to copy from, or a word of the vocabulary.
+    position = np.broadcast_to(np.eye(length), (512, length, length))
     word = np.eye(words + 1)[np.where(known, target, words)]
     inputs = keras.Input((length, length + words + 1)), keras.Input((length, length))
     source_ids = keras.Input((length,), dtype="int32")
@@ -188,8 +188,8 @@ def test_a_mixture_learns_to_copy_words_that_the_vocabulary_lacks():
             metrics=["accuracy"],
             jit_compile=True,
         )
-        query = np.concatenate([place, word], axis=-1)
-        data = [query.astype("float32"), place.astype("float32"), source]
+        query = np.concatenate([position, word], axis=-1)
+        data = [query.astype("float32"), position.astype("float32"), source]
         model.fit([x[64:] for x in data], target[64:], epochs=10, batch_size=32, verbose=0)
         return model.evaluate([x[:64] for x in data], target[:64], verbose=0)[1]
 
@@ -197,16 +197,16 @@ def test_a_mixture_learns_to_copy_words_that_the_vocabulary_lacks():
         vocabulary, weights, source_ids, context, inputs[0], inputs[0]
     )
     assert trained(mixture) > 0.97
-    # Without pointers, even a head that knows all the words cannot tell which one stands there.
-    written = keras.layers.Concatenate()([inputs[0], context])
-    assert trained(keras.layers.Dense(words + extra, activation="softmax")(written)) < 0.7
+    # Without pointers, even a head over all words cannot know which word is at a position.
+    features = keras.layers.Concatenate()([inputs[0], context])
+    assert trained(keras.layers.Dense(words + extra, activation="softmax")(features)) < 0.7
 
 
 # ---- Errors
 
 
 def generator(argument, shape):
-    """A mixture with one tensor of another shape, symbolic ones at that."""
+    """A symbolic mixture with one tensor of another shape."""
     shapes = dict.fromkeys(("context", "state", "inputs"), (2, 3, 7)) | {argument: shape}
     tensors = [keras.Input(batch_shape=shape) for shape in ((2, 3, 5), (2, 3, 4), (2, 4))]
     features = [keras.Input(batch_shape=shape) for shape in shapes.values()]
@@ -262,7 +262,7 @@ def generator(argument, shape):
         ),
     ],
 )
-def test_errors_name_what_came_and_what_is_expected(make, words):
+def test_errors_name_the_argument_and_what_is_expected(make, words):
     with pytest.raises(ValueError, match=words[0]) as error:
         make()
     assert all(word in str(error.value) for word in words)
@@ -273,7 +273,7 @@ def test_errors_name_what_came_and_what_is_expected(make, words):
 
 @pytest.mark.parametrize("pointing", [True, False])
 def test_pointers_learn_to_sort(pointing):
-    """Six of twenty numbers, of which the decoder reads the one that it pointed at last."""
+    """Six of twenty numbers; the decoder's input is the number that it pointed at last."""
     count, random = 6, np.random.default_rng(7)
     values = random.permuted(np.tile(np.arange(1, 21), (4096, 1)), axis=1)[:, :count]
     order = np.argsort(values, axis=1)
@@ -283,7 +283,7 @@ def test_pointers_learn_to_sort(pointing):
     decoded = keras.layers.GRU(32, return_sequences=True)(pointed_at, initial_state=last)
     if pointing:
         positions = ka.PointerAttention(32)(decoded, elements)
-    else:  # The encoder's last state has to hold the numbers and their places.
+    else:  # The encoder's last state has to contain the numbers and their positions.
         positions = keras.layers.Dense(count, activation="softmax")(decoded)
     model = keras.Model([elements, pointed_at], positions)
     model.compile(

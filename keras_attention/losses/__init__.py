@@ -1,7 +1,7 @@
-"""Losses: functions of attention weights and of draws, to be added to the loss of a model; and a
+"""Losses: functions of attention weights and samples, to be added to the loss of a model; and a
 loss for `compile`, the cross-entropy of a head over a large vocabulary.
 
-Shapes: B batch, T query steps, S memory steps, V vocabulary, H and W the sides of a map.
+Shapes: B batch, T query steps, S memory steps, V vocabulary, H and W the sides of a feature map.
 """
 
 from keras_attention.losses.coverage import coverage_loss as coverage_loss

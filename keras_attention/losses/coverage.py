@@ -1,24 +1,28 @@
-"""Losses on what the steps together look at: not twice at the same, and everywhere."""
+"""Losses on the sum of the attention over the steps: little repetition, or an even coverage."""
 
 from keras import backend, ops
 
 from keras_attention._internal import validation
+from keras_attention._internal.typing import Tensor
 
 
-def coverage_loss(weights, query_mask=None):
-    """How often attention looks where it has looked before.
+def coverage_loss(weights: Tensor, query_mask: Tensor | None = None) -> Tensor:
+    """Penalizes repeated attention to the same positions.
 
         covloss_t = sum_i min(a^t_i, c^t_i),    c^t = sum_{t' < t} a^t'        (eq. 12, 10)
 
-    A step that looks at new positions only costs 0, one that repeats itself at most 1. The paper
-    adds `1.0 * covloss_t` to the loss of each step (eq. 13).
+    A step costs 0 if it attends to new positions only, and at most 1 if it repeats itself. The
+    paper adds `1.0 * covloss_t` to the loss of each step (eq. 13).
 
     Args:
-        weights: (B, T, S), the attention scores that layers and decoders return.
+        weights: (B, T, S), the attention weights that layers and decoders return.
         query_mask: (B, T), the steps that count. Steps that attend to nothing never do.
 
     Returns:
         (B,): the mean of covloss_t over the steps that count, in at least float32.
+
+    Raises:
+        ValueError: if `weights` or `query_mask` has another shape.
 
     Example:
 
@@ -32,27 +36,30 @@ def coverage_loss(weights, query_mask=None):
     weights = ops.convert_to_tensor(weights)
     validation.rank("weights", weights.shape, "(batch, queries, memory)")
     validation.mask("query_mask", query_mask, weights.shape[:2], "(batch, queries)")
-    weights = _counting(weights, query_mask)
-    counted = ops.cast(ops.any(weights > 0, axis=2), weights.dtype)  # (B, T)
-    covered = ops.pad(ops.cumsum(weights, axis=1), [[0, 0], [1, 0], [0, 0]])[:, :-1]
-    repeated = ops.sum(ops.minimum(weights, covered), axis=2)  # (B, T)
-    return ops.sum(repeated, axis=1) / ops.maximum(ops.sum(counted, axis=1), 1.0)
+    weights = _masked_weights(weights, query_mask)
+    num_steps = ops.sum(ops.cast(ops.any(weights > 0, axis=2), weights.dtype), axis=1)  # (B,)
+    coverage = ops.pad(ops.cumsum(weights, axis=1), [[0, 0], [1, 0], [0, 0]])[:, :-1]
+    step_losses = ops.sum(ops.minimum(weights, coverage), axis=2)  # (B, T)
+    return ops.sum(step_losses, axis=1) / ops.maximum(num_steps, 1.0)
 
 
-def doubly_stochastic(weights, query_mask=None):
-    """How far the steps are from having looked at every place once, all together.
+def doubly_stochastic(weights: Tensor, query_mask: Tensor | None = None) -> Tensor:
+    """Penalizes positions whose attention, summed over the steps, is not 1.
 
         sum_i (1 - sum_t alpha_ti)^2                                    (eq. 14, without lambda)
 
-    The softmax makes the weights of a step sum to 1; this asks the same of those of a place. The
-    paper adds it to -log p(y | x), times lambda.
+    The softmax makes the weights of each step sum to 1; this loss encourages the same for each
+    position. The paper adds it to -log p(y | x), times lambda.
 
     Args:
-        weights: (B, T, S) or (B, T, H, W), the attention scores that layers and decoders return.
+        weights: (B, T, S) or (B, T, H, W), the attention weights that layers and decoders return.
         query_mask: (B, T), the steps that count.
 
     Returns:
-        (B,), in at least float32. A place that may not be looked at adds 1, whatever the weights.
+        (B,), in at least float32. A masked position always adds 1.
+
+    Raises:
+        ValueError: if `weights` or `query_mask` has another shape.
 
     Example:
 
@@ -70,12 +77,13 @@ def doubly_stochastic(weights, query_mask=None):
             "(batch, queries, height, width)."
         )
     validation.mask("query_mask", query_mask, weights.shape[:2], "(batch, queries)")
-    looked = ops.sum(_counting(weights, query_mask), axis=1)  # (B, S) or (B, H, W)
-    return ops.sum(ops.square(1.0 - looked), axis=tuple(range(1, len(looked.shape))))
+    total_attention = ops.sum(_masked_weights(weights, query_mask), axis=1)  # (B, S), (B, H, W)
+    axes = tuple(range(1, len(total_attention.shape)))
+    return ops.sum(ops.square(1.0 - total_attention), axis=axes)
 
 
-def _counting(weights, query_mask):
-    """The weights in at least float32, zero at the steps that do not count."""
+def _masked_weights(weights: Tensor, query_mask: Tensor | None) -> Tensor:
+    """Returns the weights in at least float32, zero at the steps that do not count."""
     dtype = backend.standardize_dtype(weights.dtype)
     weights = ops.cast(weights, backend.result_type(dtype, "float32"))
     if query_mask is None:

@@ -13,6 +13,7 @@ same three products as with stored logits; recomputing the logits backward would
 Shapes: B batch, T steps, D features, V vocabulary, N = B T steps in all.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from keras import backend, ops
@@ -20,7 +21,7 @@ from keras import backend, ops
 from keras_attention._internal import validation
 from keras_attention._internal.typing import Tensor
 from keras_attention._ops.custom_gradient import custom_gradient
-from keras_attention._ops.tiling import get_tile, pad_to_tiles, set_tile, tiles_of
+from keras_attention._ops.tiling import Tiles, get_tile, pad_to_tiles, set_tile, tiles_of
 from keras_attention._ops.while_loop import sequential_fori_loop
 
 # The steps of a block, whose logits take at most 64 MB in float32. Each block adds to a gradient as
@@ -107,11 +108,11 @@ def linear_crossentropy(
         return _loss_only(blocks, label_smoothing, *inputs)
 
     @custom_gradient
-    def loss_with_gradient(*inputs):
+    def loss_with_gradient(*inputs: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
         loss, gradients = _loss_and_gradients(blocks, label_smoothing, *inputs)
         targets, weights, *differentiable = inputs
 
-        def gradients_of(upstream):
+        def gradients_of(upstream: Tensor) -> tuple[Tensor, ...]:
             results = (
                 ops.cast(upstream * _once_differentiable(gradient, *differentiable), x.dtype)
                 for gradient, x in zip(gradients, differentiable, strict=True)
@@ -141,25 +142,29 @@ def nan_if_out_of_vocabulary(targets: Tensor, vocabulary: int, dtype: Any) -> Te
     return ops.cast(ops.where(is_known, 1.0, float("nan")), dtype)
 
 
-def _loss_only(blocks, label_smoothing, targets, weights, features, *kernel_and_bias):
-    inputs = [_split_into_blocks(x, blocks) for x in (targets, weights, features)]
+def _loss_only(blocks: Tiles, label_smoothing: float, *inputs: Tensor) -> Tensor:
+    targets, weights, features, *kernel_and_bias = inputs
+    split = [_split_into_blocks(x, blocks) for x in (targets, weights, features)]
 
-    def body(i, state):
-        block = (get_tile(x, i) for x in inputs)
+    def body(i: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        block = (get_tile(x, i) for x in split)
         return (state[0] + _block_loss(label_smoothing, *block, *kernel_and_bias)[0],)
 
     state = (ops.zeros((), dtype=weights.dtype),)
     return sequential_fori_loop(0, blocks.count, body, state)[0]
 
 
-def _loss_and_gradients(blocks, label_smoothing, targets, weights, features, kernel, *bias):
+def _loss_and_gradients(
+    blocks: Tiles, label_smoothing: float, *inputs: Tensor
+) -> tuple[Tensor, list[Tensor]]:
     """Returns the loss and its gradients with respect to features, kernel and bias."""
-    inputs = [_split_into_blocks(x, blocks) for x in (targets, weights, features)]
+    targets, weights, features, kernel, *bias = inputs
+    split = [_split_into_blocks(x, blocks) for x in (targets, weights, features)]
     dtype, vocabulary = backend.standardize_dtype(weights.dtype), kernel.shape[1]
 
-    def body(i, state):
+    def body(i: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         loss, d_features, d_kernel, *d_bias = state
-        y, w, x = (get_tile(each, i) for each in inputs)
+        y, w, x = (get_tile(each, i) for each in split)
         block_loss, probabilities = _block_loss(label_smoothing, y, w, x, kernel, *bias)
         target_probs = ops.one_hot(ops.cast(y, "int32"), vocabulary, dtype=dtype)
         if label_smoothing:
@@ -170,16 +175,18 @@ def _loss_and_gradients(blocks, label_smoothing, targets, weights, features, ker
         d_bias = [each + ops.sum(ops.cast(d_logits, dtype), axis=0) for each in d_bias]
         return loss + block_loss, set_tile(d_features, i, d_x), d_kernel, *d_bias
 
-    zeros = (ops.zeros_like(x, dtype=dtype) for x in (inputs[2], kernel, *bias))
+    zeros = (ops.zeros_like(x, dtype=dtype) for x in (split[2], kernel, *bias))
     state = (ops.zeros((), dtype=dtype), *zeros)
     loss, d_features, *gradients = sequential_fori_loop(0, blocks.count, body, state)
     d_features = ops.reshape(d_features, (-1, features.shape[1]))[: blocks.length]
     return loss, [d_features, *gradients]
 
 
-def _block_loss(label_smoothing, targets, weights, features, kernel, bias=0.0):
+def _block_loss(label_smoothing: float, *inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the summed loss of a block of steps and their probabilities (N / n, V)."""
-    logits = ops.cast(ops.matmul(features, kernel), weights.dtype) + bias  # (N / n, V)
+    targets, weights, features, kernel, *bias = inputs
+    logits = ops.cast(ops.matmul(features, kernel), weights.dtype)  # (N / n, V)
+    logits = logits + bias[0] if bias else logits
     largest = ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))  # its gradient is zero
     exponentials = ops.exp(logits - largest)
     totals = ops.sum(exponentials, axis=-1, keepdims=True)
@@ -188,16 +195,16 @@ def _block_loss(label_smoothing, targets, weights, features, kernel, bias=0.0):
     return loss, exponentials / totals
 
 
-def _split_into_blocks(x, blocks):
+def _split_into_blocks(x: Tensor, blocks: Tiles) -> Tensor:
     """(N, ...) to (n, N / n, ...)."""
     return ops.reshape(pad_to_tiles(x, 0, blocks), (blocks.count, blocks.size, *x.shape[1:]))
 
 
 @custom_gradient
-def _once_differentiable(gradient, *inputs):
+def _once_differentiable(gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, Callable[..., Any]]:
     """The identity; raises on a second derivative, which would be zero without an error."""
 
-    def raise_error(upstream):
+    def raise_error(upstream: Tensor) -> None:
         raise NotImplementedError(
             "linear_crossentropy has no second gradients; compute them from a loss of the logits."
         )

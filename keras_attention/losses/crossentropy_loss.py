@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_attention._internal import validation
 from keras_attention._internal.keras_masks import get_keras_mask
-from keras_attention._internal.typing import Config, Tensor
+from keras_attention._internal.typing import Config, Shape, Tensor
 from keras_attention.losses.crossentropy import (
     linear_crossentropy,
     nan_if_out_of_vocabulary,
@@ -101,7 +101,9 @@ class LinearCrossentropy(keras.losses.Loss):
         losses = token_losses(y_pred, log_totals, token_ids, self.label_smoothing)
         return losses * nan_if_out_of_vocabulary(token_ids, y_pred.shape[-1], y_pred.dtype)
 
-    def _loss_from_features(self, y_true, y_pred, sample_weight):
+    def _loss_from_features(
+        self, y_true: Tensor, y_pred: HeadOutput, sample_weight: Tensor | None
+    ) -> Tensor:
         head, features = y_pred.head, y_pred.features
         loss = linear_crossentropy(
             _token_ids(y_true, features),
@@ -114,7 +116,9 @@ class LinearCrossentropy(keras.losses.Loss):
         )
         return ops.cast(loss, self.dtype) * _replica_share(self.reduction, self.dtype)
 
-    def _loss_from_logits(self, y_true, logits, sample_weight):
+    def _loss_from_logits(
+        self, y_true: Tensor, logits: Tensor, sample_weight: Tensor | None
+    ) -> Tensor:
         token_ids = _token_ids(y_true, logits)
         for weights in (get_keras_mask(logits), sample_weight):
             if weights is not None:  # A token with weight 0 may have any id.
@@ -122,7 +126,7 @@ class LinearCrossentropy(keras.losses.Loss):
                 token_ids = ops.where(ops.cast(weights, "bool"), token_ids, 0)
         return super().__call__(token_ids, logits, sample_weight)
 
-    def _step_weights(self, features, sample_weight):
+    def _step_weights(self, features: Tensor, sample_weight: Tensor | None) -> Tensor:
         """Returns (B, T): what each step is multiplied by, so that the sum is the reduced loss."""
         shape, mask = ops.shape(features)[:-1], get_keras_mask(features)
         is_counted = ops.cast(ops.ones(shape) if mask is None else mask, self.dtype)
@@ -141,7 +145,7 @@ class LinearCrossentropy(keras.losses.Loss):
         return {**super().get_config(), "label_smoothing": self.label_smoothing}
 
 
-def _replica_share(reduction, dtype):
+def _replica_share(reduction: str, dtype: str) -> Tensor:
     """Returns 1, or 1 / n for a mean on each of n replicas, whose losses TensorFlow adds up.
 
     Keras divides inside its losses only; here it divides the error of predicting 1 for 0.
@@ -149,16 +153,16 @@ def _replica_share(reduction, dtype):
     return keras.losses.MeanAbsoluteError(reduction=reduction, dtype=dtype)([[0.0]], [[1.0]])
 
 
-def _token_ids(y_true, y_pred):
+def _token_ids(y_true: Tensor, y_pred: Tensor) -> Tensor:
     return _squeeze_last(ops.cast(y_true, "int32"), y_pred)
 
 
-def _squeeze_last(x, y_pred):
+def _squeeze_last(x: Tensor, y_pred: Tensor) -> Tensor:
     """Returns `x` as (B, T); it may be (B, T, 1), which has the rank of `y_pred`."""
     return ops.squeeze(x, -1) if len(x.shape) == len(y_pred.shape) and x.shape[-1] == 1 else x
 
 
-def _validate_sample_weight(actual, expected):
+def _validate_sample_weight(actual: Shape, expected: Shape) -> None:
     matches = len(actual) == len(expected) and all(
         size in (None, 1, other) or other is None
         for size, other in zip(actual, expected, strict=True)

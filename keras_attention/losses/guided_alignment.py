@@ -1,24 +1,30 @@
-"""The loss that an aligner teaches by: where a step should have looked."""
+"""Guided alignment: the cross-entropy between attention and a given word alignment."""
 
 from keras import backend, ops
 
 from keras_attention._internal import validation
+from keras_attention._internal.typing import Tensor
 
 
-def guided_alignment(alignment, weights, query_mask=None):
-    """How far attention is from a given word alignment: their cross-entropy.
+def guided_alignment(
+    alignment: Tensor, weights: Tensor, query_mask: Tensor | None = None
+) -> Tensor:
+    """The cross-entropy between a given word alignment and the attention weights.
 
         -1 / T sum_t sum_s A_ts log a_ts
 
     Args:
         alignment: (B, T, S), A, from an aligner such as fast_align or by hand. Each row sums to 1,
             or is zero where the word is aligned to nothing: such a step does not count.
-        weights: (B, T, S), the attention scores that layers and decoders return.
+        weights: (B, T, S), the attention weights that layers and decoders return.
         query_mask: (B, T), the steps that count.
 
     Returns:
         (B,): the mean over the steps that count, in at least float32. 1e-7 is added to the weights,
-        so that one of zero costs 16, and still learns.
+        so that a weight of zero costs 16 and still has a gradient.
+
+    Raises:
+        ValueError: if the shapes do not match.
 
     Example:
 
@@ -37,9 +43,9 @@ def guided_alignment(alignment, weights, query_mask=None):
     dtype = backend.result_type(backend.standardize_dtype(weights.dtype), "float32")
     alignment = ops.convert_to_tensor(alignment, dtype=dtype)
     if query_mask is not None:
-        counted = ops.expand_dims(ops.cast(query_mask, "bool"), 2)
-        alignment = ops.where(counted, alignment, 0.0)
-        weights = ops.where(counted, weights, 1.0)
-    costs = -alignment * ops.log(ops.cast(weights, dtype) + 1e-7)
-    counted = ops.cast(ops.any(alignment > 0, axis=2), dtype)  # (B, T)
-    return ops.sum(costs, axis=(1, 2)) / ops.maximum(ops.sum(counted, axis=1), 1.0)
+        mask = ops.expand_dims(ops.cast(query_mask, "bool"), 2)
+        alignment = ops.where(mask, alignment, 0.0)
+        weights = ops.where(mask, weights, 1.0)
+    losses = -alignment * ops.log(ops.cast(weights, dtype) + 1e-7)
+    num_steps = ops.sum(ops.cast(ops.any(alignment > 0, axis=2), dtype), axis=1)  # (B,)
+    return ops.sum(losses, axis=(1, 2)) / ops.maximum(num_steps, 1.0)

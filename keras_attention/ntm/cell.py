@@ -158,8 +158,8 @@ class NTMCell(keras.layers.Layer):
 
     def build(self, inputs_shape: Shape) -> None:
         validation.rank("inputs", inputs_shape, "(batch, width)")
-        input_dim = inputs_shape[-1] + self.num_read_heads * self.memory_dim
-        build_once(self.controller, (None, input_dim))
+        input_dim: Any = inputs_shape[-1]
+        build_once(self.controller, (None, input_dim + self.num_read_heads * self.memory_dim))
         build_once(self.writer, (None, self._controller_dim))
         build_once(self.reader, (None, self._controller_dim))
 
@@ -200,7 +200,9 @@ class NTMCell(keras.layers.Layer):
             ops.reshape(memory, (-1, self.memory_size, self.memory_dim)),
         )
 
-    def _pack(self, output, controller_state, weights, memory):
+    def _pack(
+        self, output: Tensor, controller_state: list[Any], weights: list[Tensor], memory: Tensor
+    ) -> list[Tensor]:
         """Returns the flat list of states, all (B, any), that `keras.layers.RNN` expects."""
         weights = ops.concatenate(weights, axis=1)  # (B, W + R, N)
         parts = [output, *keras.tree.flatten(controller_state), weights, memory]

@@ -53,11 +53,11 @@ def call_controller(
     return rnn.call_cell(controller, inputs, state)
 
 
-def _is_feed_forward(controller):
+def _is_feed_forward(controller: keras.layers.Layer) -> bool:
     return not hasattr(controller, "state_size")
 
 
-def _has_dropout(layer):
+def _has_dropout(layer: keras.layers.Layer) -> bool:
     """Whether the layer is random in training: has a dropout rate, or is a GaussianNoise."""
     rates = [getattr(layer, name, 0) for name in ("rate", "dropout", "recurrent_dropout", "stddev")]
     return any(isinstance(rate, (int, float)) and rate > 0 for rate in rates)

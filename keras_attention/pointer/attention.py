@@ -1,31 +1,33 @@
-"""Pointers: attention as the answer, a distribution over the memory."""
+"""Pointer networks: the attention weights are the output, a distribution over the memory."""
 
-from typing import final
+from typing import Any, final
 
 import keras
 
 from keras_attention import masks, scores
 from keras_attention._internal import validation
+from keras_attention._internal.serialization import build_once
+from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class PointerAttention(keras.layers.Layer):
-    """Points at positions of its memory: a softmax over as many classes as the memory is long.
+    """Points at positions of its memory: a softmax whose classes are the memory steps.
 
         u^i_j = v^T tanh(W_1 e_j + W_2 d_i)
         p(C_i | C_1, ..., C_{i-1}, P) = softmax(u^i)                       (section 2.3)
 
     The output is the distribution itself, for `keras.losses.SparseCategoricalCrossentropy()` with
-    positions of the memory as labels. Whoever wants the mean of the memory under these weights
-    (section 2.2), for a decoder to read, takes `ka.BahdanauAttention`, the same equation. A pointer
-    network asks here with the outputs of a decoder, which reads the element pointed at last.
+    positions of the memory as labels. For the mean of the memory under these weights (section 2.2),
+    use `ka.BahdanauAttention`, the same equation. In a pointer network the queries are the outputs
+    of a decoder, whose next input is the element that it pointed at last.
 
     Weights: `score.query_kernel` (Dq, units) is W_2, `score.key_kernel` (Dv, units) W_1,
     `score.score_vector` (units,) v.
 
     Args:
-        units: Width of the hidden layer.
+        units: Size of the hidden layer.
         kernel_initializer: Initializer of the kernels and of v.
 
     Call arguments:
@@ -33,7 +35,8 @@ class PointerAttention(keras.layers.Layer):
         value: (B, S, Dv), the elements e to point at.
         query_mask: (B, T). A masked query points nowhere: its probabilities are zero.
         value_mask: (B, S). Padding has probability 0.
-        attention_mask: (B, T, S) or (T, S), where each query may point: elements that are left.
+        attention_mask: (B, T, S) or (T, S), where each query may point, such as at the elements
+            that are left.
 
     Returns:
         The probabilities (B, T, S). In mixed precision, give this layer `dtype="float32"`, as Keras
@@ -41,6 +44,9 @@ class PointerAttention(keras.layers.Layer):
 
     Masking: True means "may be pointed at". Keras fills `query_mask` and `value_mask` with the
     masks attached to the tensors. The query's mask is passed on.
+
+    Raises:
+        ValueError: if `units` is not positive, or shapes do not match.
 
     Example:
 
@@ -52,7 +58,9 @@ class PointerAttention(keras.layers.Layer):
     Reference: Vinyals, Fortunato, Jaitly 2015, "Pointer Networks", arXiv:1506.03134, section 2.3.
     """
 
-    def __init__(self, units, kernel_initializer="glorot_uniform", **kwargs):
+    def __init__(
+        self, units: int, kernel_initializer: Initializer = "glorot_uniform", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.units = validation.positive_integer("units", units)
         self.score = scores.Additive(
@@ -60,14 +68,19 @@ class PointerAttention(keras.layers.Layer):
         )
         self.supports_masking = True
 
-    def build(self, query_shape, value_shape):
-        _check_pair(query_shape, value_shape)
-        # Loading a `.keras` file builds the sublayers first; building them again would fail.
-        if not self.score.built:
-            self.score.build(query_shape, value_shape)
+    def build(self, query_shape: Shape, value_shape: Shape) -> None:
+        _validate_shapes(query_shape, value_shape)
+        build_once(self.score, query_shape, value_shape)
 
-    def call(self, query, value, query_mask=None, value_mask=None, attention_mask=None):
-        _check_pair(query.shape, value.shape)
+    def call(
+        self,
+        query: Tensor,
+        value: Tensor,
+        query_mask: Tensor | None = None,
+        value_mask: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        _validate_shapes(query.shape, value.shape)
         validation.mask("query_mask", query_mask, query.shape[:2], "(batch, queries)")
         validation.mask("value_mask", value_mask, value.shape[:2], "(batch, memory)")
         shape = self.compute_output_shape(query.shape, value.shape)
@@ -75,19 +88,19 @@ class PointerAttention(keras.layers.Layer):
         mask = masks.combine(query_mask, value_mask, attention_mask=attention_mask)
         return masks.masked_softmax(self.score(query, self.score.prepare(value)), mask)
 
-    def compute_mask(self, query, previous_mask=None):
+    def compute_mask(self, query: Tensor, previous_mask: Tensor | None = None) -> Tensor | None:
         return previous_mask
 
-    def compute_output_shape(self, query_shape, value_shape):
-        _check_pair(query_shape, value_shape)
+    def compute_output_shape(self, query_shape: Shape, value_shape: Shape) -> Shape:
+        _validate_shapes(query_shape, value_shape)
         return (query_shape[0], query_shape[1], value_shape[1])
 
-    def get_config(self):
+    def get_config(self) -> Config:
         initializer = keras.initializers.serialize(self.score.kernel_initializer)
         return {**super().get_config(), "units": self.units, "kernel_initializer": initializer}
 
 
-def _check_pair(query_shape, value_shape):
+def _validate_shapes(query_shape: Shape, value_shape: Shape) -> None:
     validation.rank("query", query_shape, "(batch, queries, width)")
     validation.rank("value", value_shape, "(batch, memory, width)")
     validation.equal("query", query_shape[0], "value", value_shape[0], "batch size")

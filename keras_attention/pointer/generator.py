@@ -1,40 +1,42 @@
-"""The pointer-generator: attention as a part of the answer, a distribution over words.
+"""The pointer-generator: a mixture of a distribution over words and of attention weights.
 
-Shapes: B batch, T decoder steps, S source steps, D, H, X widths, V vocabulary.
+Shapes: B batch, T decoder steps, S source steps, D, H, X sizes of features, V vocabulary.
 """
 
-from typing import final
+from typing import Any, final
 
 import keras
 from keras import backend, ops
 
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import clone_initializer
+from keras_attention._internal.serialization import add_kernel
+from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention._ops.dense import dense
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class PointerGenerator(keras.layers.Layer):
-    """Writes words of its vocabulary, or copies words that it attends to.
+    """Generates words of the vocabulary, or copies words of the source.
 
         p_gen = sigmoid(w_h . h*_t + w_s . s_t + w_x . x_t + b)
         P(w) = p_gen P_vocab(w) + (1 - p_gen) sum_{i: w_i = w} a^t_i        (section 2.2)
 
-    Words of a source that the vocabulary lacks get the ids V, V + 1, ..., V + extra_ids - 1, anew
-    in each example, in `source_ids` and in the labels. So they can be copied like any other word;
-    the embeddings of encoder and decoder, which end at V, read "unknown" in their place.
+    Words of a source that are not in the vocabulary have the ids V, V + 1, ..., V + extra_ids - 1
+    in `source_ids` and in the labels, assigned per example, so that they can be copied like any
+    other word. The embeddings of encoder and decoder have V entries: their inputs contain the id of
+    "unknown" instead.
 
     Weights: `context_kernel` (D, 1) is w_h, `state_kernel` (H, 1) w_s, `input_kernel` (X, 1) w_x,
     `bias` (1,) b.
 
     Args:
-        extra_ids: How many ids beyond the vocabulary there are for words of a source.
+        extra_ids: Number of ids beyond the vocabulary for words of the source.
         kernel_initializer: Initializer of the kernels; the bias starts at zero.
 
     Call arguments:
         probabilities: (B, T, V), P_vocab: the softmax of the model's head.
-        weights: (B, T, S), the attention scores that decoders and attention layers return.
+        weights: (B, T, S), the attention weights that decoders and attention layers return.
         source_ids: (B, S), integers. Ids outside of 0 .. V + extra_ids - 1 are never copied.
         context: (B, T, D), h*.
         state: (B, T, H), the outputs of the decoder.
@@ -44,8 +46,11 @@ class PointerGenerator(keras.layers.Layer):
         The probabilities (B, T, V + extra_ids). In mixed precision, give this layer
         `dtype="float32"`, as Keras advises for every layer of probabilities.
 
-    Masking: padding of the source has weight 0 already, so whatever its id, nothing is copied
-    from there. The mask of `probabilities` is passed on.
+    Masking: Padding of the source has weight 0 already, so nothing is copied from it, whatever its
+    id. The mask of `probabilities` is passed on.
+
+    Raises:
+        ValueError: if `extra_ids` is no integer of at least 0, or shapes do not match.
 
     Example:
 
@@ -60,7 +65,9 @@ class PointerGenerator(keras.layers.Layer):
     Networks", arXiv:1704.04368, section 2.2.
     """
 
-    def __init__(self, extra_ids=0, kernel_initializer="glorot_uniform", **kwargs):
+    def __init__(
+        self, extra_ids: int = 0, kernel_initializer: Initializer = "glorot_uniform", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.extra_ids = (
             validation.positive_integer("extra_ids", extra_ids) if extra_ids != 0 else 0
@@ -70,14 +77,14 @@ class PointerGenerator(keras.layers.Layer):
 
     def build(
         self,
-        probabilities_shape,
-        weights_shape,
-        source_ids_shape,
-        context_shape,
-        state_shape,
-        inputs_shape,
-    ):
-        _check(
+        probabilities_shape: Shape,
+        weights_shape: Shape,
+        source_ids_shape: Shape,
+        context_shape: Shape,
+        state_shape: Shape,
+        inputs_shape: Shape,
+    ) -> None:
+        _validate_shapes(
             probabilities_shape,
             weights_shape,
             source_ids_shape,
@@ -85,43 +92,47 @@ class PointerGenerator(keras.layers.Layer):
             state_shape,
             inputs_shape,
         )
-
-        def add(name, width):
-            initializer = clone_initializer(self.kernel_initializer)
-            return self.add_weight(name=name, shape=(width, 1), initializer=initializer)
-
-        self.context_kernel = add("context_kernel", context_shape[-1])
-        self.state_kernel = add("state_kernel", state_shape[-1])
-        self.input_kernel = add("input_kernel", inputs_shape[-1])
+        self.context_kernel = add_kernel(self, "context_kernel", (context_shape[-1], 1))
+        self.state_kernel = add_kernel(self, "state_kernel", (state_shape[-1], 1))
+        self.input_kernel = add_kernel(self, "input_kernel", (inputs_shape[-1], 1))
         self.bias = self.add_weight(name="bias", shape=(1,), initializer="zeros")
 
-    def call(self, probabilities, weights, source_ids, context, state, inputs):
+    def call(
+        self,
+        probabilities: Tensor,
+        weights: Tensor,
+        source_ids: Tensor,
+        context: Tensor,
+        state: Tensor,
+        inputs: Tensor,
+    ) -> Tensor:
         tensors = probabilities, weights, source_ids, context, state, inputs
-        _check(*(tensor.shape for tensor in tensors))
-        generated = ops.sigmoid(
+        _validate_shapes(*(tensor.shape for tensor in tensors))
+        p_gen = ops.sigmoid(
             dense(context, ops.cast(self.context_kernel, self.compute_dtype))
             + dense(state, ops.cast(self.state_kernel, self.compute_dtype))
             + dense(inputs, ops.cast(self.input_kernel, self.compute_dtype))
             + ops.cast(self.bias, self.compute_dtype)
         )  # (B, T, 1)
         size = probabilities.shape[-1] + self.extra_ids
-        copied = word_weights(weights * (1 - generated), source_ids, size)
-        written = ops.pad(generated * probabilities, [[0, 0], [0, 0], [0, self.extra_ids]])
-        return written + copied
+        vocabulary_part = ops.pad(p_gen * probabilities, [[0, 0], [0, 0], [0, self.extra_ids]])
+        return vocabulary_part + copy_distribution(weights * (1 - p_gen), source_ids, size)
 
-    def compute_mask(self, probabilities, previous_mask=None):
+    def compute_mask(
+        self, probabilities: Tensor, previous_mask: Tensor | None = None
+    ) -> Tensor | None:
         return previous_mask
 
     def compute_output_shape(
         self,
-        probabilities_shape,
-        weights_shape,
-        source_ids_shape,
-        context_shape,
-        state_shape,
-        inputs_shape,
-    ):
-        _check(
+        probabilities_shape: Shape,
+        weights_shape: Shape,
+        source_ids_shape: Shape,
+        context_shape: Shape,
+        state_shape: Shape,
+        inputs_shape: Shape,
+    ) -> Shape:
+        _validate_shapes(
             probabilities_shape,
             weights_shape,
             source_ids_shape,
@@ -129,9 +140,10 @@ class PointerGenerator(keras.layers.Layer):
             state_shape,
             inputs_shape,
         )
-        return (*probabilities_shape[:2], probabilities_shape[-1] + self.extra_ids)
+        vocabulary: Any = probabilities_shape[-1]
+        return (*probabilities_shape[:2], vocabulary + self.extra_ids)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         initializer = keras.initializers.serialize(self.kernel_initializer)
         return {
             **super().get_config(),
@@ -140,16 +152,16 @@ class PointerGenerator(keras.layers.Layer):
         }
 
 
-def word_weights(weights, source_ids, size):
+def copy_distribution(weights: Tensor, source_ids: Tensor, size: int) -> Tensor:
     """Returns sum_{i: w_i = w} a_i for each word w < `size`.
 
     Args:
         weights: (B, T, S).
-        source_ids: (B, S), integers; those that are no word count for none.
+        source_ids: (B, S), integers; ids outside of 0 .. `size` - 1 are ignored.
         size: Static number of words.
 
     Returns:
-        (B, T, size). The sums run in at least float32, and nothing of size S x `size` is made.
+        (B, T, size), summed in at least float32 and without a tensor of size S x `size`.
     """
     dtype = backend.standardize_dtype(weights.dtype)
     batch, steps, _ = ops.shape(weights)
@@ -157,7 +169,7 @@ def word_weights(weights, source_ids, size):
     is_word = ops.logical_and(ids >= 0, ids < size)
     weights = ops.where(ops.expand_dims(is_word, 1), weights, 0)
     weights = ops.cast(weights, backend.result_type(dtype, "float32"))
-    # A word of an example is a row, into which each source position adds its weights of all steps.
+    # Each word of an example is a row, to which each source position adds its weights of all steps.
     rows = ops.where(is_word, ids, 0) + size * ops.expand_dims(ops.arange(batch, dtype="int32"), 1)
     positions = ops.reshape(ops.transpose(weights, (0, 2, 1)), (-1, steps))  # (B * S, T)
     sums = ops.segment_sum(positions, ops.reshape(rows, (-1,)), batch * size)  # (B * size, T)
@@ -165,18 +177,24 @@ def word_weights(weights, source_ids, size):
     return ops.cast(sums, dtype)
 
 
-def _check(probabilities, weights, source_ids, context, state, inputs):
-    """Checks the shapes of the call's arguments."""
+def _validate_shapes(
+    probabilities: Shape,
+    weights: Shape,
+    source_ids: Shape,
+    context: Shape,
+    state: Shape,
+    inputs: Shape,
+) -> None:
     validation.rank("weights", weights, "(batch, steps, memory)")
     validation.rank("source_ids", source_ids, "(batch, memory)")
     validation.equal("source_ids", source_ids[0], "weights", weights[0], "batch size")
     validation.equal("source_ids", source_ids[1], "weights", weights[2], "memory length")
-    for argument, shape, width in (
+    for argument, shape, last_axis in (
         ("probabilities", probabilities, "vocabulary"),
         ("context", context, "width"),
         ("state", state, "width"),
         ("inputs", inputs, "width"),
     ):
-        validation.rank(argument, shape, f"(batch, steps, {width})")
+        validation.rank(argument, shape, f"(batch, steps, {last_axis})")
         validation.equal(argument, shape[0], "weights", weights[0], "batch size")
         validation.equal(argument, shape[1], "weights", weights[1], "length")

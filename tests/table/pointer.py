@@ -18,8 +18,8 @@ def pointer_oracle(layer, inputs, masks):
     return [pointer.point(score_oracle(layer.score), query, value, allowed)]
 
 
-# The mixture is tested behind a dot product attention without weights: of a query (B, T, D) that is
-# the decoder's output too, and of which the first entries are P_vocab's logits.
+# The mixture is tested after a dot-product attention without variables. Its query (B, T, D) is also
+# the decoder's output, and the first entries of the query are P_vocab's logits.
 
 
 def generate(layer, tensors, masks):
@@ -28,9 +28,9 @@ def generate(layer, tensors, masks):
     scores = ops.einsum("btd,bsd->bts", query, value)
     weights = ka.masks.masked_softmax(scores, ka.masks.combine(value_mask=value_mask))
     words = ops.softmax(query[:, :, :WORDS], axis=-1)
-    # Ids 4, 7, 1, 4, 7, ...: of a word twice, of an extra word, and beyond all words if S > 3.
-    places = ops.cumsum(ops.ones_like(value[:, :, 0]), axis=1)
-    source_ids = ops.cast((places * 3 + 1) % 9, "int32")
+    # Ids 4, 7, 1, 4, 7, ...: a repeated word, an extra word, and an id beyond all words if S > 3.
+    positions = ops.cumsum(ops.ones_like(value[:, :, 0]), axis=1)
+    source_ids = ops.cast((positions * 3 + 1) % 9, "int32")
     return [layer(words, weights, source_ids, ops.matmul(weights, value), query, query[:, :, 1:])]
 
 
@@ -40,7 +40,7 @@ def generator_oracle(layer, inputs, masks):
     allowed = attention.combine(shape, **masks)
     context, weights = attention.attend(attention.dot, query, value, mask=allowed)
     words = attention.masked_softmax(query[:, :, :WORDS])
-    source_ids = [(3 * place + 1) % 9 for place in range(1, shape[2] + 1)]
+    source_ids = [(3 * position + 1) % 9 for position in range(1, shape[2] + 1)]
     kernels = {weight.name: to_numpy(weight) for weight in layer.weights}
     result = np.zeros((*shape[:2], WORDS + EXTRA))
     for b, t in np.ndindex(shape[:2]):
