@@ -1,6 +1,11 @@
-"""Attention layers for Keras 3: each about a page long, and written the way its paper writes it."""
+"""Attention layers for Keras 3, each about a page long and in the notation of its paper.
+
+Layers and models are in this namespace and in `ka.models`; scores, alignments, masks, losses and
+search are modules. `ka.export`, `ka.tfa` and `ka.visualize` are loaded on first use.
+"""
 
 import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from keras_attention import alignments as alignments
@@ -43,15 +48,15 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Loaded on first use: they import TensorFlow and matplotlib, or are seldom needed.
+# Loaded on first use: they import TensorFlow and matplotlib, or are rarely needed.
 _LAZY = ("export", "tfa", "visualize")
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> ModuleType:
     if name in _LAZY:
         return importlib.import_module(f"keras_attention.{name}")
     raise AttributeError(f"module 'keras_attention' has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*globals(), *_LAZY])

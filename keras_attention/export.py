@@ -1,12 +1,14 @@
-"""Export: a SavedModel with named signatures, which TensorFlow alone can serve."""
+"""Export: a SavedModel with named signatures, which needs nothing but TensorFlow to be served."""
 
 import os
 import pathlib
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
+
+from keras_attention._internal import files
 
 Signature = tuple[Callable, Sequence[tf.TensorSpec]]
 
@@ -19,22 +21,22 @@ def saved_model(
 ) -> None:
     """Writes `model` as a SavedModel that loads without Keras and without this library.
 
-    It is written beside `path` and renamed, so that `path` never holds half a model. A SavedModel
-    that was there before is replaced.
+    It is written to a temporary folder beside `path` and then renamed, so that `path` never holds
+    half a model. An earlier SavedModel at `path` is replaced.
 
     Args:
         model: A built model.
         path: The folder to write.
-        signatures: From names to pairs of a function and its input specs, as
+        signatures: A dict from names to pairs of a function and its input specs, such as
             `(function, [tf.TensorSpec([None, None], "int32", name="source")])`. Functions call the
             model and `ka.search`, and return a dict, whose keys name the outputs. The first one is
             also served as "serving_default". Defaults to the call of a functional model, with the
             names of its inputs and outputs; a second output of one layer is `name_1`.
-        resources: What the functions use beside the model: tokenizers, lookup tables.
+        resources: Other objects that the functions use, such as tokenizers and lookup tables.
 
     Raises:
-        ValueError: if `path` holds something else than a SavedModel, or if a model that is not
-            functional comes without signatures.
+        ValueError: if `path` holds anything but a SavedModel, or if `signatures` is missing for a
+            model that is not functional.
 
     Example:
 
@@ -49,8 +51,8 @@ def saved_model(
     path = pathlib.Path(os.path.realpath(path))
     if path.exists() and not _is_saved_model(path) and not _is_empty_folder(path):
         raise ValueError(
-            f"`path` is {str(path)!r}, which holds something else; expected a new folder or one "
-            "that holds a SavedModel."
+            f"`path` is {str(path)!r}, which holds something else; expected a new folder, an empty "
+            "one, or one that holds a SavedModel."
         )
     archive = keras.export.ExportArchive()
     archive.track(model)
@@ -59,47 +61,38 @@ def saved_model(
     for name, (function, specs) in (signatures or _call_signature(model)).items():
         archive.add_endpoint(name, function, input_signature=list(specs))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as beside:
-        archive.write_out(os.path.join(beside, "new"), verbose=False)
-        new, old = pathlib.Path(beside, "new"), pathlib.Path(beside, "old")
-        try:
-            if path.exists():
-                path.rename(old)
-            new.rename(path)
-        except BaseException:
-            if old.exists():
-                old.rename(path)
-            raise
+    with files.replace(path) as new:
+        archive.write_out(str(new), verbose=False)
 
 
-def _call_signature(model):
+def _call_signature(model: keras.Model) -> dict[str, Signature]:
     if not getattr(model, "inputs", None):
         raise ValueError(
             f"`signatures` is None, but '{model.name}' is not a functional model; expected a "
             "dict from names to (function, input specs)."
         )
     specs = [tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name) for tensor in model.inputs]
-    names = _distinct(model.output_names)
-    flat = keras.Model(model.inputs, model.outputs)  # the same layers, whatever nest it takes
+    names = _unique_names(model.output_names)
+    flat = keras.Model(model.inputs, model.outputs)  # the same layers, with flat inputs and outputs
 
-    def call(*inputs):
+    def call(*inputs: Any) -> dict[str, Any]:
         return dict(zip(names, keras.tree.flatten(flat(list(inputs))), strict=True))
 
     return {"call": (call, specs)}
 
 
-def _is_saved_model(path):
-    # Whatever else lies there is somebody's, and replacing the folder would delete it.
-    files = {"saved_model.pb", "fingerprint.pb", "variables", "assets"}
-    return (path / "saved_model.pb").is_file() and files.issuperset(os.listdir(path))
+def _is_saved_model(path: pathlib.Path) -> bool:
+    # A folder with other files is not replaced, since that would delete them.
+    names = {"saved_model.pb", "fingerprint.pb", "variables", "assets"}
+    return (path / "saved_model.pb").is_file() and names.issuperset(os.listdir(path))
 
 
-def _is_empty_folder(path):
+def _is_empty_folder(path: pathlib.Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
 
 
-def _distinct(names):
-    """A layer with several outputs gives each its own name: the second becomes `name_1`."""
+def _unique_names(names: list[str]) -> list[str]:
+    """Renames the second output of a layer to `name_1`: Keras names all of them like the layer."""
     return [
         f"{name}_{names[:index].count(name)}" if name in names[:index] else name
         for index, name in enumerate(names)

@@ -18,7 +18,7 @@ from table import OTHER_SIZES, SIZES, SMALLEST_SIZES, TABLE
 EVERY_ROW = pytest.mark.parametrize("row", TABLE, ids=str)
 EVERY_SIZE = [SIZES, OTHER_SIZES, SMALLEST_SIZES]
 
-# Runs in a process of its own, where nobody has imported this library or Keras.
+# Runs in a process of its own, without this library and Keras.
 SERVE = """
 import pathlib, sys
 import numpy as np
@@ -37,7 +37,7 @@ assert "keras_attention" not in sys.modules
 
 
 def serve(folder):
-    """Loads every SavedModel of `folder`, and answers `<model>.<signature>.<anything>.npz`."""
+    """Runs every SavedModel of `folder` on its files `<model>.<signature>.<anything>.npz`."""
     environment = {name: v for name, v in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, "-c", SERVE, str(folder)],
@@ -55,7 +55,7 @@ def served(feed):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Every row of the table as a SavedModel, answered by one process without this library."""
+    """Every row of the table as a SavedModel, run by one process without this library."""
     folder = tmp_path_factory.mktemp("served")
     for row in TABLE:
         ka.export.saved_model(row.functional(row.new()), folder / row.name)
@@ -229,7 +229,7 @@ def test_litert(row, tmp_path):
     for sizes in EVERY_SIZE:
         inputs, masks = row.arrays(sizes)
         if "litert" in row.limits:
-            # A limit that has gone is news for the table.
+            # If a limit is gone, the table has to change.
             with pytest.raises(RuntimeError, match=row.limits["litert"]):
                 runner(**inputs, **masks)
             continue

@@ -1,4 +1,4 @@
-"""The pages of to_html, opened in a browser: what a reader sees who points at a word."""
+"""The pages of to_html in a browser: what is shown for the word that is pointed at."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def browser():
 
 @pytest.fixture
 def page(browser, tmp_path):
-    """Opens a page of some examples; whatever a test does there, it is quiet and stays offline."""
+    """Opens a page of examples; no test may cause a log message or a network request."""
 
     def opened(*examples, title="Attention"):
         path = tmp_path / "page.html"
@@ -62,13 +62,13 @@ def page(browser, tmp_path):
     plt.close("all")
     assert browser.get_log("browser") == []
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked_for = [
+    requested = [
         event["params"]["request"]["url"]
         for event in events
         if event["method"] == "Network.requestWillBeSent"
     ]
-    assert asked_for, "the page itself, at least"
-    assert {url.split(":")[0] for url in asked_for} <= {"file", "data"}
+    assert requested, "the page itself, at least"
+    assert {url.split(":")[0] for url in requested} <= {"file", "data"}
 
 
 def buttons(section):
@@ -94,7 +94,7 @@ def canvas(browser, section):
 
 
 def light(browser, section, x, y):
-    """How much a place, given from 0 to 1, is lit (above 0) or dimmed (below 0)."""
+    """How much a position, given from 0 to 1, is lightened (above 0) or darkened (below 0)."""
     pixels = canvas(browser, section)
     height, width = pixels.shape[:2]
     red, _, _, alpha = pixels[int(y * height), int(x * width)]
@@ -102,18 +102,18 @@ def light(browser, section, x, y):
 
 
 def shading(browser, words):
-    """The opacity of the colour behind each word, and what is written below it."""
+    """The opacity of the color behind each word, and the text below it."""
     script = """
         return arguments[0].map((word) => [
             getComputedStyle(word).backgroundColor, getComputedStyle(word, "::after").content]);
     """
     found = browser.execute_script(script, words)
-    colours = [colour.rstrip(")").replace("/", ",").split(",") for colour, _ in found]
-    opacity = [float(parts[3]) if len(parts) == 4 else 1.0 for parts in colours]
+    colors = [color.rstrip(")").replace("/", ",").split(",") for color, _ in found]
+    opacity = [float(parts[3]) if len(parts) == 4 else 1.0 for parts in colors]
     return opacity, [share.strip('"') for _, share in found]
 
 
-def test_a_word_of_a_caption_lights_up_its_place(browser, page):
+def test_a_word_of_a_caption_lightens_its_region(browser, page):
     maps = np.zeros((3, 3, 5))
     maps[0, 0, 0] = maps[1, 2, 4] = 1  # hard attention
     maps[2] = 1 / 15
@@ -138,7 +138,7 @@ def test_the_page_shows_what_overlay_on_image_draws(browser, page):
     figure = ka.visualize.overlay_on_image(IMAGE, maps, ["one", "two"])
     for word, ax in zip(buttons(section), figure.axes[1:], strict=False):
         point_at(browser, word)
-        # Where the shade turns from black to white its colour is not to be seen.
+        # Where the shade turns from black to white it is transparent.
         drawn = 255 * SHADE(ax.get_images()[1].get_array())
         found = canvas(browser, section)
         visible = (drawn[..., 3] > 5) & (found[..., 3] > 5)
@@ -171,7 +171,7 @@ def test_a_word_that_was_tapped_stays(browser, page):
     assert light(browser, section, 0.2, 0.5) > 0
 
 
-def test_a_word_of_a_translation_shades_the_words_it_looked_at(browser, page):
+def test_a_word_of_a_translation_shades_the_words_it_attends_to(browser, page):
     source, target = ["le", "chat", "noir"], ["black", "cat"]
     _, section = page(
         ka.visualize.Translation(["un"], ["one"], [[1]]),
@@ -184,7 +184,7 @@ def test_a_word_of_a_translation_shades_the_words_it_looked_at(browser, page):
     opacity, shares = shading(browser, words)
     np.testing.assert_allclose(opacity, [*WEIGHTS[1], 0, 0], atol=0.01)
     assert shares == ["", "25 %", "75 %", "", ""]
-    point_at(browser, words[1])  # and back: who looked at "chat"
+    point_at(browser, words[1])  # and back: which words attend to "chat"
     opacity, shares = shading(browser, words)
     np.testing.assert_allclose(opacity, [0, 0, 0, *WEIGHTS[:, 1]], atol=0.01)
     assert shares == ["", "", "", "70 %", "25 %"]
@@ -217,8 +217,8 @@ def test_dark_schemes_have_a_dark_page(browser, page):
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         style = "getComputedStyle(document.body)"
-        colours = browser.execute_script(f"return [{style}.backgroundColor, {style}.color]")
-        lightness[scheme] = [int(colour.strip("rgb()").split(",")[0]) for colour in colours]
+        colors = browser.execute_script(f"return [{style}.backgroundColor, {style}.color]")
+        lightness[scheme] = [int(color.strip("rgb()").split(",")[0]) for color in colors]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     assert lightness["light"][0] > 200
     assert lightness["light"][1] < 50
@@ -226,8 +226,8 @@ def test_dark_schemes_have_a_dark_page(browser, page):
     assert lightness["dark"][1] > 200
 
 
-def test_what_is_no_plain_text_or_array():
-    """Transposed weights, and a note that is a number, whatever it is."""
+def test_inputs_that_are_no_plain_text_or_array():
+    """Transposed weights, and a note that is a number."""
     weights = np.array([[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]])
     plain = ka.visualize.Translation(list("abc"), list("de"), weights, "nan")
     turned = ka.visualize.Translation(list("abc"), list("de"), weights.T.copy().T, float("nan"))

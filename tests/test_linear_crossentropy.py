@@ -24,7 +24,7 @@ WIDTH, VOCABULARY = 5, 23
 
 @pytest.fixture
 def block_steps(request, monkeypatch):
-    """Blocks of 7 steps, or of what a test asks for; 17 steps fill no block but those of 1."""
+    """Blocks of 7 steps, or of the parameter of a test; 17 steps are a multiple of 1 only."""
     monkeypatch.setattr(crossentropy, "MAX_STEPS", getattr(request, "param", 7))
 
 
@@ -113,7 +113,7 @@ def test_large_logits_neither_overflow_nor_lose_the_loss():
 
 
 @pytest.mark.parametrize("target", [-1, VOCABULARY])
-def test_a_target_outside_of_the_vocabulary_is_nan_unless_it_does_not_count(target):
+def test_a_target_outside_of_the_vocabulary_is_nan_unless_its_weight_is_zero(target):
     targets, features, kernel, bias, weights = problem()
     targets[3] = target
     weights[3] = 0
@@ -159,7 +159,7 @@ def test_errors(change, message):
         ka.losses.linear_crossentropy(**{**given, **change})
 
 
-def test_the_weights_of_examples_alone_are_an_error():
+def test_sample_weights_without_a_time_axis_are_an_error():
     features, head = np.ones((5, 7, WIDTH), "float32"), keras.layers.Dense(VOCABULARY)
     head.build((None, None, WIDTH))
     loss, targets = ka.losses.LinearCrossentropy(), np.ones((5, 7))
@@ -232,10 +232,10 @@ def history(model, loss, **options):
 @pytest.mark.parametrize(
     "options", [{"jit_compile": False}, {"jit_compile": True}, {"run_eagerly": True}]
 )
-def test_fit_equals_keras_and_never_reads_the_logits(kind, options, block_steps, monkeypatch):
+def test_fit_equals_keras_and_never_uses_the_logits(kind, options, block_steps, monkeypatch):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     wanted = history(model(kind), loss, **options)
-    monkeypatch.setattr(ka.losses.LinearCrossentropy, "call", None)  # which is given the logits
+    monkeypatch.setattr(ka.losses.LinearCrossentropy, "call", None)  # which takes the logits
     results = history(model(kind), ka.losses.LinearCrossentropy(), **options)
     assert_close(results, wanted, atol=1e-5)
 
@@ -278,7 +278,7 @@ def test_no_tensor_of_a_training_step_is_as_large_as_the_logits(block_steps):
 
 
 @pytest.mark.parametrize("head", ["activation", "sequential", "sampling"])
-def test_what_is_no_linear_head_gives_its_logits(head):
+def test_heads_that_are_not_linear_use_their_logits(head):
     options = {"sampling_probability": 0.0, "seed": 3} if head == "sampling" else {}
     layers = {
         "activation": lambda: keras.layers.Dense(VOCABULARY, "tanh"),
@@ -314,7 +314,7 @@ def test_the_loss_saves_with_its_model(tmp_path):
     np.testing.assert_allclose(loaded.evaluate(inputs, targets, verbose=0), wanted[5], rtol=1e-6)
 
 
-def test_features_are_forgotten_with_their_logits():
+def test_features_are_deleted_with_their_logits():
     translator = model("encoder_decoder")
     logits = translator(batch()[0])
     features = weakref.ref(translator._features.get(logits))

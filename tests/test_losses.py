@@ -61,7 +61,7 @@ def test_padding_changes_no_coverage_loss():
 
 
 class Penalized(keras.layers.Layer):
-    """Adds the coverage loss of the weights that pass it to that of the model."""
+    """Adds the coverage loss of its inputs to the loss of the model."""
 
     def call(self, weights):
         self.add_loss(keras.ops.mean(ka.losses.coverage_loss(weights)))
@@ -69,11 +69,11 @@ class Penalized(keras.layers.Layer):
 
 
 @pytest.mark.parametrize("jit_compile", [True, False])
-def test_coverage_loss_trains_attention_not_to_repeat_itself(jit_compile):
+def test_coverage_loss_trains_attention_to_avoid_repetition(jit_compile):
     query, value = (keras.Input((None, 5)) for _ in range(2))
     _, weights = ka.CoverageAttention(7)(query, value, return_attention_scores=True)
     model = keras.Model([query, value], Penalized()(weights))
-    # The labels ask for nothing: what is learnt is the coverage loss.
+    # The compiled loss is zero: the model learns from the coverage loss only.
     model.compile(keras.optimizers.Adam(0.1), lambda _, y: 0 * y[..., 0], jit_compile=jit_compile)
     random = np.random.default_rng(5)
     inputs = [random.normal(size=(64, 4, 5)).astype("float32") for _ in range(2)]
@@ -90,14 +90,14 @@ def test_doubly_stochastic_equals_the_loops(masked):
     mask = np.random.default_rng(5).uniform(size=(11, 5)) < 0.6
     wanted = []
     for w, counted in zip(weights, mask if masked else np.ones_like(mask), strict=True):
-        looked = [sum(w[t, i] for t in range(5) if counted[t]) for i in range(6)]
-        wanted.append(sum((1 - total) ** 2 for total in looked))
+        totals = [sum(w[t, i] for t in range(5) if counted[t]) for i in range(6)]
+        wanted.append(sum((1 - total) ** 2 for total in totals))
     for shape in ((11, 5, 6), (11, 5, 2, 3)):
         losses = ka.losses.doubly_stochastic(weights.reshape(shape), mask if masked else None)
         np.testing.assert_allclose(to_numpy(losses), wanted, atol=1e-6)
 
 
-def test_doubly_stochastic_is_zero_where_every_place_was_looked_at_once():
+def test_doubly_stochastic_is_zero_if_every_position_is_attended_to_once():
     each, one = np.eye(4)[None], np.tile(np.eye(4)[:1], (4, 1))[None]
     losses = to_numpy(ka.losses.doubly_stochastic(np.concatenate([each, one])))
     np.testing.assert_allclose(losses, [0, 9 + 3])
@@ -116,7 +116,7 @@ def test_doubly_stochastic_sums_in_at_least_float32(policy, dtype):
 
 
 def test_the_gradients_of_reinforce_are_those_of_the_paper():
-    """(log p(y | s) - b) d log p(s) and dH, each times its lambda; the reward passes nothing."""
+    """(log p(y | s) - b) d log p(s) and dH, each times its lambda; none through the reward."""
     random = np.random.default_rng(3)
     log_likelihood, baseline = random.normal(size=5), random.normal(size=5)
     parts = [tf.constant(x) for x in (log_likelihood, *random.normal(size=(2, 5, 1)))]
@@ -127,10 +127,10 @@ def test_the_gradients_of_reinforce_are_those_of_the_paper():
     reward = log_likelihood - baseline
     wanted = -0.7 * reward * parts[1].numpy()[:, 0] - 0.3 * parts[2].numpy()[:, 0]
     np.testing.assert_allclose(to_numpy(losses), wanted, atol=1e-12)
-    of_likelihood, of_log_prob, of_entropy = tape.gradient(losses, parts)
-    assert of_likelihood is None
-    np.testing.assert_allclose(to_numpy(of_log_prob)[:, 0], -0.7 * reward, atol=1e-12)
-    np.testing.assert_allclose(to_numpy(of_entropy), -0.3, atol=1e-12)
+    d_likelihood, d_log_prob, d_entropy = tape.gradient(losses, parts)
+    assert d_likelihood is None
+    np.testing.assert_allclose(to_numpy(d_log_prob)[:, 0], -0.7 * reward, atol=1e-12)
+    np.testing.assert_allclose(to_numpy(d_entropy), -0.3, atol=1e-12)
 
 
 def test_the_moving_average_forgets_at_its_rate():
@@ -144,7 +144,7 @@ def test_the_moving_average_forgets_at_its_rate():
     )
 
 
-def test_errors_name_what_came_and_what_is_expected():
+def test_errors_name_the_argument_and_what_is_expected():
     with pytest.raises(ValueError, match=r"`weights`.*\(2, 3\).*\(batch, queries, height, width\)"):
         ka.losses.doubly_stochastic(np.ones((2, 3)))
     with pytest.raises(ValueError, match=r"`query_mask`.*\(2, 5\).*\(2, 3\)"):

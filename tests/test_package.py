@@ -18,8 +18,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A package, or a module beside the packages, imports from itself and from lower floors only.
 FLOORS = [
-    {"_internal", "export", "masks", "search"},
-    {"_ops", "visualize"},
+    {"_internal", "masks", "search"},
+    {"_ops", "export", "visualize"},
     {"alignments", "losses", "scores", "self_attention", "snail"},
     {"attention", "ntm", "pointer", "transformer"},
     {"decoders"},

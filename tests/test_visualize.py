@@ -1,4 +1,4 @@
-"""Pictures: what is drawn, where, and what is refused. What a page does is in test_html.py."""
+"""Pictures: what is drawn where, and errors. Pages in a browser are tested in test_html.py."""
 
 import json
 import re
@@ -47,14 +47,14 @@ def test_it_draws_on_given_axes_and_writes_a_file(tmp_path):
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_it_takes_what_layers_return():
+def test_plots_of_the_outputs_of_layers():
     attention = ka.BahdanauAttention(5, dtype="mixed_bfloat16")
     _, weights = attention(np.ones((1, 2, 3)), np.ones((1, 7, 3)), return_attention_scores=True)
     axes = ka.visualize.plot_alignment(weights[0])
     np.testing.assert_allclose(axes.get_images()[0].get_array(), 1 / 7, atol=1e-3)
 
 
-def test_labels_are_no_mathematics(tmp_path):
+def test_labels_are_not_parsed_as_mathematics(tmp_path):
     words = ["$x$", r"$\nothing$"]
     axes = ka.visualize.plot_alignment(np.eye(2), words, words, path=tmp_path / "a.png")
     assert [label.get_text() for label in axes.get_xticklabels()] == words
@@ -111,7 +111,7 @@ def test_maps_of_one_cell_of_one_row_or_finer_than_the_image():
         np.testing.assert_allclose(flat, np.ones((27, 45)), atol=1e-6)
 
 
-def test_the_cell_of_a_hard_attention_is_lit_and_nothing_else():
+def test_only_the_cell_of_a_hard_attention_is_lightened():
     hard = np.eye(15).reshape(15, 3, 5)
     figure = ka.visualize.overlay_on_image(IMAGE, hard, [str(i) for i in range(15)])
     for i, drawn in enumerate(overlays(figure)):
@@ -120,7 +120,7 @@ def test_the_cell_of_a_hard_attention_is_lit_and_nothing_else():
         assert np.delete(cells, i).max() < 0.25
 
 
-def test_a_word_that_looked_nowhere_has_a_dark_image():
+def test_a_word_without_attention_has_a_dark_image():
     (drawn,) = overlays(ka.visualize.overlay_on_image(IMAGE, np.zeros((1, 3, 5)), ["nothing"]))
     assert not drawn.any()
 
@@ -137,27 +137,27 @@ def test_captions_of_any_length_fit(count):
     assert not any(ax.axison for ax in figure.axes)
 
 
-def test_images_of_every_kind_are_the_same_picture():
-    grey = np.rint(255 * IMAGE[..., 0]).astype("uint8")
-    opaque = np.full_like(grey, 255)
+def test_every_kind_of_image_gives_the_same_picture():
+    gray = np.rint(255 * IMAGE[..., 0]).astype("uint8")
+    opaque = np.full_like(gray, 255)
     kinds = {
-        "grey": grey,
-        "one channel": grey[..., None],
-        "RGB": np.stack([grey] * 3, axis=-1),
-        "RGBA": np.stack([grey, grey, grey, opaque], axis=-1),
-        "floats": (grey / 255).astype("float32"),
-        "half floats": keras.ops.cast(grey / 255, "bfloat16"),
-        "rounded": grey / 255 * (1 + 1e-6),
-        "from a file": keras.utils.array_to_img(grey[..., None], scale=False),
+        "gray": gray,
+        "one channel": gray[..., None],
+        "RGB": np.stack([gray] * 3, axis=-1),
+        "RGBA": np.stack([gray, gray, gray, opaque], axis=-1),
+        "floats": (gray / 255).astype("float32"),
+        "half floats": keras.ops.cast(gray / 255, "bfloat16"),
+        "rounded": gray / 255 * (1 + 1e-6),
+        "from a file": keras.utils.array_to_img(gray[..., None], scale=False),
     }
     for name, image in kinds.items():
         figure = ka.visualize.overlay_on_image(image, MAPS, WORDS)
         drawn = np.asarray(figure.axes[0].get_images()[0].get_array(), int)
         assert drawn.shape == (27, 45, 3), name
-        assert np.abs(drawn - grey[..., None]).max() <= (1 if name == "half floats" else 0), name
+        assert np.abs(drawn - gray[..., None]).max() <= (1 if name == "half floats" else 0), name
 
 
-def test_what_is_transparent_is_white():
+def test_transparent_pixels_are_white():
     image = np.zeros((2, 1, 4))
     image[1, 0] = [1, 0, 0, 0.6]
     figure = ka.visualize.overlay_on_image(image, MAPS, WORDS)
@@ -165,7 +165,7 @@ def test_what_is_transparent_is_white():
     assert drawn.tolist() == [[[255, 255, 255]], [[255, 102, 102]]]
 
 
-def test_overlays_and_pages_take_what_layers_return():
+def test_overlays_and_pages_of_the_outputs_of_layers():
     attention = ka.SoftSpatialAttention(5, dtype="mixed_bfloat16")
     _, maps = attention(np.ones((1, 3, 2)), np.ones((1, 4, 6, 3)), return_attention_scores=True)
     drawn = overlays(ka.visualize.overlay_on_image(IMAGE, maps[0], WORDS))
@@ -229,7 +229,7 @@ def test_a_page_is_returned_and_written_whole(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "folder"]
 
 
-def test_a_page_is_small_and_holds_what_it_was_given():
+def test_a_page_is_small_and_holds_its_examples():
     maps = RANDOM.dirichlet(np.ones(196), 20).reshape(20, 14, 14)
     caption = ka.visualize.Caption(np.ones((224, 224, 3)), ["word"] * 20, maps, "a note")
     page = ka.visualize.to_html([caption], title="Where")
@@ -240,7 +240,7 @@ def test_a_page_is_small_and_holds_what_it_was_given():
     assert "http" not in page.replace("http-equiv", "")
 
 
-def test_titles_are_no_formulas(tmp_path):
+def test_titles_are_not_parsed_as_mathematics(tmp_path):
     title = r"$5 \frac{ $"
     path = tmp_path / "a.png"
     ka.visualize.overlay_on_image(np.ones((8, 8)), np.ones((1, 2, 2)), ["a"], path, title)

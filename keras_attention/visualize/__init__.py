@@ -1,4 +1,4 @@
-"""Pictures of where a model looked."""
+"""Pictures of attention weights."""
 
 from keras_attention.visualize.overlay_on_image import overlay_on_image as overlay_on_image
 from keras_attention.visualize.plot_alignment import plot_alignment as plot_alignment

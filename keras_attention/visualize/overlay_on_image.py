@@ -1,8 +1,9 @@
-"""A picture per word: where in an image the model looked."""
+"""One picture per word: the part of the image that the model attended to."""
 
 import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,29 +12,29 @@ from matplotlib.figure import Figure
 
 from keras_attention.visualize import validation
 
-# By lightness alone, which everybody sees: dark where nothing was looked for, and a little white
-# on top of what was, which shows in dark images too. `page.html` does the same.
+# Lightness only, so that it is safe for color blindness: unattended regions are darkened; attended
+# ones are lightened, which stays visible on dark images. `page.html` does the same.
 SHADE = LinearSegmentedColormap.from_list(
     "shade", [(0, (0, 0, 0, 0.65)), (0.6, (0, 0, 0, 0)), (0.6, (1, 1, 1, 0)), (1, (1, 1, 1, 0.35))]
 )
-MOST_COLUMNS = 6
+MAX_COLUMNS = 6
 
 
 def overlay_on_image(
-    image,
-    maps,
+    image: Any,
+    maps: Any,
     words: Sequence[str],
     path: str | os.PathLike | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Draws the image, then once for each word, dimmed where it did not look.
+    """Draws the image, and once more for each word, darkened where that word did not attend.
 
-    A map covers the whole image, whatever its grid, and is interpolated to the image's size. Its
-    largest weight is its brightest place: brightness compares places, not words.
+    Each map covers the whole image and is interpolated to its size. The brightness is relative to
+    the largest weight of the map: it compares positions, not words.
 
     Args:
         image: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 from 0 to 255 or floats from 0 to 1.
-        maps: (T, rows, columns), the weights of each word, such as spatial attention returns.
+        maps: (T, rows, columns), the weights of each word, as spatial attention returns them.
         words: The T words.
         path: A file to write the figure to.
         title: A title.
@@ -42,8 +43,8 @@ def overlay_on_image(
         The figure.
 
     Raises:
-        ValueError: if the image or the maps have other shapes or values, or the words are not as
-            many as the maps.
+        ValueError: if the image or the maps have other shapes or values, or there is not a word
+            for each map.
 
     Example:
 
@@ -53,12 +54,12 @@ def overlay_on_image(
 
     Reference: Xu et al. 2015, arXiv:1502.03044, figures 2 and 3.
     """
-    maps = validation.maps(maps, words)
-    image = validation.image(image)
+    maps = validation.as_maps(maps, words)
+    image = validation.as_image(image)
     height, width = image.shape[:2]
-    rows = math.ceil((len(maps) + 1) / MOST_COLUMNS)
+    rows = math.ceil((len(maps) + 1) / MAX_COLUMNS)
     columns = math.ceil((len(maps) + 1) / rows)
-    # As large as 2 x 2 inches, whichever way the image lies.
+    # The longer side of each picture takes 2 inches.
     scale = 2 / max(height, width)
     size = (columns * max(scale * width, 0.8), rows * (scale * height + 0.35))
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
@@ -68,7 +69,7 @@ def overlay_on_image(
         ax.imshow(image)
     for ax, weights, word in zip(axes.flat[1:], maps, words, strict=False):
         largest = weights.max() or 1
-        ax.imshow(_smooth(weights / largest, height, width), cmap=SHADE, vmin=0, vmax=1)
+        ax.imshow(_resize(weights / largest, height, width), cmap=SHADE, vmin=0, vmax=1)
         ax.set_title(word, parse_math=False)
     if title is not None:
         figure.suptitle(title, parse_math=False)
@@ -78,20 +79,21 @@ def overlay_on_image(
     return figure
 
 
-def _smooth(weights, height, width):
-    """(H, W), from 0 to 1, of weights from 0 to 1 on a grid."""
+def _resize(weights: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Returns (H, W), interpolated from weights in [0, 1] on a grid."""
     rows, columns = weights.shape
-    return np.clip(_cubic(height, rows) @ weights @ _cubic(width, columns).T, 0, 1)
+    resized = _cubic_matrix(height, rows) @ weights @ _cubic_matrix(width, columns).T
+    return np.clip(resized, 0, 1)
 
 
-def _cubic(size, cells):
-    """(size, cells): how much each cell counts at each pixel: by Catmull-Rom's cubic.
+def _cubic_matrix(size: int, cells: int) -> np.ndarray:
+    """Returns (size, cells), the coefficients of Catmull-Rom's cubic interpolation.
 
-    In its middle a cell alone counts, so that the largest weight is also the brightest place.
+    At the center of a cell only that cell counts, so that the largest weight is also the brightest.
     """
     pixels = (np.arange(size) + 0.5) * cells / size - 0.5
     distance = np.minimum(np.abs(pixels[:, None] - np.arange(cells)), 2)
     near = 1.5 * distance**3 - 2.5 * distance**2 + 1
     far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
-    counts = np.where(distance < 1, near, far)
-    return counts / counts.sum(axis=1, keepdims=True)  # fewer cells count at the border
+    coefficients = np.where(distance < 1, near, far)
+    return coefficients / coefficients.sum(axis=1, keepdims=True)  # the border has fewer neighbors

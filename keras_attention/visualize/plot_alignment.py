@@ -1,7 +1,8 @@
-"""The matrix of weights, as the papers draw it."""
+"""The matrix of attention weights, as the papers draw it."""
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 
@@ -9,20 +10,20 @@ from keras_attention.visualize import validation
 
 
 def plot_alignment(
-    weights,
+    weights: Any,
     source: Sequence[str] | None = None,
     target: Sequence[str] | None = None,
     ax: plt.Axes | None = None,
     path: str | os.PathLike | None = None,
     title: str | None = None,
 ) -> plt.Axes:
-    """Draws attention weights as the papers do: memory to the right, queries down, white is 1.
+    """Draws attention weights as the papers do: queries as rows, memory as columns, white is 1.
 
     Args:
         weights: (T, S), each row the weights of one query.
         source: Labels of the S memory steps.
         target: Labels of the T queries.
-        ax: The axes to draw on. Defaults to a new figure of fitting size.
+        ax: The axes to draw on. Defaults to those of a new figure of suitable size.
         path: A file to write the figure to.
         title: A title.
 
@@ -30,7 +31,7 @@ def plot_alignment(
         The axes.
 
     Raises:
-        ValueError: if the weights are not (T, S), or the labels are not as many.
+        ValueError: if the weights are not (T, S), or there is not a label for each step.
 
     Example:
 
@@ -38,12 +39,12 @@ def plot_alignment(
 
     Reference: Bahdanau, Cho, Bengio 2015, arXiv:1409.0473, figure 3.
     """
-    weights = validation.weights("weights", weights, "(queries, memory)")
+    weights = validation.as_attention("weights", weights, "(queries, memory)")
     for argument, labels, size in (("source", source, 1), ("target", target, 0)):
         if labels is not None:
-            validation.labels(argument, labels, weights.shape[size], "weights", weights.shape)
+            validation.check_labels(argument, labels, weights.shape[size], "weights", weights.shape)
     queries, memory = weights.shape
-    given = ax
+    is_new = ax is None
     if ax is None:
         _, ax = plt.subplots(figsize=(1.5 + 0.35 * memory, 1.2 + 0.35 * queries))
     ax.imshow(weights, cmap="gray", vmin=0, vmax=1, aspect="auto")
@@ -56,6 +57,6 @@ def plot_alignment(
         ax.set_title(title, parse_math=False)
     if path is not None:
         ax.figure.savefig(path, bbox_inches="tight", dpi=150)
-        if given is None:
+        if is_new:
             plt.close(ax.figure)
     return ax

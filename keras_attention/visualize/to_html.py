@@ -1,4 +1,4 @@
-"""A page on which to point at words."""
+"""An interactive page: the attention of the word that is pointed at."""
 
 import base64
 import importlib.resources
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 
+from keras_attention._internal import files
 from keras_attention.visualize import validation
 
 
@@ -22,7 +23,7 @@ class Caption(NamedTuple):
         image: As in `overlay_on_image`.
         words: The T words.
         maps: (T, rows, columns), the weights of each word over the whole image.
-        note: A line of text below: what others said of the image, a score.
+        note: A line of text below it, such as a reference caption or a score.
     """
 
     image: Any
@@ -32,13 +33,13 @@ class Caption(NamedTuple):
 
 
 class Translation(NamedTuple):
-    """A translation, for `to_html`, or anything else that attends from words to words.
+    """A translation, or any other attention between words, for `to_html`.
 
     Attributes:
         source: The S words of the memory.
         target: The T words of the queries.
         weights: (T, S), as in `plot_alignment`.
-        note: A line of text below.
+        note: A line of text below it.
     """
 
     source: Sequence[str]
@@ -52,25 +53,25 @@ def to_html(
     path: str | os.PathLike | None = None,
     title: str = "Attention",
 ) -> str:
-    """Makes a page that shows where the model looked, for each word that is pointed at.
+    """Makes a page that shows the attention of each word that is pointed at.
 
-    A word of a caption lights up its places in the image, as `overlay_on_image` does. A word of a
-    translation shades the source words by their weights; a source word shades the words that looked
-    at it. Mouse, keyboard and touch do.
+    A word of a caption lightens the regions of the image that it attends to, as `overlay_on_image`
+    does. A word of a translation shades the source words by their weights; a source word shades the
+    words that attend to it. Works with mouse, keyboard and touch.
 
-    The page is one file that loads nothing. Images are in it as PNG, pixel by pixel: large ones
-    make it large. Weights are rounded to 8 bits.
+    The page is one file that loads nothing. Images are embedded as PNG at full resolution, so large
+    images make it large. Weights are rounded to 8 bits.
 
     Args:
         examples: Captions and translations.
-        path: A file to write the page to. It is written beside and renamed.
+        path: A file to write the page to. It is replaced as a whole.
         title: A title.
 
     Returns:
         The text of the page.
 
     Raises:
-        ValueError: if an example is neither, or its parts do not fit.
+        ValueError: if an example is neither, or its shapes or values do not match.
 
     Example:
 
@@ -80,22 +81,23 @@ def to_html(
     """
     page = {
         "title": str(title),
-        "examples": [_data(i, example) for i, example in enumerate(examples)],
+        "examples": [_to_json(i, example) for i, example in enumerate(examples)],
     }
     # Without a "<", no text can end the element that holds it.
     data = json.dumps(page, allow_nan=False).replace("<", "\\u003c")
     template = importlib.resources.files("keras_attention.visualize") / "page.html"
     text = template.read_text("utf-8").replace("{{page}}", data)
     if path is not None:
-        _write(pathlib.Path(path), text)
+        with files.replace(pathlib.Path(path)) as new:
+            new.write_bytes(text.encode())
     return text
 
 
-def _data(index, example):
-    """The example as the page's script reads it."""
+def _to_json(index: int, example: Any) -> dict[str, Any]:
+    """Returns the example in the format of the page's script."""
     if isinstance(example, Caption):
-        image = validation.image(example.image)
-        maps = validation.maps(example.maps, example.words)
+        image = validation.as_image(example.image)
+        maps = validation.as_maps(example.maps, example.words)
         largest = maps.max(axis=(1, 2), keepdims=True)
         return {
             "note": str(example.note),
@@ -108,12 +110,12 @@ def _data(index, example):
             "weights": _base64(maps / np.where(largest > 0, largest, 1)),
         }
     if isinstance(example, Translation):
-        weights = validation.weights("weights", example.weights, "(target, source)")
+        weights = validation.as_attention("weights", example.weights, "(target, source)")
         sizes = zip(("target", "source"), weights.shape, strict=True)
         for argument, size in sizes:
             words = getattr(example, argument)
-            validation.labels(argument, words, size, "weights", weights.shape)
-        validation.not_negative("weights", weights)
+            validation.check_labels(argument, words, size, "weights", weights.shape)
+        validation.check_not_negative("weights", weights)
         return {
             "note": str(example.note),
             "source": [str(word) for word in example.source],
@@ -121,28 +123,18 @@ def _data(index, example):
             "weights": _base64(weights),
         }
     raise ValueError(
-        f"`examples[{index}]` is a {type(example).__name__}; expected "
-        "`ka.visualize.Caption` and `ka.visualize.Translation`."
+        f"`examples[{index}]` is a {type(example).__name__}; expected a "
+        "`ka.visualize.Caption` or a `ka.visualize.Translation`."
     )
 
 
-def _base64(weights):
-    """Weights from 0 to 1 in 8 bits each."""
-    return base64.b64encode(
-        np.rint(255 * np.minimum(weights, 1)).astype("uint8").tobytes()
-    ).decode()
+def _base64(weights: np.ndarray) -> str:
+    """Encodes weights in [0, 1] with 8 bits each."""
+    pixels = np.rint(255 * np.minimum(weights, 1)).astype("uint8")
+    return base64.b64encode(pixels.tobytes()).decode()
 
 
-def _base64_png(image):
+def _base64_png(image: np.ndarray) -> str:
     file = io.BytesIO()
     plt.imsave(file, image)
     return base64.b64encode(file.getvalue()).decode()
-
-
-def _write(path, text):
-    beside = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        beside.write_bytes(text.encode())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

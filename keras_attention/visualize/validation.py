@@ -1,4 +1,7 @@
-"""What pictures are made of, checked and as plain arrays."""
+"""The arguments of the pictures: checked, and converted to NumPy arrays."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -6,32 +9,34 @@ from keras import ops
 from keras_attention._internal import validation
 
 
-def weights(argument, value, axes):
-    """float32 with the axes named in `axes`, such as "(queries, memory)"."""
+def as_attention(argument: str, value: Any, axes: str) -> np.ndarray:
+    """Returns float32 weights with the axes named in `axes`, such as "(queries, memory)"."""
     array = np.asarray(ops.convert_to_numpy(value), dtype="float32")
     validation.rank(argument, array.shape, axes)
     return array
 
 
-def not_negative(argument, array):
+def check_not_negative(argument: str, array: np.ndarray) -> None:
     """Checks that all weights are finite and at least 0."""
     wrong = array[~((array >= 0) & (array < np.inf))]
     if wrong.size:
-        raise ValueError(f"`{argument}` holds {wrong[0]}; expected numbers of at least 0.")
+        raise ValueError(f"`{argument}` holds {wrong[0]}; expected finite numbers of at least 0.")
 
 
-def maps(value, words):
-    """(T, H, W), a map for each word."""
-    array = weights("maps", value, "(words, rows, columns)")
+def as_maps(value: Any, words: Sequence[str]) -> np.ndarray:
+    """Returns (T, H, W), a map for each word."""
+    array = as_attention("maps", value, "(words, rows, columns)")
     if 0 in array.shape[1:]:
         raise ValueError(f"`maps` has shape {array.shape}; expected at least 1 row and column.")
-    labels("words", words, array.shape[0], "maps", array.shape)
-    not_negative("maps", array)
+    check_labels("words", words, array.shape[0], "maps", array.shape)
+    check_not_negative("maps", array)
     return array
 
 
-def labels(argument, labels, size, other, shape):
-    """Checks that there is a label for each of `size` steps of `other`."""
+def check_labels(
+    argument: str, labels: Sequence[str], size: int, other: str, shape: tuple[int, ...]
+) -> None:
+    """Checks that there is a label for each of the `size` steps of `other`."""
     if len(labels) != size:
         raise ValueError(
             f"`{argument}` has {len(labels)} labels; expected {size}, one for each of "
@@ -39,8 +44,8 @@ def labels(argument, labels, size, other, shape):
         )
 
 
-def image(value):
-    """(H, W, 3) in uint8, of grey, RGB and RGBA; what is transparent becomes white."""
+def as_image(value: Any) -> np.ndarray:
+    """Returns (H, W, 3) in uint8, from gray, RGB or RGBA. Transparent pixels become white."""
     array = ops.convert_to_numpy(value)
     shape = array.shape
     if array.ndim == 2:
@@ -52,14 +57,14 @@ def image(value):
         )
     if array.dtype == "uint8":
         array = array / np.float32(255)
-    # Resizing leaves floats that are 1 but for rounding.
+    # Resized images may exceed 0 and 1 by a rounding error.
     elif "float" not in array.dtype.name or not np.all(np.abs(array - 0.5) <= 0.501):
         raise ValueError(
             f"`image` holds {array.dtype.name} from {array.min()} to {array.max()}; expected "
             "uint8 from 0 to 255, or floats from 0 to 1."
         )
-    colours, alpha = array[..., :3], array[..., 3:]
+    colors, alpha = array[..., :3], array[..., 3:]
     if alpha.size:
-        colours = alpha * colours + (1 - alpha)
-    colours = np.rint(255 * np.clip(colours, 0, 1)).astype("uint8")
-    return np.broadcast_to(colours, (*shape[:2], 3))
+        colors = alpha * colors + (1 - alpha)
+    colors = np.rint(255 * np.clip(colors, 0, 1)).astype("uint8")
+    return np.broadcast_to(colors, (*shape[:2], 3))
