@@ -1,7 +1,7 @@
 """Attention layers for Keras 3, each about a page long and in the notation of its paper.
 
-Layers and models are in this namespace and in `ka.models`; scores, alignments, masks, losses and
-search are modules. `ka.export`, `ka.tfa` and `ka.visualize` are loaded on first use.
+Layers are in this namespace; alignments, losses, masks, models, scores and search are modules.
+`ka.export`, `ka.tfa` and `ka.visualize` are modules too, loaded on first use.
 """
 
 import importlib

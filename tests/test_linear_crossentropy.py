@@ -136,10 +136,10 @@ def test_second_gradients_are_an_error_and_not_a_wrong_number(block_steps):
         with tf.GradientTape() as inner:
             inner.watch(features)
             loss = ka.losses.linear_crossentropy(targets, features, kernel, bias, weights)
-        slope = inner.gradient(loss, features)
-        steepness = tf.reduce_sum(slope**2)
+        first = inner.gradient(loss, features)
+        squared = tf.reduce_sum(first**2)
     with pytest.raises(NotImplementedError, match="second gradients"):
-        outer.gradient(steepness, features)
+        outer.gradient(squared, features)
 
 
 @pytest.mark.parametrize(

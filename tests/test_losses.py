@@ -26,8 +26,8 @@ def test_coverage_loss_equals_the_loops(masked):
     mask = np.random.default_rng(5).uniform(size=(11, 5)) < 0.6
     mask[6] = False
     losses = to_numpy(ka.losses.coverage_loss(weights, mask if masked else None))
-    counted = mask if masked else np.ones_like(mask)
-    wanted = [history.coverage_loss(w, c) for w, c in zip(weights, counted, strict=True)]
+    rows = mask if masked else np.ones_like(mask)
+    wanted = [history.coverage_loss(w, row) for w, row in zip(weights, rows, strict=True)]
     np.testing.assert_allclose(losses, wanted, atol=1e-6)
     assert losses[4] == 0
 
@@ -89,8 +89,8 @@ def test_doubly_stochastic_equals_the_loops(masked):
     weights = distributions(11, 5, 6)
     mask = np.random.default_rng(5).uniform(size=(11, 5)) < 0.6
     wanted = []
-    for w, counted in zip(weights, mask if masked else np.ones_like(mask), strict=True):
-        totals = [sum(w[t, i] for t in range(5) if counted[t]) for i in range(6)]
+    for w, row in zip(weights, mask if masked else np.ones_like(mask), strict=True):
+        totals = [sum(w[t, i] for t in range(5) if row[t]) for i in range(6)]
         wanted.append(sum((1 - total) ** 2 for total in totals))
     for shape in ((11, 5, 6), (11, 5, 2, 3)):
         losses = ka.losses.doubly_stochastic(weights.reshape(shape), mask if masked else None)

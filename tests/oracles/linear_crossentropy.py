@@ -6,9 +6,9 @@ import numpy as np
 
 
 def linear_crossentropy(targets, features, kernel, bias, weights, label_smoothing):
-    """Returns the weighted sum, and its gradients by features, kernel and bias."""
+    """Returns the weighted sum, and its gradients with respect to features, kernel and bias."""
     total, vocabulary = 0.0, len(bias)
-    of_features, of_kernel, of_bias = (np.zeros_like(x) for x in (features, kernel, bias))
+    d_features, d_kernel, d_bias = (np.zeros_like(x) for x in (features, kernel, bias))
     for n, target in enumerate(targets):
         logits = [
             bias[v] + sum(features[n, d] * kernel[d, v] for d in range(len(kernel)))
@@ -16,12 +16,12 @@ def linear_crossentropy(targets, features, kernel, bias, weights, label_smoothin
         ]
         partition = sum(math.exp(logit) for logit in logits)
         for v, logit in enumerate(logits):
-            wanted = label_smoothing / vocabulary + (1 - label_smoothing) * (v == target)
+            target_prob = label_smoothing / vocabulary + (1 - label_smoothing) * (v == target)
             probability = math.exp(logit) / partition
-            total -= weights[n] * wanted * math.log(probability)
-            slope = weights[n] * (probability - wanted)
-            of_bias[v] += slope
+            total -= weights[n] * target_prob * math.log(probability)
+            d_logit = weights[n] * (probability - target_prob)
+            d_bias[v] += d_logit
             for d in range(len(kernel)):
-                of_features[n, d] += slope * kernel[d, v]
-                of_kernel[d, v] += slope * features[n, d]
-    return total, of_features, of_kernel, of_bias
+                d_features[n, d] += d_logit * kernel[d, v]
+                d_kernel[d, v] += d_logit * features[n, d]
+    return total, d_features, d_kernel, d_bias
