@@ -172,12 +172,17 @@ def test_sample_weights_without_a_time_axis_are_an_error():
 # ---- As a Keras loss
 
 
+def normal_features():
+    random = np.random.default_rng(3)
+    return ops.convert_to_tensor(random.normal(size=(3, 7, WIDTH)), "float32")
+
+
 @pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean_with_sample_weight"])
 @pytest.mark.parametrize("weighting", ["none", "number", "examples", "steps", "column"])
 @pytest.mark.parametrize("masked", [True, False])
 def test_reductions_weights_and_masks_are_those_of_keras(reduction, weighting, masked):
     random = np.random.default_rng(3)
-    features = ops.convert_to_tensor(random.normal(size=(3, 7, WIDTH)), "float32")
+    features = normal_features()
     if masked:
         mask = keras.layers.Masking()(np.arange(7)[None, :, None] < np.array([[[7]], [[2]], [[0]]]))
         features = copy_keras_mask(mask, features)
@@ -194,6 +199,25 @@ def test_reductions_weights_and_masks_are_those_of_keras(reduction, weighting, m
     output = HeadOutput(None, features, head, training=True)
     linear = loss(targets[..., None], output, sample_weight)
     np.testing.assert_allclose(numbers([plain, linear]), to_numpy(wanted), rtol=1e-6)
+
+
+def test_without_a_reduction_the_logits_are_used():
+    features, head = normal_features(), keras.layers.Dense(VOCABULARY)
+    logits, targets = head(features), np.ones((3, 7))
+    expected = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=None)
+    losses = ka.losses.LinearCrossentropy(reduction=None)(
+        targets, HeadOutput(logits, features, head, training=True)
+    )
+    assert losses.shape == (3, 7)
+    np.testing.assert_allclose(to_numpy(losses), to_numpy(expected(targets, logits)), rtol=1e-6)
+
+
+def test_metrics_receive_the_logits():
+    translator, (inputs, targets) = model("encoder_decoder"), batch()
+    translator.compile("sgd", ka.losses.LinearCrossentropy(), metrics=["accuracy"])
+    _, accuracy = translator.evaluate(inputs, targets, verbose=0)
+    hits = to_numpy(translator(inputs)).argmax(axis=-1) == targets
+    assert accuracy == pytest.approx(hits[inputs[1] != 0].mean())
 
 
 def model(kind, head=None, **options):

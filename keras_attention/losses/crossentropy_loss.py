@@ -45,12 +45,12 @@ class HeadOutput:
 class LinearCrossentropy(keras.losses.Loss):
     """`linear_crossentropy` for `compile`, for models whose last layer is a large `Dense`.
 
-    The same numbers as `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`. As the only
-    loss of a `ka.models.EncoderDecoder` or `ka.models.Transformer` whose head is a
-    `keras.layers.Dense` without an activation, it is computed from the features that the head
-    receives: neither the logits (B, T, V) nor their gradient are stored. The logits are computed as
-    well if a metric needs them, and if the model runs eagerly, as on PyTorch. The loss is computed
-    from the logits with other models and heads, with scheduled sampling, and without a reduction.
+    Equal to `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`. As the only loss of a
+    `ka.models.EncoderDecoder` or `ka.models.Transformer` whose head is a `keras.layers.Dense`
+    without an activation, it is computed from the features that the head receives: neither the
+    logits (B, T, V) nor their gradient are stored. The logits are computed as well if a metric
+    needs them, and if the model runs eagerly, as on PyTorch. The loss is computed from the logits
+    with other models and heads, with scheduled sampling, and without a reduction.
 
     Args:
         label_smoothing: e in (1 - e) -log p(y) + e mean_v(-log p(v)), from 0 up to 1.

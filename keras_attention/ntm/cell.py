@@ -89,8 +89,8 @@ class NTMCell(keras.layers.Layer):
     `reset_state()` sets every state to zero; it does not call `get_initial_state`.
 
     Raises:
-        ValueError: if the controller is no cell or layer or has dropout, a size is not positive, or
-            the memory has fewer locations than there are shifts.
+        ValueError: if `controller` is neither a cell nor a layer, or has dropout; if a size is not
+            positive; or if the memory has fewer locations than there are shifts.
 
     Example:
 
