@@ -6,7 +6,7 @@ from keras_attention._internal import validation
 from keras_attention._internal.typing import Tensor
 
 
-def coverage_loss(weights: Tensor, query_mask: Tensor | None = None) -> Tensor:
+def coverage_loss(weights: Tensor, query_mask: Tensor = None) -> Tensor:
     """Penalizes repeated attention to the same positions.
 
         covloss_t = sum_i min(a^t_i, c^t_i),    c^t = sum_{t' < t} a^t'        (eq. 12, 10)
@@ -43,7 +43,7 @@ def coverage_loss(weights: Tensor, query_mask: Tensor | None = None) -> Tensor:
     return ops.sum(step_losses, axis=1) / ops.maximum(num_steps, 1.0)
 
 
-def doubly_stochastic(weights: Tensor, query_mask: Tensor | None = None) -> Tensor:
+def doubly_stochastic(weights: Tensor, query_mask: Tensor = None) -> Tensor:
     """Penalizes positions whose attention, summed over the steps, is not 1.
 
         sum_i (1 - sum_t alpha_ti)^2                                    (eq. 14, without lambda)
@@ -82,7 +82,7 @@ def doubly_stochastic(weights: Tensor, query_mask: Tensor | None = None) -> Tens
     return ops.sum(ops.square(1.0 - total_attention), axis=axes)
 
 
-def _masked_weights(weights: Tensor, query_mask: Tensor | None) -> Tensor:
+def _masked_weights(weights: Tensor, query_mask: Tensor) -> Tensor:
     """Returns the weights in at least float32, zero at the steps that do not count."""
     dtype = backend.standardize_dtype(weights.dtype)
     weights = ops.cast(weights, backend.result_type(dtype, "float32"))

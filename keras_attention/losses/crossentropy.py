@@ -33,8 +33,8 @@ def linear_crossentropy(
     targets: Tensor,
     features: Tensor,
     kernel: Tensor,
-    bias: Tensor | None = None,
-    weights: Tensor | None = None,
+    bias: Tensor = None,
+    weights: Tensor = None,
     label_smoothing: float = 0.0,
     training: bool = True,
 ) -> Tensor:

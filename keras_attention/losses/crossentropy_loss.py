@@ -86,9 +86,7 @@ class LinearCrossentropy(keras.losses.Loss):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.label_smoothing = validation.dropout_rate("label_smoothing", label_smoothing)
 
-    def __call__(
-        self, y_true: Tensor, y_pred: Tensor | HeadOutput, sample_weight: Tensor | None = None
-    ) -> Tensor:
+    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor = None) -> Tensor:
         if isinstance(y_pred, HeadOutput):
             if y_pred.is_linear and self.reduction not in (None, "none"):
                 return self._loss_from_features(y_true, y_pred, sample_weight)
@@ -102,7 +100,7 @@ class LinearCrossentropy(keras.losses.Loss):
         return losses * nan_if_out_of_vocabulary(token_ids, y_pred.shape[-1], y_pred.dtype)
 
     def _loss_from_features(
-        self, y_true: Tensor, y_pred: HeadOutput, sample_weight: Tensor | None
+        self, y_true: Tensor, y_pred: HeadOutput, sample_weight: Tensor
     ) -> Tensor:
         head, features = y_pred.head, y_pred.features
         loss = linear_crossentropy(
@@ -116,9 +114,7 @@ class LinearCrossentropy(keras.losses.Loss):
         )
         return ops.cast(loss, self.dtype) * _replica_share(self.reduction, self.dtype)
 
-    def _loss_from_logits(
-        self, y_true: Tensor, logits: Tensor, sample_weight: Tensor | None
-    ) -> Tensor:
+    def _loss_from_logits(self, y_true: Tensor, logits: Tensor, sample_weight: Tensor) -> Tensor:
         token_ids = _token_ids(y_true, logits)
         for weights in (get_keras_mask(logits), sample_weight):
             if weights is not None:  # A token with weight 0 may have any id.
@@ -126,7 +122,7 @@ class LinearCrossentropy(keras.losses.Loss):
                 token_ids = ops.where(ops.cast(weights, "bool"), token_ids, 0)
         return super().__call__(token_ids, logits, sample_weight)
 
-    def _step_weights(self, features: Tensor, sample_weight: Tensor | None) -> Tensor:
+    def _step_weights(self, features: Tensor, sample_weight: Tensor) -> Tensor:
         """Returns (B, T): what each step is multiplied by, so that the sum is the reduced loss."""
         shape, mask = ops.shape(features)[:-1], get_keras_mask(features)
         is_counted = ops.cast(ops.ones(shape) if mask is None else mask, self.dtype)

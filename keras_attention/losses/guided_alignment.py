@@ -6,9 +6,7 @@ from keras_attention._internal import validation
 from keras_attention._internal.typing import Tensor
 
 
-def guided_alignment(
-    alignment: Tensor, weights: Tensor, query_mask: Tensor | None = None
-) -> Tensor:
+def guided_alignment(alignment: Tensor, weights: Tensor, query_mask: Tensor = None) -> Tensor:
     """The cross-entropy between a given word alignment and the attention weights.
 
         -1 / T sum_t sum_s A_ts log a_ts

@@ -57,7 +57,7 @@ class _FeatureCache:
     def set(self, logits: Tensor, features: Tensor) -> None:
         self._logits, self._features = weakref.ref(logits, self._clear), features
 
-    def get(self, logits: Tensor) -> Tensor | None:
+    def get(self, logits: Tensor) -> Tensor:
         return None if self._logits is None or self._logits() is not logits else self._features
 
     def _clear(self, reference: Any) -> None:

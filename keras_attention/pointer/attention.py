@@ -76,9 +76,9 @@ class PointerAttention(keras.layers.Layer):
         self,
         query: Tensor,
         value: Tensor,
-        query_mask: Tensor | None = None,
-        value_mask: Tensor | None = None,
-        attention_mask: Tensor | None = None,
+        query_mask: Tensor = None,
+        value_mask: Tensor = None,
+        attention_mask: Tensor = None,
     ) -> Tensor:
         _validate_shapes(query.shape, value.shape)
         validation.mask("query_mask", query_mask, query.shape[:2], "(batch, queries)")
@@ -88,7 +88,7 @@ class PointerAttention(keras.layers.Layer):
         mask = masks.combine(query_mask, value_mask, attention_mask=attention_mask)
         return masks.masked_softmax(self.score(query, self.score.prepare(value)), mask)
 
-    def compute_mask(self, query: Tensor, previous_mask: Tensor | None = None) -> Tensor | None:
+    def compute_mask(self, query: Tensor, previous_mask: Tensor = None) -> Tensor:
         return previous_mask
 
     def compute_output_shape(self, query_shape: Shape, value_shape: Shape) -> Shape:

@@ -84,14 +84,6 @@ class PointerGenerator(keras.layers.Layer):
         state_shape: Shape,
         inputs_shape: Shape,
     ) -> None:
-        _validate_shapes(
-            probabilities_shape,
-            weights_shape,
-            source_ids_shape,
-            context_shape,
-            state_shape,
-            inputs_shape,
-        )
         self.context_kernel = add_kernel(self, "context_kernel", (context_shape[-1], 1))
         self.state_kernel = add_kernel(self, "state_kernel", (state_shape[-1], 1))
         self.input_kernel = add_kernel(self, "input_kernel", (inputs_shape[-1], 1))
@@ -118,9 +110,7 @@ class PointerGenerator(keras.layers.Layer):
         vocabulary_part = ops.pad(p_gen * probabilities, [[0, 0], [0, 0], [0, self.extra_ids]])
         return vocabulary_part + copy_distribution(weights * (1 - p_gen), source_ids, size)
 
-    def compute_mask(
-        self, probabilities: Tensor, previous_mask: Tensor | None = None
-    ) -> Tensor | None:
+    def compute_mask(self, probabilities: Tensor, previous_mask: Tensor = None) -> Tensor:
         return previous_mask
 
     def compute_output_shape(
@@ -177,14 +167,9 @@ def copy_distribution(weights: Tensor, source_ids: Tensor, size: int) -> Tensor:
     return ops.cast(sums, dtype)
 
 
-def _validate_shapes(
-    probabilities: Shape,
-    weights: Shape,
-    source_ids: Shape,
-    context: Shape,
-    state: Shape,
-    inputs: Shape,
-) -> None:
+def _validate_shapes(*shapes: Shape) -> None:
+    """Validates the shapes of the call arguments, in their order."""
+    probabilities, weights, source_ids, context, state, inputs = shapes
     validation.rank("weights", weights, "(batch, steps, memory)")
     validation.rank("source_ids", source_ids, "(batch, memory)")
     validation.equal("source_ids", source_ids[0], "weights", weights[0], "batch size")
