@@ -23,8 +23,8 @@ WIDTH, VOCABULARY = 5, 23
 
 
 @pytest.fixture
-def block_steps(request, monkeypatch):
-    """Blocks of 7 steps, or of the parameter of a test; 17 steps are a multiple of 1 only."""
+def tile_steps(request, monkeypatch):
+    """Tiles of 7 steps, or of the parameter of a test; 17 steps are a multiple of 1 only."""
     monkeypatch.setattr(crossentropy, "MAX_STEPS", getattr(request, "param", 7))
 
 
@@ -49,10 +49,10 @@ def with_gradients(targets, features, kernel, bias, weights, label_smoothing=0.0
     return [loss, *tape.gradient(scaled, given)]
 
 
-@pytest.mark.parametrize("block_steps", [1, 7, 1000], indirect=True)
+@pytest.mark.parametrize("tile_steps", [1, 7, 1000], indirect=True)
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("biased", [True, False])
-def test_loss_and_gradients_equal_the_loops(block_steps, label_smoothing, biased):
+def test_loss_and_gradients_equal_the_loops(tile_steps, label_smoothing, biased):
     targets, features, kernel, bias, weights = problem()
     results = with_gradients(
         targets, features, kernel, bias if biased else None, weights, label_smoothing
@@ -71,7 +71,7 @@ def test_loss_and_gradients_equal_the_loops(block_steps, label_smoothing, biased
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("known", [True, False])
-def test_compiled_and_with_unknown_shapes(jit_compile, known, block_steps):
+def test_compiled_and_with_unknown_shapes(jit_compile, known, tile_steps):
     targets, features, kernel, bias, weights = problem(dtype="float32")
 
     @tf.function(
@@ -94,7 +94,7 @@ def test_compiled_and_with_unknown_shapes(jit_compile, known, block_steps):
 
 
 @pytest.mark.parametrize(("dtype", "atol"), [("float16", 2e-3), ("bfloat16", 2e-2)])
-def test_half_precision_sums_in_float32(dtype, atol, block_steps):
+def test_half_precision_sums_in_float32(dtype, atol, tile_steps):
     targets, *floats, weights = problem(dtype="float32")
     half = [tf.cast(x, dtype) for x in floats]
     loss, *gradients = with_gradients(targets, *half, weights)
@@ -128,7 +128,7 @@ def test_a_target_outside_of_the_vocabulary_is_nan_unless_its_weight_is_zero(tar
     assert math.isfinite(loss(targets[None], logits, weights[None]))
 
 
-def test_second_gradients_are_an_error_and_not_a_wrong_number(block_steps):
+def test_second_gradients_are_an_error_and_not_a_wrong_number(tile_steps):
     targets, features, kernel, bias, weights = problem()
     features = tf.constant(features)
     with tf.GradientTape() as outer:
@@ -256,7 +256,7 @@ def history(model, loss, **options):
 @pytest.mark.parametrize(
     "options", [{"jit_compile": False}, {"jit_compile": True}, {"run_eagerly": True}]
 )
-def test_fit_equals_keras_and_never_uses_the_logits(kind, options, block_steps, monkeypatch):
+def test_fit_equals_keras_and_never_uses_the_logits(kind, options, tile_steps, monkeypatch):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     wanted = history(model(kind), loss, **options)
     monkeypatch.setattr(ka.losses.LinearCrossentropy, "call", None)  # which takes the logits
@@ -265,7 +265,7 @@ def test_fit_equals_keras_and_never_uses_the_logits(kind, options, block_steps, 
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_fit_in_mixed_precision(policy, block_steps, monkeypatch):
+def test_fit_in_mixed_precision(policy, tile_steps, monkeypatch):
     keras.config.set_dtype_policy(policy)
     first = model("encoder_decoder")
     first(batch()[0])
@@ -278,7 +278,7 @@ def test_fit_in_mixed_precision(policy, block_steps, monkeypatch):
         assert np.abs(after - other).max() <= 0.05 * np.abs(other - before).max()
 
 
-def test_no_tensor_of_a_training_step_is_as_large_as_the_logits(block_steps):
+def test_no_tensor_of_a_training_step_is_as_large_as_the_logits(tile_steps):
     translator = model("encoder_decoder", lambda: keras.layers.Dense(1001, use_bias=False))
     arguments = tf.nest.map_structure(tf.constant, batch())
 

@@ -1,7 +1,7 @@
 """The cross-entropy of a linear head over a large vocabulary, without storing its logits.
 
 For N steps the logits (N, V) and their gradient are by far the largest tensors of a translator.
-Here the steps are processed in blocks. As soon as the logits of a block are known, so is their
+Here the steps are processed in tiles. As soon as the logits of a tile are known, so is their
 gradient: its contributions to the loss and to the other gradients are added, and it is dropped.
 
     z_n = x_n W + b                          L = sum_n w_n (log sum_v exp(z_nv) - sum_v q_nv z_nv)
@@ -24,9 +24,9 @@ from keras_attention._ops.custom_gradient import custom_gradient
 from keras_attention._ops.tiling import Tiles, get_tile, pad_to_tiles, set_tile, tiles_of
 from keras_attention._ops.while_loop import sequential_fori_loop
 
-# The steps of a block, whose logits take at most 64 MB in float32. Each block adds to a gradient as
+# The steps of a tile, whose logits take at most 64 MB in float32. Each tile adds to a gradient as
 # large as the kernel, which would take long with few steps in each.
-LOGITS_PER_BLOCK, MIN_STEPS, MAX_STEPS = 2**24, 64, 640
+LOGITS_PER_TILE, MIN_STEPS, MAX_STEPS = 2**24, 64, 640
 
 
 def linear_crossentropy(
@@ -102,14 +102,14 @@ def linear_crossentropy(
     ]
     if bias is not None:
         inputs.append(ops.cast(bias, accumulation_dtype) * 1.0)
-    max_steps = min(max(LOGITS_PER_BLOCK // vocabulary, MIN_STEPS), MAX_STEPS)
-    blocks = tiles_of(ops.shape(inputs[0])[0], max_steps)
+    max_steps = min(max(LOGITS_PER_TILE // vocabulary, MIN_STEPS), MAX_STEPS)
+    tiles = tiles_of(ops.shape(inputs[0])[0], max_steps)
     if not training:
-        return _loss_only(blocks, label_smoothing, *inputs)
+        return _loss_only(tiles, label_smoothing, *inputs)
 
     @custom_gradient
     def loss_with_gradient(*inputs: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
-        loss, gradients = _loss_and_gradients(blocks, label_smoothing, *inputs)
+        loss, gradients = _loss_and_gradients(tiles, label_smoothing, *inputs)
         targets, weights, *differentiable = inputs
 
         def gradients_of(upstream: Tensor) -> tuple[Tensor, ...]:
@@ -142,30 +142,30 @@ def nan_if_out_of_vocabulary(targets: Tensor, vocabulary: int, dtype: Any) -> Te
     return ops.cast(ops.where(is_known, 1.0, float("nan")), dtype)
 
 
-def _loss_only(blocks: Tiles, label_smoothing: float, *inputs: Tensor) -> Tensor:
+def _loss_only(tiles: Tiles, label_smoothing: float, *inputs: Tensor) -> Tensor:
     targets, weights, features, *kernel_and_bias = inputs
-    split = [_split_into_blocks(x, blocks) for x in (targets, weights, features)]
+    split = [_split_into_tiles(x, tiles) for x in (targets, weights, features)]
 
     def body(i: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        block = (get_tile(x, i) for x in split)
-        return (state[0] + _block_loss(label_smoothing, *block, *kernel_and_bias)[0],)
+        tile = (get_tile(x, i) for x in split)
+        return (state[0] + _tile_loss(label_smoothing, *tile, *kernel_and_bias)[0],)
 
     state = (ops.zeros((), dtype=weights.dtype),)
-    return sequential_fori_loop(0, blocks.count, body, state)[0]
+    return sequential_fori_loop(0, tiles.count, body, state)[0]
 
 
 def _loss_and_gradients(
-    blocks: Tiles, label_smoothing: float, *inputs: Tensor
+    tiles: Tiles, label_smoothing: float, *inputs: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
     """Returns the loss and its gradients with respect to features, kernel and bias."""
     targets, weights, features, kernel, *bias = inputs
-    split = [_split_into_blocks(x, blocks) for x in (targets, weights, features)]
+    split = [_split_into_tiles(x, tiles) for x in (targets, weights, features)]
     dtype, vocabulary = backend.standardize_dtype(weights.dtype), kernel.shape[1]
 
     def body(i: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         loss, d_features, d_kernel, *d_bias = state
         y, w, x = (get_tile(each, i) for each in split)
-        block_loss, probabilities = _block_loss(label_smoothing, y, w, x, kernel, *bias)
+        tile_loss, probabilities = _tile_loss(label_smoothing, y, w, x, kernel, *bias)
         target_probs = ops.one_hot(ops.cast(y, "int32"), vocabulary, dtype=dtype)
         if label_smoothing:
             target_probs = (1 - label_smoothing) * target_probs + label_smoothing / vocabulary
@@ -173,17 +173,17 @@ def _loss_and_gradients(
         d_x = ops.cast(ops.matmul(d_logits, ops.transpose(kernel)), dtype)
         d_kernel = d_kernel + ops.cast(ops.matmul(ops.transpose(x), d_logits), dtype)
         d_bias = [each + ops.sum(ops.cast(d_logits, dtype), axis=0) for each in d_bias]
-        return loss + block_loss, set_tile(d_features, i, d_x), d_kernel, *d_bias
+        return loss + tile_loss, set_tile(d_features, i, d_x), d_kernel, *d_bias
 
     zeros = (ops.zeros_like(x, dtype=dtype) for x in (split[2], kernel, *bias))
     state = (ops.zeros((), dtype=dtype), *zeros)
-    loss, d_features, *gradients = sequential_fori_loop(0, blocks.count, body, state)
-    d_features = ops.reshape(d_features, (-1, features.shape[1]))[: blocks.length]
+    loss, d_features, *gradients = sequential_fori_loop(0, tiles.count, body, state)
+    d_features = ops.reshape(d_features, (-1, features.shape[1]))[: tiles.length]
     return loss, [d_features, *gradients]
 
 
-def _block_loss(label_smoothing: float, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the summed loss of a block of steps and their probabilities (N / n, V)."""
+def _tile_loss(label_smoothing: float, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the summed loss of a tile of steps and their probabilities (N / n, V)."""
     targets, weights, features, kernel, *bias = inputs
     logits = ops.cast(ops.matmul(features, kernel), weights.dtype)  # (N / n, V)
     logits = logits + bias[0] if bias else logits
@@ -195,9 +195,9 @@ def _block_loss(label_smoothing: float, *inputs: Tensor) -> tuple[Tensor, Tensor
     return loss, exponentials / totals
 
 
-def _split_into_blocks(x: Tensor, blocks: Tiles) -> Tensor:
+def _split_into_tiles(x: Tensor, tiles: Tiles) -> Tensor:
     """(N, ...) to (n, N / n, ...)."""
-    return ops.reshape(pad_to_tiles(x, 0, blocks), (blocks.count, blocks.size, *x.shape[1:]))
+    return ops.reshape(pad_to_tiles(x, 0, tiles), (tiles.count, tiles.size, *x.shape[1:]))
 
 
 @custom_gradient

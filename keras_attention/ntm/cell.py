@@ -158,8 +158,8 @@ class NTMCell(keras.layers.Layer):
 
     def build(self, inputs_shape: Shape) -> None:
         validation.rank("inputs", inputs_shape, "(batch, width)")
-        input_dim: Any = inputs_shape[-1]
-        build_once(self.controller, (None, input_dim + self.num_read_heads * self.memory_dim))
+        input_dim = inputs_shape[-1] + self.num_read_heads * self.memory_dim
+        build_once(self.controller, (None, input_dim))
         build_once(self.writer, (None, self._controller_dim))
         build_once(self.reader, (None, self._controller_dim))
 

@@ -69,9 +69,7 @@ class PointerGenerator(keras.layers.Layer):
         self, extra_ids: int = 0, kernel_initializer: Initializer = "glorot_uniform", **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.extra_ids = (
-            validation.positive_integer("extra_ids", extra_ids) if extra_ids != 0 else 0
-        )
+        self.extra_ids = validation.non_negative_integer("extra_ids", extra_ids)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.supports_masking = True
 
@@ -130,8 +128,7 @@ class PointerGenerator(keras.layers.Layer):
             state_shape,
             inputs_shape,
         )
-        vocabulary: Any = probabilities_shape[-1]
-        return (*probabilities_shape[:2], vocabulary + self.extra_ids)
+        return (*probabilities_shape[:2], probabilities_shape[-1] + self.extra_ids)
 
     def get_config(self) -> Config:
         initializer = keras.initializers.serialize(self.kernel_initializer)
