@@ -18,8 +18,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A package, or a module beside the packages, imports from itself and from lower floors only.
 FLOORS = [
-    {"_internal", "masks", "search"},
-    {"_ops", "export", "visualize"},
+    {"_internal", "masks"},
+    {"_ops", "export", "search", "visualize"},
     {"alignments", "losses", "scores", "self_attention", "snail"},
     {"attention", "ntm", "pointer", "transformer"},
     {"decoders"},

@@ -1,41 +1,49 @@
-"""Recurrence: walking a step function over time, inside whatever `keras.layers.RNN` compiles to.
+"""Scan a step function over time, and run any Keras RNN cell.
 
-Of the loops that Keras offers, that one trains in graph mode and under XLA and exports, on every
-backend. Its cell here is a closure: the step reads what is constant (memory, keys, masks) from the
-scope around it instead of carrying it as state.
+The scan is a `keras.layers.RNN`: the only loop of Keras that trains in graph mode and under XLA,
+and exports, on every backend. Its cell is a closure, so that a step reads constants (memory, keys,
+masks) from the enclosing scope instead of carrying them in its state.
 """
 
 import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_attention._internal import validation
 
-def scan(step, inputs, state, mask=None, dtype=None):
+
+def scan(step: Callable, inputs: Any, state: Any, mask: Any = None, dtype: Any = None) -> tuple:
     """Applies `step` along time.
 
     Args:
-        step: Function of inputs (B, F) and a state to an output (B, O) and the next state.
-        inputs: (B, T, F), or a nest of such.
-        state: A nest of tensors with the batch first. They keep their dtypes.
-        mask: (B, T). A masked step leaves the state as it was, and its output is zero.
+        step: Function of inputs (B, F) and a state to one or more outputs (B, O) and the next
+            state. Only the last output may have an unknown width.
+        inputs: (B, T, F), or a nest of tensors with these axes.
+        state: A nest of tensors, batch first. They keep their dtypes.
+        mask: (B, T). A masked step keeps the state, and its outputs are zero.
         dtype: Dtype policy of the loop.
 
     Returns:
         The outputs (B, T, O), and the state after the last step.
     """
     leaves = keras.tree.flatten(inputs)
-    # Unknown widths last, so that all others start at a known place.
+    # Unknown widths last, so that all others start at a known position.
     order = sorted(range(len(leaves)), key=lambda i: leaves[i].shape[-1] is None)
-    leaves = [leaves[i] for i in order]
+    dims = [ops.shape(leaves[i])[-1] for i in order]  # integers where they are known
+    output_dims: list = []
 
-    def step_of_row(row, state):
-        parts = _split(row, leaves)
-        parts = [parts[order.index(i)] for i in range(len(parts))]
-        return step(keras.tree.pack_sequence_as(inputs, parts), state)
+    def cell_step(packed: Any, state: Any) -> tuple:
+        parts = _split(packed, dims)
+        parts = [ops.cast(parts[order.index(i)], leaf.dtype) for i, leaf in enumerate(leaves)]
+        *outputs, state = step(keras.tree.pack_sequence_as(inputs, parts), state)
+        output_dims[:] = [output.shape[-1] for output in outputs]
+        return _concatenate(outputs), state
 
     loop = keras.layers.RNN(
-        _ClosureCell(step_of_row, state, dtype),
+        _ClosureCell(cell_step, state),
         return_sequences=True,
         return_state=True,
         zero_output_for_mask=True,
@@ -43,30 +51,37 @@ def scan(step, inputs, state, mask=None, dtype=None):
         autocast=False,  # States keep their dtypes.
         name="scan",
     )
-    # All that a step reads of the loop's inputs travels in one tensor.
-    rows = ops.concatenate(leaves, axis=-1) if len(leaves) > 1 else leaves[0]
-    outputs, *final = loop(rows, initial_state=keras.tree.flatten(state), mask=mask)
-    return outputs, keras.tree.pack_sequence_as(state, final)
+    # The loop takes and returns one tensor: the widths are concatenated.
+    packed_inputs = _concatenate([leaves[i] for i in order])
+    outputs, *final_states = loop(packed_inputs, initial_state=keras.tree.flatten(state), mask=mask)
+    return *_split(outputs, output_dims), keras.tree.pack_sequence_as(state, final_states)
 
 
-def _split(row, leaves):
-    """The parts of `row` (B, F), one for each leaf, as wide as that."""
+def _concatenate(tensors):
+    return ops.concatenate(tensors, axis=-1) if len(tensors) > 1 else tensors[0]
+
+
+def _split(packed, dims):
+    """Returns the parts of the last axis of `packed`; the last one takes what is left."""
+    if len(dims) == 1:
+        return [packed]
+    others = (slice(None),) * (len(packed.shape) - 1)
     parts, start = [], 0
-    for leaf in leaves:
-        width = ops.shape(leaf)[-1]  # an integer where it is known
-        parts.append(row[:, start : start + width])
-        start = start + width
-    return parts
+    for dim in dims[:-1]:
+        parts.append(packed[(*others, slice(start, start + dim))])
+        start = start + dim
+    return [*parts, packed[(*others, slice(start, None))]]
 
 
 class _ClosureCell:
-    """What `keras.layers.RNN` asks of a cell, around a step function."""
+    """The cell that `keras.layers.RNN` expects, around a step function."""
 
-    def __init__(self, step, state, dtype):
+    compute_dtype = None  # The loop then does not cast the states.
+
+    def __init__(self, step, state):
         self.step = step
         self.state = state
         self.state_size = [leaf.shape[-1] for leaf in keras.tree.flatten(state)]
-        self.compute_dtype = None  # Nor does the loop cast states for the cell.
 
     def __call__(self, inputs, states):
         output, state = self.step(inputs, keras.tree.pack_sequence_as(self.state, list(states)))
@@ -75,44 +90,65 @@ class _ClosureCell:
     call = __call__
 
 
-def initial_cell_state(cell, batch_size):
-    """Returns the state that `cell`, any Keras RNN cell, starts from: a list of nests."""
-    return keras.layers.RNN(cell, name="initial_cell_state").get_initial_state(batch_size)
+def state_sizes(cell: Any) -> list:
+    """Returns the widths of the state of `cell`, any Keras RNN cell: a list of nests."""
+    return list(cell.state_size) if keras.tree.is_nested(cell.state_size) else [cell.state_size]
 
 
-def call_cell(cell, inputs, cell_state):
+def initial_cell_state(cell: Any, batch_size: Any) -> list:
+    """Returns the first state of `cell`, any Keras RNN cell: a list of nests."""
+    if not hasattr(cell, "get_initial_state"):
+        return [ops.zeros((batch_size, dim), cell.compute_dtype) for dim in state_sizes(cell)]
+    state = cell.get_initial_state(batch_size=batch_size)
+    return list(state) if keras.tree.is_nested(state) else [state]
+
+
+def pack_initial_state(cell_state: list, initial_state: Any) -> list:
+    """Returns `initial_state`, an argument of a layer, in structure and dtypes of `cell_state`."""
+    leaves, given = keras.tree.flatten(cell_state), keras.tree.flatten(initial_state)
+    expected = [tuple(leaf.shape) for leaf in leaves]
+    actual = [tuple(leaf.shape) for leaf in given]
+    if len(actual) != len(expected) or not all(map(validation.shapes_match, actual, expected)):
+        raise ValueError(
+            f"`initial_state` has shapes {actual}; expected {expected}, the states of `cell`."
+        )
+    given = [ops.convert_to_tensor(x, leaf.dtype) for x, leaf in zip(given, leaves, strict=True)]
+    return keras.tree.pack_sequence_as(cell_state, given)
+
+
+def call_cell(cell: Any, inputs: Any, cell_state: Any) -> tuple:
     """Returns output and next state of any Keras cell, the state in the structure it had."""
     output, next_state = cell(inputs, cell_state)
     return output, keras.tree.pack_sequence_as(cell_state, keras.tree.flatten(next_state))
 
 
-def output_size(cell):
+def output_size(cell: Any) -> int:
     """Returns the width of the output of `cell`, any Keras RNN cell."""
     size = getattr(cell, "output_size", None)
     return keras.tree.flatten(cell.state_size)[0] if size is None else size
 
 
 @contextlib.contextmanager
-def dropout_masks(cell, inputs):
-    """Draws the dropout masks of `cell`, for inputs like `inputs` (B, F), outside of the loop.
+def dropout_masks(cell: Any, shape: tuple, dtype: Any) -> Iterator[None]:
+    """Samples the dropout masks of `cell`, for inputs of `shape` (B, F), before a loop.
 
-    Keras's cells draw on their first call and keep the masks until reset. Inside a loop that draw
-    would leak out of the loop's scope.
+    Keras's cells sample them in their first call and keep them until they are reset. Inside a loop
+    the masks would leak out of the loop's scope.
     """
+    batch_size, dim = shape
     try:
         for layer in _flat_cells(cell):
-            outputs = ops.ones((ops.shape(inputs)[0], output_size(layer)), dtype=inputs.dtype)
+            inputs, dim = ops.ones((batch_size, dim), dtype), output_size(layer)
             if hasattr(layer, "get_dropout_mask"):
                 layer.get_dropout_mask(inputs)
-                layer.get_recurrent_dropout_mask(outputs)
-            inputs = outputs
+                layer.get_recurrent_dropout_mask(ops.ones((batch_size, dim), dtype))
         yield
     finally:
         reset_dropout_masks(cell)
 
 
-def reset_dropout_masks(cell):
-    """Lets `cell` draw anew: what it drew was for one batch."""
+def reset_dropout_masks(cell: Any) -> None:
+    """Removes the dropout masks of `cell`, which belong to one batch."""
     for layer in _flat_cells(cell):
         if hasattr(layer, "reset_dropout_mask"):
             layer.reset_dropout_mask()

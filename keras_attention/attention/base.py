@@ -66,20 +66,22 @@ class AttentionMechanism(keras.layers.Layer, abc.ABC):
         """
 
     def step(self, query, memory, state=(), noise=None):
-        """Attends with one query (B, Dq); returns context (B, Dv), weights (B, S), next state.
-
-        Without noise and state there may be K queries for each example, (B K, Dq), as the beams of
-        a search have them: over a memory that is not repeated.
-        """
-        if noise is None and not keras.tree.flatten(state):
-            batch_size = ops.shape(keras.tree.flatten(memory)[0])[0]
-            query = ops.reshape(query, (batch_size, -1, query.shape[-1]))  # (B, K, Dq)
-            context, weights, state = self.attend(query, memory, state, {})
-            context = ops.reshape(context, (-1, context.shape[-1]))
-            return context, ops.reshape(weights, (-1, ops.shape(weights)[-1])), state
+        """Attends with one query (B, Dq); returns context (B, Dv), weights (B, S), next state."""
         noise = keras.tree.map_structure(lambda x: ops.expand_dims(x, 1), noise or {})
         context, weights, state = self.attend(ops.expand_dims(query, 1), memory, state, noise)
         return ops.squeeze(context, 1), ops.squeeze(weights, 1), state
+
+    def attend_beams(self, query, memory, state=()):
+        """Attends with the K queries of each example's beams, (B K, Dq), over one memory (B, S, D).
+
+        Returns what `step` returns, with a row per query. For a mechanism without a state: `state`
+        has no tensors.
+        """
+        batch_size = ops.shape(keras.tree.flatten(memory)[0])[0]
+        query = ops.reshape(query, (batch_size, -1, query.shape[-1]))  # (B, K, Dq)
+        context, weights, state = self.attend(query, memory, state, {})
+        context = ops.reshape(context, (-1, context.shape[-1]))
+        return context, ops.reshape(weights, (-1, ops.shape(weights)[-1])), state
 
 
 class MemoryAttention(AttentionMechanism, abc.ABC):

@@ -1,38 +1,43 @@
-"""Bahdanau's decoder: it looks first, with the state before the step, and then moves the cell."""
+"""Bahdanau's decoder: it attends with the state before the step, and then calls the cell."""
 
-from typing import final
+from collections.abc import Callable
+from typing import Any, final
 
 import keras
 from keras import ops
 
 from keras_attention._internal import rnn
 from keras_attention._internal.serialization import deserialize
-from keras_attention.decoders import teacher_forcing
-from keras_attention.decoders.base import AttentionDecoder, Widths
+from keras_attention.decoders.base import AttentionDecoder
 from keras_attention.decoders.deep_output import DeepOutput
+from keras_attention.decoders.dims import DecoderDims
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class BahdanauDecoder(AttentionDecoder):
-    """A recurrent decoder whose cell reads the context beside the last word.
+    """A recurrent decoder whose cell reads the context beside the last token.
 
         c_t = attention(s_{t-1}, memory)                                   (eq. 5-6)
         s_t = f([y_{t-1}; c_t], s_{t-1})                                   (section 3.1)
 
-    The output is s_t, what the cell gives, or with `readout` what that makes of [s_t; y_{t-1}; c_t]
-    (eq. 4): the softmax over the words is a layer after the decoder. The query s_{t-1} is the
+    The output is s_t, the output of the cell, or with `readout` its output for [s_t; y_{t-1}; c_t]
+    (eq. 4). The softmax over the vocabulary is a layer after the decoder. The query s_{t-1} is the
     hidden state of the cell, the topmost one of `keras.layers.StackedRNNCells`.
 
     Args:
         cell: Any Keras RNN cell, or `keras.layers.StackedRNNCells`.
         attention: An attention layer, such as `ka.BahdanauAttention(units)`.
-        readout: A layer of state, inputs and context, such as `ka.DeepOutput(units)`. It works
-            after the loop, on all steps at once.
+        readout: None, or a layer of state, inputs and context, such as `ka.DeepOutput(units)`. It
+            runs after the loop, on all steps at once.
         return_state: Whether the call returns the cell's last states too.
-        return_attention_scores: Whether the call returns the weights too.
+        return_attention_scores: Whether the call returns the attention weights too.
 
-    Call arguments, Returns, Masking: see `AttentionDecoder`.
+    Call arguments, Returns, Masking: see `call`.
+
+    Raises:
+        ValueError: `cell`, `attention` or `readout` is of another class; or, in a call, a shape
+            does not fit.
 
     Example:
 
@@ -46,13 +51,13 @@ class BahdanauDecoder(AttentionDecoder):
 
     def __init__(
         self,
-        cell,
-        attention,
-        readout=None,
-        return_state=False,
-        return_attention_scores=False,
-        **kwargs,
-    ):
+        cell: Any,
+        attention: Any,
+        readout: Any = None,
+        return_state: bool = False,
+        return_attention_scores: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(cell, attention, return_state, return_attention_scores, **kwargs)
         self.readout = deserialize(readout)
         if readout is not None and not isinstance(self.readout, DeepOutput):
@@ -61,50 +66,41 @@ class BahdanauDecoder(AttentionDecoder):
                 "ka.DeepOutput(256)."
             )
 
-    def move(self, inputs, state, noise):
-        context, weights, attention_state = self.attention.step(
-            self._hidden(state["cell"]), state["memory"], state["attention"], noise
-        )
+    def _step(self, inputs: Any, state: dict, attend: Callable) -> tuple:
+        query = self._hidden_state(state["cell"])
+        context, weights, attention_state = attend(query, state=state["attention"])
         cell_inputs = ops.concatenate([inputs, context], axis=-1)
         output, cell_state = rnn.call_cell(self.cell, cell_inputs, state["cell"])
-        emitted = output if self.readout is None else ops.concatenate([output, context], axis=-1)
-        return emitted, weights, {**state, "cell": cell_state, "attention": attention_state}
+        if self.readout is not None:
+            output = ops.concatenate([output, context], axis=-1)
+        return output, weights, {**state, "cell": cell_state, "attention": attention_state}
 
-    def read(self, emitted, inputs):
+    def _readout(self, step_output: Any, inputs: Any) -> Any:
         if self.readout is None:
-            return emitted
-        width = rnn.output_size(self.cell)
-        return self.readout(emitted[..., :width], inputs, emitted[..., width:])
+            return step_output
+        cell_dim = rnn.output_size(self.cell)
+        return self.readout(step_output[..., :cell_dim], inputs, step_output[..., cell_dim:])
 
-    def move_all(self, inputs, state, noise, inputs_mask, widths):
-        return teacher_forcing.move_along(self, inputs, state, noise, inputs_mask, widths)
-
-    def initial_feedback(self, batch_size, widths):
-        return {}
-
-    def widths(self, context_dim):
-        hidden = self._hidden(rnn.initial_cell_state(self.cell, 1))
-        cell_width = rnn.output_size(self.cell)
-        plain = self.readout is None
-        return Widths(
-            joining=context_dim,
-            query=hidden.shape[-1],
-            emitted=cell_width if plain else cell_width + context_dim,
-            output=cell_width if plain else self.readout.units,
+    def _dims(self, context_dim: int) -> DecoderDims:
+        no_readout = self.readout is None
+        return DecoderDims(
+            extra_input=context_dim,
+            query=self._hidden_state(rnn.state_sizes(self.cell)),
+            output=rnn.output_size(self.cell) if no_readout else self.readout.units,
         )
 
-    def build_output(self, inputs_width, context_dim, widths):
+    def _build_readout(self, inputs_dim: int, context_dim: int, dims: DecoderDims) -> None:
         if self.readout is not None and not self.readout.built:
-            state_width = rnn.output_size(self.cell)
-            shapes = ((None, None, width) for width in (state_width, inputs_width, context_dim))
-            self.readout.build(*shapes)
+            parts = (rnn.output_size(self.cell), inputs_dim, context_dim)
+            self.readout.build(*((None, None, dim) for dim in parts))
 
-    def get_config(self):
+    def get_config(self) -> dict:
         readout = self.readout
         if readout is not None:
             readout = keras.saving.serialize_keras_object(readout)
         return {**super().get_config(), "readout": readout}
 
-    def _hidden(self, cell_state):
+    def _hidden_state(self, cell_state):
+        """Returns the topmost hidden state, of the states of the cell or of their sizes."""
         stacked = isinstance(self.cell, keras.layers.StackedRNNCells)
         return keras.tree.flatten(cell_state[-1] if stacked else cell_state)[0]

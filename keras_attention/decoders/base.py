@@ -1,13 +1,15 @@
-"""Attention decoders: a recurrent cell that looks at a memory while it writes.
+"""The base of the attention decoders: a recurrent cell that attends to a memory at each step.
 
-A decoder walks its `step` over the target when it is called (teacher forcing), and gives the same
-`begin` and `step` to `ka.search`. The memory is an argument of the call, and its keys are prepared
-once per sequence. Shapes: B batch, T target steps, S memory steps, D widths, O output width.
+A call unrolls the decoder over the target (teacher forcing); `ka.search` takes its `begin` and
+`step`. The memory is an argument of the call, and its keys are prepared once per sequence. Shapes:
+B batch, T target steps, S memory steps, D widths, O output width.
 """
 
 import abc
 import contextlib
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import keras
 from keras import ops
@@ -17,28 +19,13 @@ from keras_attention._internal import rnn, validation
 from keras_attention._internal.loop_variables import read_variables_once
 from keras_attention._internal.serialization import deserialize
 from keras_attention.attention.base import AttentionMechanism, validate_memory_mask
+from keras_attention.decoders.dims import DecoderDims
 
 
-class Widths(NamedTuple):
-    """The widths inside a decoder.
+def beam_invariant_state(state: Any) -> Any:
+    """Returns the part of a decoder's state that all beams of an example share: its memory.
 
-    Attributes:
-        joining: Of what joins the inputs of the cell.
-        query: Of what the attention is asked with.
-        emitted: Of what a step emits.
-        output: Of the outputs, O.
-    """
-
-    joining: int
-    query: int
-    emitted: int
-    output: int
-
-
-def shared_memory(state):
-    """Returns what beams share of a decoder's state: the memory; see `search.shares_state`.
-
-    An attention with a state of its own answers one query at a time.
+    There is none if the attention has a state of its own: it then attends with one query at a time.
     """
     return () if keras.tree.flatten(state["attention"]) else state["memory"]
 
@@ -46,26 +33,17 @@ def shared_memory(state):
 class AttentionDecoder(keras.layers.Layer, abc.ABC):
     """Abstract: a cell and an attention, over target inputs (B, T, Din) and a memory (B, S, D).
 
-    Call arguments:
-        inputs: (B, T, Din), the target shifted by one: the embedding of y_{t-1} at step t.
-        memory: (B, S, D), what is attended to, or with a spatial attention a map (B, H, W, D); a
-            list of such for `ka.MultiSourceAttention`.
-        inputs_mask: (B, T). At a masked step the state is carried over, and output and weights
-            are zero.
-        memory_mask: (B, S) or (B, H, W), or a list of such.
-        initial_state: The cell's first state, in its structure. Defaults to zeros.
-        training: Whether the dropouts are applied.
-
-    Returns:
-        The outputs (B, T, O); with `return_attention_scores` then the weights (B, T, S), or
-        (B, T, H, W) over a map; with `return_state` then the cell's last states, as
-        `keras.layers.RNN` returns them.
-
-    Masking: Keras fills `inputs_mask` and `memory_mask` with the masks attached to the tensors. The
-    mask of the inputs is passed on.
+    Call arguments, Returns, Masking: see `call`.
     """
 
-    def __init__(self, cell, attention, return_state, return_attention_scores, **kwargs):
+    def __init__(
+        self,
+        cell: Any,
+        attention: Any,
+        return_state: bool,
+        return_attention_scores: bool,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.cell = deserialize(cell)
         self.attention = deserialize(attention)
@@ -84,162 +62,205 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         self.supports_masking = True
 
     @abc.abstractmethod
-    def move(self, inputs, state, noise):
-        """As `step`, with this step's slice of the noise that the attention drew, or None.
+    def _step(self, inputs: Any, state: dict, attend: Callable) -> tuple:
+        """Takes one step with inputs (B, Din).
 
-        What it emits, (B, emitted), `read` turns into the output.
+        `attend` is `attention.step` over the memory: a function of a query (B, Dq) and of `state`,
+        that of the attention, to the context (B, D), the weights (B, S) and the next state.
+        Returns what `_readout` turns into the output, the weights, and the next state.
         """
 
     @abc.abstractmethod
-    def read(self, emitted, inputs):
-        """Returns the outputs of one step or, after the loop, of all."""
+    def _dims(self, context_dim: int) -> DecoderDims:
+        """Returns the sizes that go with contexts of this size."""
 
-    @abc.abstractmethod
-    def move_all(self, inputs, state, noise, inputs_mask, widths: Widths):
-        """Takes all steps from `state`; returns what they emit, weights and the last state."""
+    def _initial_input_feed(self, memory: Any) -> dict:
+        """Returns what a step gives to the next one, beside the states of cell and attention."""
+        return {}
 
-    @abc.abstractmethod
-    def initial_feedback(self, batch_size, widths: Widths) -> dict:
-        """Returns what, beside the states of cell and attention, a step hands to the next."""
+    def _readout(self, step_output: Any, inputs: Any) -> Any:
+        """Returns the output of one step, or the outputs of all steps after the loop."""
+        return step_output
 
-    @abc.abstractmethod
-    def widths(self, context_dim: int) -> Widths:
-        """Returns the widths that go with contexts of this width."""
+    def _build_readout(self, inputs_dim: int, context_dim: int, dims: DecoderDims) -> None:
+        """Builds the layers that follow the attention."""
 
-    @abc.abstractmethod
-    def build_output(self, inputs_width: int, context_dim: int, widths: Widths):
-        """Builds what follows the attention."""
-
-    def build(self, inputs_shape, memory_shape, initial_state_shape=None):
-        self._check_shapes(inputs_shape, memory_shape)
+    def build(self, inputs_shape: Any, memory_shape: Any, initial_state_shape: Any = None) -> None:
+        self.attention.attention_shape(memory_shape)  # raises if it is not that of a memory
+        _validate_inputs(inputs_shape, memory_shape)
         batch_size, context_dim = inputs_shape[0], self.attention.context_dim(memory_shape)
-        widths = self.widths(context_dim)
+        self.dims = self._dims(context_dim)
         # Loading a `.keras` file builds the sublayers first; building them again would fail.
         if not self.cell.built:
-            self.cell.build((batch_size, inputs_shape[-1] + widths.joining))
+            self.cell.build((batch_size, inputs_shape[-1] + self.dims.extra_input))
         if not self.attention.built:
-            self.attention.build((batch_size, None, widths.query), memory_shape)
-        self.build_output(inputs_shape[-1], context_dim, widths)
+            self.attention.build((batch_size, None, self.dims.query), memory_shape)
+        self._build_readout(inputs_shape[-1], context_dim, self.dims)
 
-    def begin(self, memory, memory_mask=None, initial_state=None):
+    def begin(self, memory: Any, memory_mask: Any = None, initial_state: Any = None) -> dict:
         """Returns the state before the first step: a dict of nests of tensors, batch first.
 
-        A map is a row of places there, (B, H W, D).
+        Feature maps are flattened to (B, H*W, D).
         """
         memory = keras.tree.map_structure(
             lambda source: ops.convert_to_tensor(source, dtype=self.compute_dtype), memory
         )
-        self.attention.attention_shape(_shapes(memory))
-        _check_masks(memory, memory_mask)
         batch_size = ops.shape(keras.tree.flatten(memory)[0])[0]
+        input_feed = self._initial_input_feed(memory)
+        masks = keras.tree.flatten(memory_mask)
+        for part, mask in zip(keras.tree.flatten(memory), masks, strict=False):
+            if mask is not None:
+                validate_memory_mask("memory_mask", mask, part.shape)
+        self.attention.attention_shape(memory_shapes(memory))
+        prepared = self.attention.prepare(memory, value_mask=memory_mask)
+        attention_state = self.attention.initial_state(prepared)
         cell_state = rnn.initial_cell_state(self.cell, batch_size)
         if initial_state is not None:
-            cell_state = self._like(cell_state, initial_state)
-        prepared = self.attention.prepare(memory, value_mask=memory_mask)
-        return {
-            "cell": cell_state,
-            "attention": self.attention.initial_state(prepared),
-            "memory": prepared,
-            **self.initial_feedback(batch_size, self._widths(memory)),
-        }
+            cell_state = rnn.pack_initial_state(cell_state, initial_state)
+        return {"cell": cell_state, "attention": attention_state, "memory": prepared, **input_feed}
 
-    @search.shares_state(shared_memory)
-    def step(self, inputs, state):
+    @search.shares_state(beam_invariant_state)
+    def step(self, inputs: Any, state: dict) -> tuple:
         """Takes one step, for search.
 
         Args:
-            inputs: (B, Din), or (B K, Din) with such a state of the cell and a memory of B rows,
-                where the attention keeps no state.
-            state: What `begin` or the last step gave.
+            inputs: (B, Din); or (B K, Din) with a state of B K rows but for its memory, which has B
+                rows, if the attention has no state of its own.
+            state: What `begin` or the last step returned.
 
         Returns:
-            The output (B, O), the weights (B, S), S = H W over a map, and the next state.
+            The output (B, O), the weights (B, S), S = H*W over feature maps, and the next state.
         """
+        shared = keras.tree.flatten(beam_invariant_state(state))
+        attend = self.attention.attend_beams if shared else self.attention.step
         try:
-            emitted, weights, state = self.move(inputs, state, noise=None)
-            return self.read(emitted, inputs), weights, state
+            attend = partial(attend, memory=state["memory"])
+            step_output, weights, state = self._step(inputs, state, attend)
+            return self._readout(step_output, inputs), weights, state
         finally:
             rnn.reset_dropout_masks(self.cell)
 
     def call(
         self,
-        inputs,
-        memory,
-        inputs_mask=None,
-        memory_mask=None,
-        initial_state=None,
-        training=None,
-    ):
+        inputs: Any,
+        memory: Any,
+        inputs_mask: Any = None,
+        memory_mask: Any = None,
+        initial_state: Any = None,
+        training: bool | None = None,
+    ) -> Any:
+        """Unrolls the decoder over the inputs.
+
+        Call arguments:
+            inputs: (B, T, Din), the target shifted by one: the embedding of y_{t-1} at step t.
+            memory: (B, S, D), or with a spatial attention feature maps (B, H, W, D); a list of
+                memories for `ka.MultiSourceAttention`.
+            inputs_mask: (B, T). A masked step keeps the state; its output and weights are zero.
+            memory_mask: (B, S) or (B, H, W), or a list of masks.
+            initial_state: The cell's first state, in its structure. Defaults to zeros.
+            training: Whether the dropouts are applied.
+
+        Returns:
+            The outputs (B, T, O); with `return_attention_scores` then the weights (B, T, S), or
+            (B, T, H, W) over feature maps; with `return_state` then the cell's last states, as
+            `keras.layers.RNN` returns them.
+
+        Masking: Keras fills `inputs_mask` and `memory_mask` with the masks attached to the tensors.
+        The mask of the inputs is passed on.
+        """
         outputs, weights, state = self.decode(
             inputs, memory, inputs_mask, memory_mask, initial_state, training
         )
-        return self._selected(outputs, weights, state["cell"])
+        return self._pack_outputs(outputs, weights, state["cell"])
 
     def decode(
         self,
-        inputs,
-        memory,
-        inputs_mask=None,
-        memory_mask=None,
-        initial_state=None,
-        training=None,
-    ):
-        """As `call`, but always returns outputs, weights and the state after the last step.
+        inputs: Any,
+        memory: Any,
+        inputs_mask: Any = None,
+        memory_mask: Any = None,
+        initial_state: Any = None,
+        training: bool | None = None,
+        sampler: Any = None,
+    ) -> tuple:
+        """Like `call`, but always returns outputs, weights and the state after the last step.
 
-        Masks are those that are given: Keras fills in the ones attached to tensors for `call` only.
-        The state is as `begin` and `step` have it: that of the cell is "cell", that of the
-        attention "attention", which may hold what a loss needs; see `ka.alignments.Hard`.
+        Masks must be given: Keras fills in those attached to tensors for `call` only. The state is
+        that of `begin` and `step`: "cell" is the state of the cell and "attention" that of the
+        attention, which may hold what a loss needs; see `ka.alignments.Hard`. A `sampler`
+        chooses the inputs of each step; see `models.scheduled_sampling`.
         """
         inputs = ops.convert_to_tensor(inputs, dtype=self.compute_dtype)
         if not self.built:
-            self.build(tuple(inputs.shape), _shapes(memory))
-        self._check_shapes(inputs.shape, _shapes(memory))
+            self.build(tuple(inputs.shape), memory_shapes(memory))
+        _validate_inputs(inputs.shape, memory_shapes(memory))
         validation.mask("inputs_mask", inputs_mask, inputs.shape[:2], "(batch, steps)")
-        state = self.begin(memory, memory_mask, initial_state)
-        noise = self.attention.sample_noise(ops.shape(inputs)[1], state["memory"], training)
-        with read_variables_once(self), self.dropout_drawn(inputs, memory, training):
-            emitted, weights, state = self.move_all(
-                inputs, state, noise, inputs_mask, self._widths(memory)
-            )
-        outputs = self.read(emitted, inputs)
+        state, steps = self.begin(memory, memory_mask, initial_state), ops.shape(inputs)[1]
+        noise = self.attention.sample_noise(steps, state["memory"], training) if training else {}
+        cell_shape = (ops.shape(inputs)[0], inputs.shape[-1] + self.dims.extra_input)
+        dropout = (
+            rnn.dropout_masks(self.cell, cell_shape, self.compute_dtype)
+            if training
+            else contextlib.nullcontext()
+        )
+        with read_variables_once(self), dropout:
+            outputs, weights, state = self._unroll(inputs, state, noise, inputs_mask, sampler)
         if inputs_mask is not None:
-            written = ops.cast(ops.expand_dims(inputs_mask, 2), "bool")
-            outputs = ops.where(written, outputs, 0)
-            weights = ops.where(written, weights, 0)
-        return outputs, self.laid_out(weights, memory), state
+            unmasked = ops.cast(ops.expand_dims(inputs_mask, 2), "bool")
+            outputs = ops.where(unmasked, outputs, 0)
+            weights = ops.where(unmasked, weights, 0)
+        is_map = not isinstance(memory, (list, tuple)) and len(memory.shape) == 4
+        if is_map and len(self.attention.attention_shape(memory_shapes(memory))) == 2:
+            weights = ops.reshape(weights, (*ops.shape(weights)[:2], *ops.shape(memory)[1:3]))
+        return outputs, weights, state
 
-    def laid_out(self, weights, memory):
-        """Returns weights (B, T, S) as those of what is attended to: (B, T, H, W) over a map."""
-        if len(self.attention.attention_shape(_shapes(memory))) == 1:
-            return weights
-        return ops.reshape(weights, (*ops.shape(weights)[:2], *ops.shape(memory)[1:3]))
+    def _unroll(
+        self, inputs: Any, state: dict, noise: Any, inputs_mask: Any, sampler: Any = None
+    ) -> tuple:
+        """Takes all steps, one after the other; returns outputs, weights (B, T, S), last state."""
+        state, slices = dict(state), {"inputs": inputs, "noise": noise}
+        memory = state.pop("memory")
+        attend = partial(self.attention.step, memory=memory)
 
-    def compute_mask(self, inputs, previous_mask=None):
+        def scan(step: Callable) -> tuple:
+            return rnn.scan(step, slices, state, inputs_mask, self.dtype_policy)
+
+        if sampler is None:
+            step_outputs, weights, state = scan(
+                lambda x, state: self._step(x["inputs"], state, partial(attend, noise=x["noise"]))
+            )
+            return self._readout(step_outputs, inputs), weights, {**state, "memory": memory}
+
+        def sampled_step(x: dict, state: dict) -> tuple:
+            inputs = sampler.next_inputs(x["inputs"], state["output"], x["sampler"])
+            outputs, weights, state = self._step(inputs, state, partial(attend, noise=x["noise"]))
+            outputs = self._readout(outputs, inputs)
+            return outputs, weights, {**state, "output": ops.cast(outputs, inputs.dtype)}
+
+        slices["sampler"] = sampler.sample_noise(inputs)
+        state["output"] = ops.zeros((ops.shape(inputs)[0], self.dims.output), inputs.dtype)
+        outputs, weights, state = scan(sampled_step)
+        del state["output"]
+        return outputs, weights, {**state, "memory": memory}
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         return previous_mask
 
-    def compute_output_spec(
-        self,
-        inputs,
-        memory,
-        inputs_mask=None,
-        memory_mask=None,
-        initial_state=None,
-        training=None,
-    ):
-        self._check_shapes(inputs.shape, _shapes(memory))
-        batch_size, steps = inputs.shape[:2]
+    def compute_output_spec(self, inputs: Any, memory: Any, *args: Any, **kwargs: Any) -> Any:
+        memory_shape = memory_shapes(memory)
+        attention_shape = self.attention.attention_shape(memory_shape)
+        _validate_inputs(inputs.shape, memory_shape)
 
-        def spec(*shape):
-            return keras.KerasTensor(shape, dtype=self.compute_dtype)
+        def spec(*shape: int | None) -> keras.KerasTensor:
+            return keras.KerasTensor((inputs.shape[0], *shape), dtype=self.compute_dtype)
 
-        cell_state = keras.tree.map_structure(
-            lambda leaf: spec(batch_size, leaf.shape[-1]), rnn.initial_cell_state(self.cell, 1)
+        dims, steps = self._dims(self.attention.context_dim(memory_shape)), inputs.shape[1]
+        cell_state = keras.tree.map_structure(spec, rnn.state_sizes(self.cell))
+        return self._pack_outputs(
+            spec(steps, dims.output), spec(steps, *attention_shape), cell_state
         )
-        outputs = spec(batch_size, steps, self._widths(memory).output)
-        weights = spec(batch_size, steps, *self.attention.attention_shape(_shapes(memory)))
-        return self._selected(outputs, weights, cell_state)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "cell": keras.saving.serialize_keras_object(self.cell),
@@ -248,21 +269,7 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
             "return_attention_scores": self.return_attention_scores,
         }
 
-    def output_width(self, memory):
-        """Returns the width of the outputs over this memory."""
-        return self._widths(memory).output
-
-    def _widths(self, memory):
-        return self.widths(self.attention.context_dim(_shapes(memory)))
-
-    def _check_shapes(self, inputs_shape, memory_shape):
-        validation.rank("inputs", inputs_shape, "(batch, steps, width)")
-        self.attention.attention_shape(memory_shape)
-        several = isinstance(memory_shape[0], (list, tuple))
-        for shape in memory_shape if several else [memory_shape]:
-            validation.equal("inputs", inputs_shape[0], "memory", shape[0], "batch size")
-
-    def _selected(self, outputs, weights, cell_state):
+    def _pack_outputs(self, outputs: Any, weights: Any, cell_state: list) -> Any:
         results = [outputs]
         if self.return_attention_scores:
             results.append(weights)
@@ -270,36 +277,14 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
             results.extend(cell_state)
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _like(self, cell_state, given):
-        accepted = [tuple(leaf.shape) for leaf in keras.tree.flatten(cell_state)]
-        given = keras.tree.flatten(given)
-        came = [tuple(leaf.shape) for leaf in given]
-        if len(came) != len(accepted) or not all(map(validation.shapes_match, came, accepted)):
-            raise ValueError(
-                f"`initial_state` has shapes {came}; expected {accepted}, the states of `cell`."
-            )
-        given = [ops.convert_to_tensor(leaf, dtype=self.compute_dtype) for leaf in given]
-        return keras.tree.pack_sequence_as(cell_state, given)
 
-    def dropout_drawn(self, inputs, memory, training):
-        """Draws the dropout of the cell for one batch, around a loop over it."""
-        if not training:
-            return contextlib.nullcontext()
-        width = inputs.shape[-1] + self._widths(memory).joining
-        like = ops.ones((ops.shape(inputs)[0], width), dtype=self.compute_dtype)
-        return rnn.dropout_masks(self.cell, like)
+def memory_shapes(memory: Any) -> Any:
+    """Returns the shape of a memory, or the shapes of a list of memories."""
+    return keras.tree.map_structure(lambda part: tuple(part.shape), memory)
 
 
-def _shapes(memory):
-    """The shape of a memory, or a list of those of several."""
-    several = isinstance(memory, (list, tuple))
-    return [tuple(each.shape) for each in memory] if several else tuple(memory.shape)
-
-
-def _check_masks(memory, memory_mask):
-    several = isinstance(memory, (list, tuple)) and memory_mask is not None
-    for each, mask in (
-        zip(memory, memory_mask, strict=False) if several else [(memory, memory_mask)]
-    ):
-        if mask is not None:
-            validate_memory_mask("memory_mask", mask, each.shape)
+def _validate_inputs(inputs_shape: Any, memory_shape: Any) -> None:
+    validation.rank("inputs", inputs_shape, "(batch, steps, width)")
+    is_multi_source = isinstance(memory_shape[0], (list, tuple))
+    for shape in memory_shape if is_multi_source else [memory_shape]:
+        validation.equal("inputs", inputs_shape[0], "memory", shape[0], "batch size")

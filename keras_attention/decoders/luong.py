@@ -1,40 +1,45 @@
-"""Luong's decoder: it moves the cell first, and looks with the new state."""
+"""Luong's decoder: it calls the cell first, and attends with the new state."""
 
-from typing import final
+from collections.abc import Callable
+from typing import Any, final
 
 import keras
 from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import rnn, validation
-from keras_attention.decoders import teacher_forcing
-from keras_attention.decoders.base import AttentionDecoder, Widths
+from keras_attention.decoders.base import AttentionDecoder, memory_shapes
+from keras_attention.decoders.dims import DecoderDims
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class LuongDecoder(AttentionDecoder):
-    """A recurrent decoder with an attentional vector, which input feeding hands to the next step.
+    """A recurrent decoder with an attentional vector, an input of the next step (input feeding).
 
         h_t = f([y_{t-1}; h~_{t-1}], h_{t-1})      with input feeding          (section 3.3)
         h_t = f(y_{t-1}, h_{t-1})                  without
         c_t = attention(h_t, memory)
         h~_t = tanh(W_c [c_t; h_t])                                            (eq. 5)
 
-    The output is h~_t, and h~_0 is zero. Without input feeding no step waits for the attention of
-    the one before: the cell runs as a fused Keras layer where there is one, and all steps attend in
-    one call.
+    The output is h~_t, and h~_0 is zero. Without input feeding no step depends on the attention of
+    the step before: the cell runs as a fused Keras layer if it is a GRU or LSTM cell, and all steps
+    attend in one call.
 
     Args:
         cell: Any Keras RNN cell, or `keras.layers.StackedRNNCells`.
         attention: An attention layer, such as `ka.LuongAttention("general")`.
-        attention_layer_size: Width of h~_t. None: no attention layer, h~_t = c_t, which is how
-            TensorFlow Addons' `AttentionWrapper` reads it.
-        input_feeding: Whether h~_{t-1} joins the input of the cell.
+        attention_layer_size: Width of h~_t. None: no attention layer, h~_t = c_t, as in TensorFlow
+            Addons' `AttentionWrapper`.
+        input_feeding: Whether h~_{t-1} is concatenated to the input of the cell.
         return_state: Whether the call returns the cell's last states too.
-        return_attention_scores: Whether the call returns the weights too.
+        return_attention_scores: Whether the call returns the attention weights too.
 
-    Call arguments, Returns, Masking: see `AttentionDecoder`.
+    Call arguments, Returns, Masking: see `call`.
+
+    Raises:
+        ValueError: `cell` or `attention` is of another class, or `attention_layer_size` is not
+            positive; or, in a call, a shape does not fit.
 
     Example:
 
@@ -50,19 +55,19 @@ class LuongDecoder(AttentionDecoder):
 
     def __init__(
         self,
-        cell,
-        attention,
-        attention_layer_size=None,
-        input_feeding=True,
-        return_state=False,
-        return_attention_scores=False,
-        **kwargs,
-    ):
+        cell: Any,
+        attention: Any,
+        attention_layer_size: int | None = None,
+        input_feeding: bool = True,
+        return_state: bool = False,
+        return_attention_scores: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(cell, attention, return_state, return_attention_scores, **kwargs)
         self.attention_layer_size = attention_layer_size
         self.input_feeding = input_feeding
         if not input_feeding:
-            self.recurrent_layer = _layer_of(self.cell)
+            self.recurrent_layer = _fused_rnn(self.cell)
         self.attention_layer = None
         if attention_layer_size is not None:
             self.attention_layer = keras.layers.Dense(
@@ -73,22 +78,22 @@ class LuongDecoder(AttentionDecoder):
                 dtype=self.dtype_policy,
             )
 
-    def move(self, inputs, state, noise):
+    def _step(self, inputs: Any, state: dict, attend: Callable) -> tuple:
         if self.input_feeding:
-            inputs = ops.concatenate([inputs, state["attentional"]], axis=-1)
+            inputs = ops.concatenate([inputs, state["attentional_vector"]], axis=-1)
         hidden, cell_state = rnn.call_cell(self.cell, inputs, state["cell"])
-        context, weights, attention_state = self.attention.step(
-            hidden, state["memory"], state["attention"], noise
-        )
-        attentional = self._attentional(context, hidden)
+        context, weights, attention_state = attend(hidden, state=state["attention"])
+        attentional_vector = self._attentional_vector(context, hidden)
         next_state = {**state, "cell": cell_state, "attention": attention_state}
         if self.input_feeding:
-            next_state["attentional"] = attentional
-        return attentional, weights, next_state
+            next_state["attentional_vector"] = attentional_vector
+        return attentional_vector, weights, next_state
 
-    def move_all(self, inputs, state, noise, inputs_mask, widths):
-        if self.input_feeding or self.attention.sequential:
-            return teacher_forcing.move_along(self, inputs, state, noise, inputs_mask, widths)
+    def _unroll(
+        self, inputs: Any, state: dict, noise: Any, inputs_mask: Any, sampler: Any = None
+    ) -> tuple:
+        if self.input_feeding or self.attention.sequential or sampler is not None:
+            return super()._unroll(inputs, state, noise, inputs_mask, sampler)
         hidden, *cell_state = self.recurrent_layer(
             inputs, initial_state=state["cell"], mask=inputs_mask
         )  # (B, T, H)
@@ -97,44 +102,41 @@ class LuongDecoder(AttentionDecoder):
         )
         cell_state = keras.tree.pack_sequence_as(state["cell"], keras.tree.flatten(cell_state))
         state = {**state, "cell": cell_state, "attention": attention_state}
-        return self._attentional(context, hidden), weights, state
+        return self._attentional_vector(context, hidden), weights, state
 
-    def initial_feedback(self, batch_size, widths):
+    def _initial_input_feed(self, memory: Any) -> dict:
         if not self.input_feeding:
             return {}
-        zeros = ops.zeros((batch_size, widths.output), dtype=self.compute_dtype)
-        return {"attentional": zeros}
+        batch_size = ops.shape(keras.tree.flatten(memory)[0])[0]
+        dim = self._dims(self.attention.context_dim(memory_shapes(memory))).output
+        return {"attentional_vector": ops.zeros((batch_size, dim), dtype=self.compute_dtype)}
 
-    def widths(self, context_dim):
-        output_width = self.attention_layer_size or context_dim
-        return Widths(
-            joining=output_width if self.input_feeding else 0,
+    def _dims(self, context_dim: int) -> DecoderDims:
+        output_dim = self.attention_layer_size or context_dim
+        return DecoderDims(
+            extra_input=output_dim if self.input_feeding else 0,
             query=rnn.output_size(self.cell),
-            emitted=output_width,
-            output=output_width,
+            output=output_dim,
         )
 
-    def read(self, emitted, inputs):
-        return emitted
-
-    def build_output(self, inputs_width, context_dim, widths):
+    def _build_readout(self, inputs_dim: int, context_dim: int, dims: DecoderDims) -> None:
         if self.attention_layer is not None and not self.attention_layer.built:
-            self.attention_layer.build((None, context_dim + widths.query))
+            self.attention_layer.build((None, context_dim + dims.query))
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "attention_layer_size": self.attention_layer_size,
             "input_feeding": self.input_feeding,
         }
 
-    def _attentional(self, context, hidden):
+    def _attentional_vector(self, context, hidden):
         if self.attention_layer is None:
             return context
         return self.attention_layer(ops.concatenate([context, hidden], axis=-1))
 
 
-def _layer_of(cell):
+def _fused_rnn(cell):
     """Returns the Keras layer that runs `cell`: the fused one for a GRU or LSTM cell."""
     options = {"return_sequences": True, "return_state": True}
     for cell_class, layer_class in (

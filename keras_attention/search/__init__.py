@@ -11,4 +11,4 @@ from keras_attention.search.beam_search import beam as beam
 from keras_attention.search.greedy_and_sample import greedy as greedy
 from keras_attention.search.greedy_and_sample import sample as sample
 from keras_attention.search.loop import SearchResult as SearchResult
-from keras_attention.search.loop import shares_state as shares_state
+from keras_attention.search.loop_state import shares_state as shares_state

@@ -1,75 +1,75 @@
 """One sequence per batch entry: greedy search and sampling."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_attention._internal import validation
 from keras_attention.search.loop import (
-    Carried,
     SearchResult,
-    at_least_one,
-    batch_size,
-    check_ids,
     first_tokens,
-    full,
-    log_softmax,
-    repeat,
-    write_entry,
+    full_int32,
+    get_batch_size,
+    run_loop,
+    validate_ids,
     write_step,
+    write_time_major,
 )
+from keras_attention.search.loop_state import LoopState
 
 
-def greedy(step: Callable, state, start_id, end_id: int, max_length: int) -> SearchResult:
+def greedy(step: Callable, state: Any, start_id: Any, end_id: int, max_length: int) -> SearchResult:
     """Takes the most probable token at each step; N is 1.
 
     Args:
         step: Function of tokens (B,) and a state to logits (B, V), weights (B, S), next state.
-        state: What the first step takes.
+        state: The state before the first step.
         start_id: The first token: an integer, or one per batch entry (B,).
         end_id: The token that ends a sequence.
-        max_length: Most steps to take, T.
+        max_length: The maximum number of steps, T.
     """
 
     def most_probable(log_probs, time):
         return ops.argmax(log_probs, axis=-1)
 
-    return _follow(most_probable, step, state, start_id, end_id, max_length)
+    return _decode_one(most_probable, step, state, start_id, end_id, max_length)
 
 
 def sample(
     step: Callable,
-    state,
-    start_id,
+    state: Any,
+    start_id: Any,
     end_id: int,
     max_length: int,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
-    seed=None,
+    seed: Any = None,
 ) -> SearchResult:
-    """Draws each token from what the model expects; N is 1.
+    """Samples each token from the model's distribution; N is 1.
 
     Args:
         step, state, start_id, end_id, max_length: See `greedy`.
         temperature: Divides the logits; below 1 sharpens, above 1 flattens.
-        top_k: Draws from the k most probable tokens only.
-        top_p: Draws from the fewest tokens that together have probability p (Holtzman et al. 2020,
-            arXiv:1904.09751).
+        top_k: Samples from the k most probable tokens only.
+        top_p: Samples from the smallest set of tokens that has probability p or more (nucleus
+            sampling; Holtzman et al. 2020, arXiv:1904.09751).
         seed: An integer or a `keras.random.SeedGenerator`.
     """
-    if not temperature >= 1e-6:  # written so that NaN is refused too
-        raise ValueError(f"`temperature` is {temperature}; expected a number from 1e-6 up.")
+    if not temperature >= 1e-6:  # False for NaN, too
+        raise ValueError(f"`temperature` is {temperature}; expected a number of at least 1e-6.")
     if top_k is not None:
-        at_least_one("top_k", top_k)
+        validation.positive_integer("top_k", top_k)
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"`top_p` is {top_p}; expected a number in (0, 1].")
-    # One uniform number per step and row is all that a draw takes, and it is drawn before the loop:
-    # a generator inside of it breaks on JAX.
-    shape = (at_least_one("max_length", max_length), batch_size(state))
+    # One uniform number per step and row, sampled before the loop: a seed generator inside it
+    # fails on JAX.
+    shape = (validation.positive_integer("max_length", max_length), get_batch_size(state))
     uniform = keras.random.uniform(shape, seed=seed)
 
-    def draw(log_probs, time):
+    def sample_token(log_probs, time):
         logits = log_probs / temperature
         if top_k is not None:
             kept, _ = ops.top_k(logits, min(top_k, logits.shape[-1]))
@@ -77,55 +77,53 @@ def sample(
         probabilities = ops.softmax(logits, axis=-1)
         if top_p is not None:
             probabilities = _nucleus(probabilities, top_p)
-        cumulated = ops.cumsum(probabilities, axis=-1)
-        # The factor keeps the target below the last sum, rounding included.
-        target = ops.take(uniform, time, axis=0)[:, None] * cumulated[:, -1:] * (1 - 1e-6)
-        return ops.argmax(ops.cast(cumulated > target, "int32"), axis=-1)
+        cdf = ops.cumsum(probabilities, axis=-1)
+        # The factor keeps the target below the last sum in spite of rounding.
+        target = ops.take(uniform, time, axis=0)[:, None] * cdf[:, -1:] * (1 - 1e-6)
+        return ops.argmax(ops.cast(cdf > target, "int32"), axis=-1)
 
-    return _follow(draw, step, state, start_id, end_id, max_length)
+    return _decode_one(sample_token, step, state, start_id, end_id, max_length)
 
 
-def _follow(choose, step, state, start_id, end_id, max_length):
-    """Follows one sequence per batch entry, each token picked by `choose(log_probs, time)`."""
-    steps = at_least_one("max_length", max_length)
-    batch = batch_size(state)
+def _decode_one(choose, step, state, start_id, end_id, max_length):
+    """Decodes one sequence per batch entry, whose tokens `choose(log_probs, time)` picks."""
+    max_length = validation.positive_integer("max_length", max_length)
+    batch_size = get_batch_size(state)
 
-    def record(found, time, logits, weights, state):
+    def append(found, time, logits, weights, changing):
         finished = found["finished"]
-        weights = ops.where(finished[:, None], 0, weights)
-        log_probs = log_softmax(logits)
-        tokens = ops.cast(choose(log_probs, time), "int32")
-        tokens = ops.where(finished, end_id, tokens)
-        gained = ops.take_along_axis(log_probs, tokens[:, None], axis=1)[:, 0]
+        log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+        tokens = ops.where(finished, end_id, ops.cast(choose(log_probs, time), "int32"))
+        token_log_probs = ops.take_along_axis(log_probs, tokens[:, None], axis=1)[:, 0]
         ended = ops.logical_or(finished, tokens == end_id)
+        weights = ops.where(finished[:, None], 0, weights)
         return {
-            "state": state,
+            "state": changing,
             "tokens": write_step(found["tokens"], time, tokens),
-            "weights": write_entry(found["weights"], time, weights),
-            "log_probs": found["log_probs"] + ops.where(finished, 0.0, gained),
+            "weights": write_time_major(found["weights"], time, weights),
+            "log_probs": found["log_probs"] + ops.where(finished, 0.0, token_log_probs),
             "lengths": found["lengths"] + ops.cast(ops.logical_not(ended), "int32"),
             "finished": ended,
             "last": tokens,
         }
 
-    logits, weights, next_state = step(first_tokens(start_id, batch), state)
-    check_ids(start_id, end_id, logits.shape[-1])
-    carried = Carried(state, next_state, lambda tensor: tensor)
-    nothing = {
-        "tokens": full((batch, steps), end_id),
-        "weights": ops.zeros((steps, *ops.shape(weights)), dtype=weights.dtype),
-        "log_probs": ops.zeros((batch,), dtype="float32"),
-        "lengths": full((batch,), 0),
-        "finished": ops.zeros((batch,), dtype="bool"),
+    def body(time, found):
+        logits, weights, state = step(found["last"], loop_state.merge(found["state"]))
+        return append(found, time, logits, weights, loop_state.changing(state))
+
+    logits, weights, next_state = step(first_tokens(start_id, batch_size), state)
+    validate_ids(start_id, end_id, logits.shape[-1])
+    loop_state = LoopState(step, state, next_state)
+    empty = {
+        "tokens": full_int32((batch_size, max_length), end_id),
+        "weights": ops.zeros((max_length, *ops.shape(weights)), dtype=weights.dtype),
+        "log_probs": ops.zeros((batch_size,), dtype="float32"),
+        "lengths": full_int32((batch_size,), 0),
+        "finished": ops.zeros((batch_size,), dtype="bool"),
     }
     first = ops.convert_to_tensor(0, dtype="int32")
-    found = record(nothing, first, logits, weights, carried.moving(next_state))
-
-    def advance(time, found):
-        logits, weights, state = step(found["last"], carried.whole(found["state"]))
-        return time + 1, record(found, time, logits, weights, carried.moving(state))
-
-    found = repeat(advance, found, steps, lambda found: ops.all(found["finished"]))
+    found = append(empty, first, logits, weights, loop_state.changing(next_state))
+    found = run_loop(body, found, max_length, lambda found: ops.all(found["finished"]))
     return SearchResult(
         tokens=found["tokens"][:, None],
         lengths=found["lengths"][:, None],
@@ -136,6 +134,7 @@ def _follow(choose, step, state, start_id, end_id, max_length):
 
 
 def _nucleus(probabilities, top_p):
+    """Sets the probabilities outside the nucleus to zero."""
     ordered = ops.flip(ops.sort(probabilities, axis=-1), axis=-1)
     before = ops.cumsum(ordered, axis=-1) - ordered
     smallest = ops.min(ops.where(before < top_p, ordered, 1.0), axis=-1, keepdims=True)

@@ -1,6 +1,7 @@
-"""What every search shares: its result, its state, its loop."""
+"""What all searches share: the result, the loop, and writing to its buffers."""
 
 import numbers
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -8,14 +9,14 @@ from keras import ops
 
 
 class SearchResult(NamedTuple):
-    """What a search found, best first.
+    """The sequences that a search found, best first.
 
     Attributes:
-        tokens: (B, N, T), int32; the end id from the end on.
-        lengths: (B, N), int32: how many tokens come before the end id.
+        tokens: (B, N, T), int32; after the end id, more end ids.
+        lengths: (B, N), int32: the number of tokens before the end id.
         log_probs: (B, N), float32: log p of the tokens and the end id.
-        scores: (B, N), float32: `log_probs` after the penalties, which rank the results.
-        attention: (B, N, T, S): the weights at each step, zero after the end.
+        scores: (B, N), float32: `log_probs` with the penalties, by which the results are ranked.
+        attention: (B, N, T, S): the attention weights of each step, zero after the end.
     """
 
     tokens: Any
@@ -25,92 +26,24 @@ class SearchResult(NamedTuple):
     attention: Any
 
 
-def shares_state(parts):
-    """Marks a step whose state has parts that all tokens of a batch entry share.
-
-    The marked step takes tokens (N,) with N = B K, and these parts with B rows: `beam` leaves them
-    as they are. The step has to return them unchanged. Without this decorator `beam` repeats the
-    whole state per beam. A wrapper does not inherit it: decorate it with `shares_state(wrapped)`.
-
-    Args:
-        parts: Function of a state to these parts of it, a nest of tensors; or a marked step with a
-            state of the same form, to share what that one shares.
-    """
-
-    def mark(step):
-        step.shared = getattr(parts, "shared", parts)
-        return step
-
-    return mark
-
-
-class Carried:
-    """The part of a state that a step moves, as against what it hands on untouched.
-
-    What is handed on goes through `widen`, unless it is in the nest `shared`.
-    """
-
-    def __init__(self, state, next_state, widen, shared=()):
-        before, after = keras.tree.flatten(state), keras.tree.flatten(next_state)
-        if len(before) != len(after):
-            raise ValueError(
-                f"`step` returns a state of {len(after)} tensors; expected one like it took, of "
-                f"{len(before)}."
-            )
-        self._structure = next_state
-        shared = [id(leaf) for leaf in keras.tree.flatten(shared)]
-        # A tensor that stands in two places may have moved from one to the other.
-        settled = [
-            id(leaf) in shared or sum(leaf is other for other in before) == 1 for leaf in before
-        ]
-        self._moves = [
-            new is not old or not stays
-            for old, new, stays in zip(before, after, settled, strict=True)
-        ]
-        self._still = [
-            None if moves else leaf if id(leaf) in shared else widen(leaf)
-            for leaf, moves in zip(after, self._moves, strict=True)
-        ]
-
-    def moving(self, state):
-        leaves = keras.tree.flatten(state)
-        return [leaf for leaf, moves in zip(leaves, self._moves, strict=True) if moves]
-
-    def whole(self, moving):
-        moving = iter(moving)
-        leaves = [
-            next(moving) if moves else still
-            for still, moves in zip(self._still, self._moves, strict=True)
-        ]
-        return keras.tree.pack_sequence_as(self._structure, leaves)
-
-
-def repeat(advance, found, steps, done):
-    """Advances from step 1 until `done(found)`, or until `steps` are taken."""
-    _, found = ops.while_loop(
-        lambda time, found: ops.logical_not(done(found)),
-        advance,
-        (ops.convert_to_tensor(1, dtype="int32"), found),
-        maximum_iterations=steps - 1,
+def run_loop(body: Callable, loop_vars: dict, max_length: int, done: Callable) -> dict:
+    """Runs `body(time, loop_vars)` from step 1 until `done(loop_vars)` or `max_length` steps."""
+    _, loop_vars = ops.while_loop(
+        lambda time, loop_vars: ops.logical_not(done(loop_vars)),
+        lambda time, loop_vars: (time + 1, body(time, loop_vars)),
+        (ops.convert_to_tensor(1, dtype="int32"), loop_vars),
+        maximum_iterations=max_length - 1,
     )
-    return found
+    return loop_vars
 
 
-def log_softmax(logits):
-    return ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
-
-
-def batch_size(state):
+def get_batch_size(state: Any) -> Any:
+    """Returns the number of rows of a state."""
     return ops.shape(keras.tree.flatten(state)[0])[0]
 
 
-def at_least_one(argument, value):
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-        raise ValueError(f"`{argument}` is {value!r}; expected an integer of at least 1.")
-    return int(value)
-
-
-def check_ids(start_id, end_id, vocabulary):
+def validate_ids(start_id: Any, end_id: Any, vocabulary: int | None) -> None:
+    """Checks that the ids are tokens of the vocabulary, whose size must be known."""
     if vocabulary is None:
         raise ValueError("`step` returns logits of unknown width; expected a known one.")
     ids = {"end_id": end_id}
@@ -123,20 +56,22 @@ def check_ids(start_id, end_id, vocabulary):
             )
 
 
-def first_tokens(start_id, batch):
-    return ops.broadcast_to(ops.cast(start_id, "int32"), (batch,))
+def first_tokens(start_id: Any, batch_size: Any) -> Any:
+    """Returns the tokens of the first step, (B,)."""
+    return ops.broadcast_to(ops.cast(start_id, "int32"), (batch_size,))
 
 
-def full(shape, value):
+def full_int32(shape: tuple, value: int) -> Any:
+    """Returns an int32 tensor filled with `value`."""
     return ops.full(shape, value, dtype="int32")
 
 
-def write_step(rows, time, values):
-    """Writes `values` (...,) at step `time` of `rows` (..., T)."""
-    return ops.where(ops.arange(rows.shape[-1]) == time, values[..., None], rows)
+def write_step(buffer: Any, time: Any, values: Any) -> Any:
+    """Writes `values` (...,) at step `time` of `buffer` (..., T)."""
+    return ops.where(ops.arange(buffer.shape[-1]) == time, values[..., None], buffer)
 
 
-def write_entry(buffer, time, values):
-    """Writes `values` as entry `time` of `buffer`, whose first axis is time."""
-    now = ops.arange(buffer.shape[0]) == time
-    return ops.where(ops.reshape(now, (-1, *[1] * len(values.shape))), values[None], buffer)
+def write_time_major(buffer: Any, time: Any, values: Any) -> Any:
+    """Writes `values` at step `time` of `buffer`, whose first axis is time."""
+    is_now = ops.arange(buffer.shape[0]) == time
+    return ops.where(ops.reshape(is_now, (-1, *[1] * len(values.shape))), values[None], buffer)

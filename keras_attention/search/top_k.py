@@ -1,29 +1,31 @@
-"""Ranking over a large vocabulary: its few largest entries, without sorting through all of it."""
+"""The few largest entries of a large vocabulary, without sorting all of it."""
+
+from typing import Any
 
 from keras import ops
 
-_WIDTH = 64  # Of a piece. Finding its maximum is one vectorised pass.
+_CHUNK = 64  # The maximum of a chunk is one vectorized pass.
 
 
-def largest(values, count):
-    """Returns the `count` largest of `values` (N, V) and their places, as `ops.top_k` does.
+def largest(values: Any, count: int) -> tuple:
+    """Returns the `count` largest of `values` (N, V) and their indices, as `ops.top_k` does.
 
-    They lie in the `count` pieces of a row whose maxima are largest, so only these are searched:
+    They are in the `count` chunks of a row with the largest maxima, so only these are searched:
     about three times as fast at V = 8,000.
     """
     vocabulary = values.shape[-1]
-    if vocabulary <= 2 * _WIDTH * count:
-        top, places = ops.top_k(values, count)
-        return top, ops.cast(places, "int32")
-    if vocabulary % _WIDTH:
-        values = ops.pad(values, [[0, 0], [0, -vocabulary % _WIDTH]], constant_values=-float("inf"))
-    pieces = ops.reshape(values, (-1, values.shape[-1] // _WIDTH, _WIDTH))  # (N, P, W)
-    _, chosen = ops.top_k(ops.max(pieces, axis=-1), count)
-    # In their order, so that of equal entries the first comes first.
+    if vocabulary <= 2 * _CHUNK * count:
+        top, indices = ops.top_k(values, count)
+        return top, ops.cast(indices, "int32")
+    if vocabulary % _CHUNK:
+        values = ops.pad(values, [[0, 0], [0, -vocabulary % _CHUNK]], constant_values=-float("inf"))
+    chunks = ops.reshape(values, (-1, values.shape[-1] // _CHUNK, _CHUNK))  # (N, P, W)
+    _, chosen = ops.top_k(ops.max(chunks, axis=-1), count)
+    # Sorted, so that of equal entries the first comes first.
     chosen = ops.sort(ops.cast(chosen, "int32"), axis=-1)  # (N, C)
-    first = ops.arange(ops.shape(values)[0], dtype="int32")[:, None] * pieces.shape[1]
-    found = ops.take(ops.reshape(pieces, (-1, _WIDTH)), chosen + first, axis=0)  # (N, C, W)
-    top, places = ops.top_k(ops.reshape(found, (-1, count * _WIDTH)), count)
-    places = ops.cast(places, "int32")
-    piece = ops.take_along_axis(chosen, places // _WIDTH, axis=-1)
-    return top, piece * _WIDTH + places % _WIDTH
+    first = ops.arange(ops.shape(values)[0], dtype="int32")[:, None] * chunks.shape[1]
+    found = ops.take(ops.reshape(chunks, (-1, _CHUNK)), chosen + first, axis=0)  # (N, C, W)
+    top, indices = ops.top_k(ops.reshape(found, (-1, count * _CHUNK)), count)
+    indices = ops.cast(indices, "int32")
+    chunk = ops.take_along_axis(chosen, indices // _CHUNK, axis=-1)
+    return top, chunk * _CHUNK + indices % _CHUNK

@@ -189,7 +189,7 @@ def test_what_a_loop_reads_and_assigns_compounds(read_in_loops):
     """The moving averages of a head that scheduled sampling calls once a step."""
 
     def averages():
-        outputs = keras.Input((8,))
+        outputs = keras.Input((None, 8))
         logits = keras.layers.BatchNormalization()(keras.layers.Dense(13)(outputs))
         model = translator(sampling_probability=0.0)
         model.head = keras.Model(outputs, logits)

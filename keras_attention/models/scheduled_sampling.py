@@ -1,0 +1,54 @@
+"""Scheduled sampling: now and then, a training step reads the model's own prediction."""
+
+from collections.abc import Callable
+from typing import Any, final
+
+import keras
+from keras import ops
+
+
+@final
+class ScheduledSampler:
+    """The inputs of a decoder's steps in training, for `AttentionDecoder.decode`.
+
+        y_{t-1} of the target                  with probability 1 - p
+        y_{t-1} ~ softmax(logits_{t-1})        with probability p
+
+    No gradient flows through the samples.
+
+    Args:
+        embed: Function of tokens (B,) to vectors (B, Din).
+        apply_head: Function of a decoder's outputs (B, O) to logits (B, V).
+        probability: p.
+        seed_generator: A `keras.random.SeedGenerator`.
+
+    Reference: Bengio, Vinyals, Jaitly, Shazeer 2015, "Scheduled Sampling for Sequence Prediction
+    with Recurrent Neural Networks", arXiv:1506.03099, section 2.4.
+    """
+
+    def __init__(
+        self, embed: Callable, apply_head: Callable, probability: Any, seed_generator: Any
+    ) -> None:
+        self.embed = embed
+        self.apply_head = apply_head
+        self.probability = probability
+        self.seed_generator = seed_generator
+
+    def sample_noise(self, inputs: Any) -> dict:
+        """Returns the random numbers of all steps, (B, T, 1), sampled before the loop."""
+        shape = (*ops.shape(inputs)[:2], 1)
+        chances, uniforms = (
+            keras.random.uniform(shape, dtype="float32", seed=self.seed_generator) for _ in range(2)
+        )
+        not_first = ops.arange(shape[1], dtype="int32")[None, :, None] > 0
+        use_prediction = chances < ops.cast(self.probability, "float32")
+        use_prediction = ops.cast(ops.logical_and(use_prediction, not_first), inputs.dtype)
+        return {"use_prediction": use_prediction, "uniforms": uniforms}
+
+    def next_inputs(self, inputs: Any, last_output: Any, noise: dict) -> Any:
+        """Returns what a step reads, (B, Din): its `inputs` or a sample from the last output."""
+        logits = ops.cast(self.apply_head(ops.stop_gradient(last_output)), "float32")
+        cdf = ops.cumsum(ops.softmax(logits), axis=-1)
+        token_ids = ops.sum(ops.cast(cdf <= noise["uniforms"], "int32"), axis=-1)
+        sampled = self.embed(ops.minimum(token_ids, logits.shape[-1] - 1))
+        return ops.where(noise["use_prediction"] > 0, ops.cast(sampled, inputs.dtype), inputs)

@@ -1,0 +1,69 @@
+"""The state of a search loop, and the parts of it that beams share."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+
+def shares_state(parts: Callable) -> Callable:
+    """Declares that a step's state has parts that all beams of a batch entry share.
+
+    The decorated step takes tokens (N,) with N = B K, and these parts with B rows. It must return
+    them unchanged. Without this decorator `beam` repeats the whole state per beam. A wrapper does
+    not inherit it: decorate it with `shares_state(wrapped)`.
+
+    Args:
+        parts: Function of a state to these parts of it, a nest of tensors; or a decorated step
+            with a state of the same structure.
+    """
+
+    def decorate(step):
+        step.shared_parts = getattr(parts, "shared_parts", parts)
+        return step
+
+    return decorate
+
+
+class LoopState:
+    """The split of a step's state into tensors that change and tensors that the step returns as is.
+
+    The latter stay out of the loop.
+
+    Args:
+        step: The step, which took `state` and returned `next_state`.
+        repeat: None; or a function that repeats a tensor once per beam, for all constant tensors
+            but those that the beams share.
+    """
+
+    def __init__(
+        self, step: Callable, state: Any, next_state: Any, repeat: Callable | None = None
+    ) -> None:
+        before, after = keras.tree.flatten(state), keras.tree.flatten(next_state)
+        if len(before) != len(after):
+            raise ValueError(
+                f"`step` returns a state of {len(after)} tensors; expected one like it took, of "
+                f"{len(before)}."
+            )
+        parts = getattr(step, "shared_parts", None)
+        shared = {id(leaf) for leaf in keras.tree.flatten(parts(state) if parts else ())}
+        self._structure = next_state
+        # None for a tensor that changes. A tensor that stands in two places may have moved.
+        self._constants = []
+        for old, new in zip(before, after, strict=True):
+            unique = id(old) in shared or sum(old is other for other in before) == 1
+            constant = new if new is old and unique else None
+            if constant is not None and repeat is not None and id(old) not in shared:
+                constant = repeat(constant)
+            self._constants.append(constant)
+
+    def changing(self, state: Any) -> list:
+        """Returns the tensors of `state` that change."""
+        leaves = keras.tree.flatten(state)
+        return [x for x, fixed in zip(leaves, self._constants, strict=True) if fixed is None]
+
+    def merge(self, changing: list) -> Any:
+        """Returns the whole state, of the tensors that change."""
+        rest = iter(changing)
+        leaves = [next(rest) if fixed is None else fixed for fixed in self._constants]
+        return keras.tree.pack_sequence_as(self._structure, leaves)
