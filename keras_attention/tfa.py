@@ -1,8 +1,11 @@
 """Weights from TensorFlow Addons, which ended in 2024 and does not run on Keras 3.
 
-`tfa.seq2seq.AttentionWrapper` runs its cell first, whatever the mechanism, so it is a
-`LuongDecoder` here, with tfa's `LuongAttention` or `BahdanauAttention` alike.
+`tfa.seq2seq.AttentionWrapper` runs its cell first, with any attention mechanism, so that its
+counterpart here is `LuongDecoder`, with tfa's `BahdanauAttention` too.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 from keras import ops
@@ -13,8 +16,8 @@ from keras_attention.attention.scored import ScoredAttention
 from keras_attention.decoders.luong import LuongDecoder
 
 
-def set_tfa_weights(layer, weights):
-    """Gives a built attention or decoder the weights of its tfa counterpart, and so its numbers.
+def set_tfa_weights(layer: Any, weights: Mapping[str, Any]) -> None:
+    """Assigns the weights of the tfa counterpart to a built attention or decoder.
 
     ================================  =======================================================
     name in `weights`                 goes to
@@ -22,8 +25,8 @@ def set_tfa_weights(layer, weights):
     "memory_layer/kernel"             `key_kernel` of an additive score, `kernel` of a general
     "query_layer/kernel"              `query_kernel` of an additive score
     "attention_v"                     `score_vector` of an additive score
-    "attention_g"                     `gain` of a normalised additive score, `scale` of a general
-    "attention_b"                     `bias` of a normalised additive score
+    "attention_g"                     `gain` of a normalized additive score, `scale` of a general
+    "attention_b"                     `bias` of a normalized additive score
     "attention_score_bias"            `bias` of a monotonic alignment
     "cell/kernel", "cell/bias", ...   the cell's weight of that name; "cell/0/kernel", ... for
                                       the cells of `StackedRNNCells`
@@ -45,7 +48,7 @@ def set_tfa_weights(layer, weights):
             "tfa's AttentionWrapper runs the cell first, also with BahdanauAttention."
         )
     if not layer.built:
-        raise ValueError(f"`layer` '{layer.name}' is not built; expected one that was called.")
+        raise ValueError(f"`layer` '{layer.name}' is not built; expected a built layer.")
     targets = _targets(layer)
     arrays = {
         name: ops.convert_to_tensor(weights[name], dtype=variable.dtype)
@@ -60,10 +63,10 @@ def set_tfa_weights(layer, weights):
         if tuple(array.shape) != tuple(targets[name].shape)
     ]
     if problems:
-        accepted = ", ".join(f"{name!r} {tuple(v.shape)}" for name, v in targets.items())
+        expected = ", ".join(f"{name!r} {tuple(v.shape)}" for name, v in targets.items())
         raise ValueError(
             f"`weights` for {type(layer).__name__} '{layer.name}': {', '.join(problems)}; "
-            f"expected {accepted}."
+            f"expected {expected}."
         )
     if "attention_layer/kernel" in arrays:
         # [cell output; context] -> [context; cell output]
@@ -73,7 +76,7 @@ def set_tfa_weights(layer, weights):
         targets[name].assign(array)
 
 
-def _targets(layer):
+def _targets(layer: Any) -> dict:
     """Returns the variables of `layer` by tfa's names."""
     if isinstance(layer, ScoredAttention):
         targets = _score_targets(layer.score)
@@ -86,7 +89,7 @@ def _targets(layer):
     return targets
 
 
-def _score_targets(score):
+def _score_targets(score: Any) -> dict:
     if isinstance(score, scores.Additive):
         targets = {
             "memory_layer/kernel": score.key_kernel,
@@ -105,7 +108,7 @@ def _score_targets(score):
     )
 
 
-def _cell_targets(cell, prefix="cell"):
+def _cell_targets(cell: Any, prefix: str = "cell") -> dict:
     if isinstance(cell, keras.layers.StackedRNNCells):
         numbered = [_cell_targets(c, f"{prefix}/{i}") for i, c in enumerate(cell.cells)]
         return {name: variable for targets in numbered for name, variable in targets.items()}

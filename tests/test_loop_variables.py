@@ -1,4 +1,4 @@
-"""Weights are read before loops, and whatever else happens there still happens."""
+"""Variables are read before loops; assignments, noise and losses inside them are as without."""
 
 import contextlib
 
@@ -21,23 +21,23 @@ SOURCE, TARGET = np.array([[3, 4, 5], [6, 3, 0]]), np.array([[1, 2], [1, 0]])
 def read_in_loops(monkeypatch):
     """Returns what puts the reads back into the loops."""
 
-    def put_back():
+    def restore():
         for module in (decoder_base, attention_base, encoder_decoder):
             monkeypatch.setattr(
                 module, "read_variables_once", lambda layer: contextlib.nullcontext()
             )
 
-    return put_back
+    return restore
 
 
-def translator(*of_encoder, sampling_probability=None):
+def translator(*encoder_layers, sampling_probability=None):
     layers = keras.layers
     return ka.models.EncoderDecoder(
         keras.Sequential(
             [
                 layers.Embedding(11, 8, mask_zero=True),
                 layers.Bidirectional(layers.GRU(4, return_sequences=True)),
-                *of_encoder,
+                *encoder_layers,
             ]
         ),
         layers.Embedding(13, 8, mask_zero=True),
@@ -157,7 +157,7 @@ def test_a_stateless_call_has_the_state_that_it_is_given():
     assert not np.allclose(*results)
 
 
-def test_a_rematerialised_layer_has_gradients():
+def test_a_rematerialized_layer_has_gradients():
     model = translator()
     with keras.RematScope(mode="full"):
         model.encoder.add(keras.layers.Dense(8))
@@ -206,7 +206,7 @@ def test_what_a_loop_reads_and_assigns_compounds(read_in_loops):
     assert_close(hoisted, averages(), 1e-7)
 
 
-class OfTheirs(keras.layers.Layer):
+class ThirdPartyLayer(keras.layers.Layer):
     """A layer that keeps what it read: its `tf.function` is traced once."""
 
     def __init__(self, **kwargs):
@@ -224,8 +224,8 @@ class OfTheirs(keras.layers.Layer):
         return (*shape[:-1], 8)
 
 
-def test_a_tf_function_of_others_sees_new_weights():
-    model = translator(OfTheirs())
+def test_a_third_party_tf_function_sees_new_weights():
+    model = translator(ThirdPartyLayer())
     model((SOURCE, TARGET))
     projection = model.encoder.layers[2].projection
     run = [tf.function(lambda *inputs: model(inputs)) for _ in range(2)]  # as fit and evaluate

@@ -100,9 +100,7 @@ def sampling(kind, probability, sharpness=1.0, **options):
 @EVERY_DECODER
 def test_scheduled_sampling_that_never_draws_is_teacher_forcing(kind):
     plain, model = sampling(kind, 0.0)
-    written = (
-        TARGET_IN != 0
-    )  # padded steps give zeros before the head in one, after it in the other
+    written = TARGET_IN != 0
     logits = to_numpy(model((SOURCE, TARGET_IN), training=True))
     np.testing.assert_allclose(
         logits[written], to_numpy(plain((SOURCE, TARGET_IN)))[written], atol=1e-5
@@ -262,7 +260,7 @@ def test_searches_follow_the_model(kind):
 
 
 @pytest.mark.parametrize("kind", [*DECODERS, *TRANSFORMERS, "several", "coverage"])
-def test_beams_share_the_memory_unless_the_attention_keeps_a_state(kind, monkeypatch):
+def test_beams_share_the_memory_unless_the_attention_has_a_state(kind, monkeypatch):
     """The result is that of a repeated memory, which a function around the step gets."""
     attentions = {
         "several": lambda: ka.MultiSourceAttention([ka.BahdanauAttention(7), ka.LuongAttention()]),

@@ -132,7 +132,7 @@ def test_a_beam_as_wide_as_the_vocabulary_is_exhaustive_over_two_steps(length_we
 
 @pytest.mark.parametrize("length_weight", [0.0, 1.3])
 def test_beam_over_a_large_vocabulary_equals_the_oracle(length_weight):
-    """Large enough for the words to be found piece by piece, the last piece not full."""
+    """Large enough for the words to be found chunk by chunk, the last piece not full."""
     language = Language(23, vocabulary=401, end_bias=8.0)
     state, finished = language.begin(3), 0
     result = ka.search.beam(language.step, state, START, END, 4, 2, length_weight)
@@ -155,13 +155,13 @@ def test_the_largest_are_those_of_a_stable_sort(size, levels):
     values = random.integers(-levels, levels, size=(13, size)).astype("float32")
     values[0] = -np.inf
     values[1, 1:] = -np.inf
-    top, places = ka.search.top_k.largest(ops.convert_to_tensor(values), 3)
+    top, indices = ka.search.top_k.largest(ops.convert_to_tensor(values), 3)
     expected = np.argsort(-values, axis=1, kind="stable")[:, :3]
-    np.testing.assert_array_equal(to_numpy(places, "int32"), expected)
+    np.testing.assert_array_equal(to_numpy(indices, "int32"), expected)
     np.testing.assert_array_equal(to_numpy(top), np.take_along_axis(values, expected, axis=1))
 
 
-def test_a_marked_step_gets_what_beams_share_unrepeated():
+def test_a_step_that_shares_state_gets_it_unrepeated():
     language = Language(31, end_bias=1.0)
     state = language.begin(5)
 
@@ -170,8 +170,8 @@ def test_a_marked_step_gets_what_beams_share_unrepeated():
         assert state["mask"].shape[0] == 5
         beams = tokens.shape[0] // 5
         repeated = {**state, "mask": ops.repeat(state["mask"], beams, axis=0)}
-        logits, weights, following = language.step(tokens, repeated)
-        return logits, weights, {**following, "mask": state["mask"]}
+        logits, weights, next_state = language.step(tokens, repeated)
+        return logits, weights, {**next_state, "mask": state["mask"]}
 
     options = (START, END, 6, 3, 0.7, 0.2)
     for one, other in zip(

@@ -1,37 +1,34 @@
-"""Keras's implicit masks, outside of the call of a layer.
+"""Get and copy the masks that Keras attaches to tensors, where no layer's call does it.
 
-Only on some backends the mask is an attribute of the tensor, but on all of them Keras passes it to
-layers. So these functions are layers.
+On some backends a mask is an attribute of the tensor; on all of them Keras passes it to layers.
 """
 
-from typing import final
+from typing import Any, final
 
 import keras
 
-from keras_attention._internal.typing import Tensor
 
-
-def get_keras_mask(tensor: Tensor) -> Tensor:
+def get_keras_mask(tensor: Any) -> Any:
     """Returns the Keras mask of a tensor, or None."""
     return _GetMask()(tensor)
 
 
-def copy_keras_mask(masked: Tensor, tensor: Tensor) -> Tensor:
-    """Returns `tensor` with the Keras mask of `masked`."""
-    return _CopyMask()(masked, tensor)
+def copy_keras_mask(source: Any, target: Any) -> Any:
+    """Returns `target` with the Keras mask of `source`, as a layer between the two would."""
+    return _CopyMask()(source, target)
 
 
 @final
 class _GetMask(keras.layers.Layer):
     def __init__(self) -> None:
-        # The default, the class's name, would start a TensorFlow scope with an underscore.
+        # Named, since a TensorFlow scope cannot start with the underscore of the class's name.
         super().__init__(name="get_keras_mask", autocast=False)
         self.supports_masking = True
 
-    def call(self, tensor: Tensor, mask: Tensor = None) -> Tensor:
+    def call(self, tensor: Any, mask: Any = None) -> Any:
         return mask
 
-    def compute_mask(self, tensor: Tensor, previous_mask: Tensor = None) -> None:
+    def compute_mask(self, tensor: Any, previous_mask: Any = None) -> None:
         return None
 
 
@@ -41,5 +38,8 @@ class _CopyMask(keras.layers.Layer):
         super().__init__(name="copy_keras_mask", autocast=False)
         self.supports_masking = True
 
-    def call(self, masked: Tensor, tensor: Tensor) -> Tensor:
-        return tensor
+    def call(self, source: Any, target: Any) -> Any:
+        return target
+
+    def compute_mask(self, source: Any, previous_mask: Any = None) -> Any:
+        return previous_mask

@@ -57,11 +57,11 @@ def scan(step: Callable, inputs: Any, state: Any, mask: Any = None, dtype: Any =
     return *_split(outputs, output_dims), keras.tree.pack_sequence_as(state, final_states)
 
 
-def _concatenate(tensors):
+def _concatenate(tensors: list) -> Any:
     return ops.concatenate(tensors, axis=-1) if len(tensors) > 1 else tensors[0]
 
 
-def _split(packed, dims):
+def _split(packed: Any, dims: list) -> list:
     """Returns the parts of the last axis of `packed`; the last one takes what is left."""
     if len(dims) == 1:
         return [packed]
@@ -78,12 +78,12 @@ class _ClosureCell:
 
     compute_dtype = None  # The loop then does not cast the states.
 
-    def __init__(self, step, state):
+    def __init__(self, step: Callable, state: Any) -> None:
         self.step = step
         self.state = state
         self.state_size = [leaf.shape[-1] for leaf in keras.tree.flatten(state)]
 
-    def __call__(self, inputs, states):
+    def __call__(self, inputs: Any, states: Any) -> tuple:
         output, state = self.step(inputs, keras.tree.pack_sequence_as(self.state, list(states)))
         return output, keras.tree.flatten(state)
 
@@ -155,5 +155,5 @@ def reset_dropout_masks(cell: Any) -> None:
             layer.reset_recurrent_dropout_mask()
 
 
-def _flat_cells(cell):
+def _flat_cells(cell: Any) -> list:
     return cell.cells if isinstance(cell, keras.layers.StackedRNNCells) else [cell]

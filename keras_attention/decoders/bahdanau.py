@@ -100,7 +100,7 @@ class BahdanauDecoder(AttentionDecoder):
             readout = keras.saving.serialize_keras_object(readout)
         return {**super().get_config(), "readout": readout}
 
-    def _hidden_state(self, cell_state):
+    def _hidden_state(self, cell_state: Any) -> Any:
         """Returns the topmost hidden state, of the states of the cell or of their sizes."""
         stacked = isinstance(self.cell, keras.layers.StackedRNNCells)
         return keras.tree.flatten(cell_state[-1] if stacked else cell_state)[0]

@@ -1,6 +1,6 @@
-"""Deep output: from a decoder's state, last word and context to what the softmax reads."""
+"""Deep output: from a decoder's state, last token and context to the input of the softmax."""
 
-from typing import final
+from typing import Any, final
 
 import keras
 from keras import ops
@@ -11,30 +11,34 @@ from keras_attention._internal import validation
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class DeepOutput(keras.layers.Layer):
-    """A maxout layer over state, last word and context.
+    """A maxout layer over state, last token and context.
 
         t~_i = U_o s_i + V_o E y_{i-1} + C_o c_i + b                    (Bahdanau, appendix A.2.2)
         t_i,j = max{t~_i,2j-1, t~_i,2j}
 
-    The softmax, with W_o, is a layer after it. Eq. 4 and the text of the appendix make the
-    probability depend on s_i, as here; the formula for t~_i there has s_{i-1}. With one piece it is
-    the linear sum L_h h_t + L_z z_t + E y_{t-1} of Xu 2015, eq. 7, with a matrix for the word too.
+    The softmax, with W_o, is a layer after it. In eq. 4 and the text of the appendix the
+    probability depends on s_i, as here; the formula for t~_i there has s_{i-1}. With one piece it
+    is the linear sum L_h h_t + L_z z_t + E y_{t-1} of Xu 2015, eq. 7, with a matrix for the token
+    too.
 
-    The weights U_o, V_o, C_o are the rows of one kernel, that of `projection`, in this order.
+    The matrices U_o, V_o, C_o are the rows of one kernel, that of `projection`, in this order.
 
     Args:
         units: Width of t.
-        pieces: Linear pieces in each maximum: 2 in the paper, 1 for none.
+        pieces: Linear pieces in each maximum: 2 in the paper; 1 for no maximum.
 
     Call arguments:
-        state: (B, T, Ds), s_i. Or all three without T.
+        state: (B, T, Ds), s_i. All three may be without T.
         inputs: (B, T, Din), E y_{i-1}.
         context: (B, T, D), c_i.
 
     Returns:
         t, (B, T, units).
 
-    Masking: position by position; no mask is read.
+    Masking: none; the layer works on each step by itself, and passes the mask of the state on.
+
+    Raises:
+        ValueError: `units` or `pieces` is not a positive integer.
 
     Example:
 
@@ -47,7 +51,7 @@ class DeepOutput(keras.layers.Layer):
     arXiv:1502.03044, eq. 7; Goodfellow et al. 2013, "Maxout Networks", arXiv:1302.4389.
     """
 
-    def __init__(self, units, pieces=2, **kwargs):
+    def __init__(self, units: int, pieces: int = 2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.units = validation.positive_integer("units", units)
         self.pieces = validation.positive_integer("pieces", pieces)
@@ -56,21 +60,23 @@ class DeepOutput(keras.layers.Layer):
         )
         self.supports_masking = True
 
-    def build(self, state_shape, inputs_shape, context_shape):
-        width = sum(shape[-1] for shape in (state_shape, inputs_shape, context_shape))
+    def build(self, state_shape: Any, inputs_shape: Any, context_shape: Any) -> None:
+        dim = sum(shape[-1] for shape in (state_shape, inputs_shape, context_shape))
         if not self.projection.built:
-            self.projection.build((*state_shape[:-1], width))
+            self.projection.build((*state_shape[:-1], dim))
 
-    def call(self, state, inputs, context):
+    def call(self, state: Any, inputs: Any, context: Any) -> Any:
         pieces = self.projection(ops.concatenate([state, inputs, context], axis=-1))
         shape = (*ops.shape(pieces)[:-1], self.units, self.pieces)
         return ops.max(ops.reshape(pieces, shape), axis=-1)  # (B, T, units)
 
-    def compute_mask(self, state, previous_mask=None):
+    def compute_mask(self, state: Any, previous_mask: Any = None) -> Any:
         return previous_mask
 
-    def compute_output_shape(self, state_shape, inputs_shape, context_shape):
+    def compute_output_shape(
+        self, state_shape: Any, inputs_shape: Any, context_shape: Any
+    ) -> tuple:
         return (*state_shape[:-1], self.units)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "units": self.units, "pieces": self.pieces}

@@ -130,13 +130,13 @@ class LuongDecoder(AttentionDecoder):
             "input_feeding": self.input_feeding,
         }
 
-    def _attentional_vector(self, context, hidden):
+    def _attentional_vector(self, context: Any, hidden: Any) -> Any:
         if self.attention_layer is None:
             return context
         return self.attention_layer(ops.concatenate([context, hidden], axis=-1))
 
 
-def _fused_rnn(cell):
+def _fused_rnn(cell: Any) -> keras.layers.Layer:
     """Returns the Keras layer that runs `cell`: the fused one for a GRU or LSTM cell."""
     options = {"return_sequences": True, "return_state": True}
     for cell_class, layer_class in (

@@ -1,7 +1,8 @@
-"""The bridge: the decoder's first state, from the encoder's output."""
+"""The bridge: a decoder's first state, from the mean of the encoder's outputs."""
 
 import itertools
-from typing import final
+from collections.abc import Sequence
+from typing import Any, final
 
 import keras
 
@@ -17,19 +18,21 @@ class Bridge(keras.layers.Layer):
 
         s_0 = tanh(W mean_s(m_s) + b)
 
-    one W and b per state tensor of the cell. It needs no last state, so anything that gives a
-    memory can be the encoder, images included.
+    with one W and b per state tensor of the cell. It needs no last state of an encoder, so that the
+    memory may come from any layer, such as a network over images.
 
     Args:
         widths: The widths of the state tensors.
 
     Call arguments:
-        memory: (B, S, D), or a map (B, H, W, D).
-        mask: (B, S) or (B, H, W), the positions that the mean runs over. The mean of nothing is
-            zero.
+        memory: (B, S, D), or feature maps (B, H, W, D).
+        mask: (B, S) or (B, H, W), the positions that the mean includes; without any it is zero.
 
     Returns:
         A list of tensors (B, width).
+
+    Raises:
+        ValueError: A width is not a positive integer, or the memory has another rank.
 
     Example:
 
@@ -40,7 +43,7 @@ class Bridge(keras.layers.Layer):
     arXiv:1502.03044, section 3.1.2.
     """
 
-    def __init__(self, widths, **kwargs):
+    def __init__(self, widths: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.widths = [validation.positive_integer("widths", width) for width in widths]
         self.projection = keras.layers.Dense(
@@ -48,7 +51,7 @@ class Bridge(keras.layers.Layer):
         )
         self.supports_masking = True
 
-    def build(self, memory_shape):
+    def build(self, memory_shape: Any) -> None:
         if len(memory_shape) not in (3, 4):
             raise ValueError(
                 f"`memory` has shape {tuple(memory_shape)}; expected (batch, memory, width), or "
@@ -57,16 +60,16 @@ class Bridge(keras.layers.Layer):
         if not self.projection.built:
             self.projection.build((memory_shape[0], memory_shape[-1]))
 
-    def call(self, memory, mask=None):
+    def call(self, memory: Any, mask: Any = None) -> list:
         states = self.projection(masks.masked_mean(*flatten_spatial(memory, mask)))
         ends = itertools.accumulate(self.widths)
         return [states[:, end - width : end] for end, width in zip(ends, self.widths, strict=True)]
 
-    def compute_mask(self, memory, previous_mask=None):
+    def compute_mask(self, memory: Any, previous_mask: Any = None) -> None:
         return None
 
-    def compute_output_shape(self, memory_shape):
+    def compute_output_shape(self, memory_shape: Any) -> list:
         return [(memory_shape[0], width) for width in self.widths]
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "widths": list(self.widths)}

@@ -26,27 +26,31 @@ class EncoderDecoder(Seq2SeqModel):
         s_0 = bridge(memory)
         logits_t = head(decoder(target_embedding(y_{t-1}), memory, s_0)_t)
 
-    Trained with plain `compile` and `fit` on `((source, target_in), target_out)`: the mask of
-    `target_in` reaches the loss and the metrics, which leave padding out. For search, `begin` and
-    `step` are what `ka.search` takes.
+    Train it with `compile` and `fit` on `((source, target_in), target_out)`: the mask of
+    `target_in` reaches the loss and the metrics, which ignore padding. `ka.search` takes `begin`
+    and `step`.
 
     Args:
-        encoder: A layer from source to a memory (B, S, D), or to a map (B, H, W, D) for a spatial
-            attention; its mask is heeded.
+        encoder: A layer from source to a memory (B, S, D), or to feature maps (B, H, W, D) for a
+            spatial attention. The decoder does not attend to masked positions.
         target_embedding: A layer from tokens to vectors, `keras.layers.Embedding(...,
             mask_zero=True)` where 0 is padding.
-        decoder: A `ka.BahdanauDecoder` or `ka.LuongDecoder` which returns its outputs alone.
+        decoder: A `ka.BahdanauDecoder` or `ka.LuongDecoder` that returns its outputs only.
         head: A layer from the decoder's outputs to logits.
-        sampling_probability: None for teacher forcing; or the chance with which a step in training
-            reads a word drawn from the model's own prediction (Bengio et al. 2015). It is a
-            variable of the model: a callback raises it by `assign`.
-        seed: Seed of these draws.
+        sampling_probability: None for teacher forcing; or the probability that a step in training
+            reads a token sampled from the model's own prediction (Bengio et al. 2015). It is a
+            variable of the model: a callback can `assign` to it.
+        seed: Seed of these samples.
 
     Call arguments:
         inputs: The pair (source, target_in), target_in (B, T) starting with the start id.
 
     Returns:
         Logits (B, T, V).
+
+    Raises:
+        ValueError: `decoder` is of another class or returns more than its outputs, or
+            `sampling_probability` is not in [0, 1].
 
     Example:
 
@@ -71,14 +75,14 @@ class EncoderDecoder(Seq2SeqModel):
 
     def __init__(
         self,
-        encoder,
-        target_embedding,
-        decoder,
-        head,
-        sampling_probability=None,
-        seed=None,
-        **kwargs,
-    ):
+        encoder: Any,
+        target_embedding: Any,
+        decoder: Any,
+        head: Any,
+        sampling_probability: float | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.initial_sampling_probability = sampling_probability
         self.seed = seed
@@ -115,7 +119,7 @@ class EncoderDecoder(Seq2SeqModel):
         memory_shape = tuple(self.encoder.compute_output_shape(source_shape))
         inputs_shape = tuple(self.target_embedding.compute_output_shape(target_shape))
 
-        def build(layer, *shapes):
+        def build(layer: keras.layers.Layer, *shapes: Any) -> None:
             if not layer.built:
                 layer.build(*shapes)
 
@@ -125,15 +129,15 @@ class EncoderDecoder(Seq2SeqModel):
         build(self.decoder, inputs_shape, memory_shape)
         build(self.head, (None, None, self.decoder.dims.output))
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         return self.decode(inputs, training)[0]
 
-    def decode(self, inputs, training=None):
-        """As the call, for losses that ask for more than logits.
+    def decode(self, inputs: Any, training: bool | None = None) -> tuple:
+        """Like `call`, for losses that need more than the logits.
 
         Returns:
-            Logits (B, T, V), weights (B, T, S), or (B, T, H, W) over a map, and the decoder's state
-            after the last step, of which "attention" is that of the attention.
+            Logits (B, T, V); weights (B, T, S), or (B, T, H, W) over feature maps; and the state of
+            the decoder after the last step, whose "attention" is the state of the attention.
         """
         source, target_in = map(ops.convert_to_tensor, inputs)
         if not self.built:
@@ -141,7 +145,8 @@ class EncoderDecoder(Seq2SeqModel):
         with read_variables_once(self.encoder):
             memory = self.encoder(source, training=training)
         embedded = self.target_embedding(target_in, training=training)
-        sampler, scope = None, contextlib.nullcontext()
+        sampler = None
+        scope: contextlib.AbstractContextManager = contextlib.nullcontext()
         if training and self.initial_sampling_probability is not None:
             sampler = ScheduledSampler(
                 self._embed, self._apply_head, self.sampling_probability, self.seed_generator
@@ -160,14 +165,14 @@ class EncoderDecoder(Seq2SeqModel):
         outputs = copy_keras_mask(embedded, outputs)
         return self.apply_head(outputs, training), weights, state
 
-    def _embed(self, tokens):
+    def _embed(self, tokens: Any) -> Any:
         return self.target_embedding(tokens[:, None])[:, 0]  # a slice carries no Keras mask
 
-    def _apply_head(self, outputs):
+    def _apply_head(self, outputs: Any) -> Any:
         # With a time axis, as in training: a Sequential head is built for that rank.
         return self.head(outputs[:, None])[:, 0]
 
-    def begin(self, source):
+    def begin(self, source: Any) -> dict:
         """Returns the state before the first step, for `ka.search`."""
         memory = self.encoder(ops.convert_to_tensor(source))
         return self.decoder.begin(memory, get_keras_mask(memory), initial_state=self.bridge(memory))
@@ -181,11 +186,11 @@ class EncoderDecoder(Seq2SeqModel):
         output, weights, state = self.decoder.step(self._embed(tokens), state)
         return self._apply_head(output), weights, state
 
-    def attention_scores(self, inputs):
-        """Returns the weights (B, T, S), or (B, T, H, W), on the way through the inputs."""
+    def attention_scores(self, inputs: Any) -> Any:
+        """Returns the attention weights of `decode`: (B, T, S), or (B, T, H, W)."""
         return self.decode(inputs)[1]
 
-    def get_config(self):
+    def get_config(self) -> dict:
         parts = ("encoder", "target_embedding", "decoder", "head")
         config = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in parts}
         config["sampling_probability"] = self.initial_sampling_probability

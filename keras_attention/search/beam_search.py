@@ -77,7 +77,7 @@ def beam(
     }
     scores, log_probs, _, tokens = select(logits, empty, options)
 
-    def repeat_beams(tensor):
+    def repeat_beams(tensor: Any) -> Any:
         return ops.repeat(tensor, beam_width, axis=0)
 
     loop_state = LoopState(step, state, next_state, repeat_beams)
@@ -126,7 +126,9 @@ class _Options(NamedTuple):
     coverage_penalty_weight: float
 
 
-def _advance(time, beams, step, loop_state, options):
+def _advance(
+    time: Any, beams: dict, step: Callable, loop_state: LoopState, options: _Options
+) -> dict:
     """Takes one step with all beams."""
     finished = beams["finished"]
     state = loop_state.merge(beams["state"])
@@ -217,12 +219,12 @@ def reorder_rows(tensor: Any, rows: Any) -> Any:
     return ops.take(tensor, ops.reshape(rows, (-1,)), axis=0)
 
 
-def _first_rows(beams):
+def _first_rows(beams: Any) -> Any:
     """Returns the row of each batch entry's first beam, (B, 1), among the rows of (B, K)."""
     batch_size, beam_width = ops.shape(beams)
     return ops.arange(batch_size, dtype="int32")[:, None] * beam_width
 
 
-def _validate_finite(argument, value):
+def _validate_finite(argument: str, value: Any) -> None:
     if not isinstance(value, numbers.Real) or not math.isfinite(value):
         raise ValueError(f"`{argument}` is {value!r}; expected a finite number.")

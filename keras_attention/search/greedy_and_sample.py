@@ -31,7 +31,7 @@ def greedy(step: Callable, state: Any, start_id: Any, end_id: int, max_length: i
         max_length: The maximum number of steps, T.
     """
 
-    def most_probable(log_probs, time):
+    def most_probable(log_probs: Any, time: Any) -> Any:
         return ops.argmax(log_probs, axis=-1)
 
     return _decode_one(most_probable, step, state, start_id, end_id, max_length)
@@ -69,7 +69,7 @@ def sample(
     shape = (validation.positive_integer("max_length", max_length), get_batch_size(state))
     uniform = keras.random.uniform(shape, seed=seed)
 
-    def sample_token(log_probs, time):
+    def sample_token(log_probs: Any, time: Any) -> Any:
         logits = log_probs / temperature
         if top_k is not None:
             kept, _ = ops.top_k(logits, min(top_k, logits.shape[-1]))
@@ -85,12 +85,14 @@ def sample(
     return _decode_one(sample_token, step, state, start_id, end_id, max_length)
 
 
-def _decode_one(choose, step, state, start_id, end_id, max_length):
+def _decode_one(
+    choose: Callable, step: Callable, state: Any, start_id: Any, end_id: int, max_length: int
+) -> SearchResult:
     """Decodes one sequence per batch entry, whose tokens `choose(log_probs, time)` picks."""
     max_length = validation.positive_integer("max_length", max_length)
     batch_size = get_batch_size(state)
 
-    def append(found, time, logits, weights, changing):
+    def append(found: dict, time: Any, logits: Any, weights: Any, changing: list) -> dict:
         finished = found["finished"]
         log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
         tokens = ops.where(finished, end_id, ops.cast(choose(log_probs, time), "int32"))
@@ -107,7 +109,7 @@ def _decode_one(choose, step, state, start_id, end_id, max_length):
             "last": tokens,
         }
 
-    def body(time, found):
+    def body(time: Any, found: dict) -> dict:
         logits, weights, state = step(found["last"], loop_state.merge(found["state"]))
         return append(found, time, logits, weights, loop_state.changing(state))
 
@@ -133,7 +135,7 @@ def _decode_one(choose, step, state, start_id, end_id, max_length):
     )
 
 
-def _nucleus(probabilities, top_p):
+def _nucleus(probabilities: Any, top_p: float) -> Any:
     """Sets the probabilities outside the nucleus to zero."""
     ordered = ops.flip(ops.sort(probabilities, axis=-1), axis=-1)
     before = ops.cumsum(ordered, axis=-1) - ordered

@@ -18,7 +18,7 @@ def shares_state(parts: Callable) -> Callable:
             with a state of the same structure.
     """
 
-    def decorate(step):
+    def decorate(step: Any) -> Any:
         step.shared_parts = getattr(parts, "shared_parts", parts)
         return step
 
@@ -26,7 +26,7 @@ def shares_state(parts: Callable) -> Callable:
 
 
 class LoopState:
-    """The split of a step's state into tensors that change and tensors that the step returns as is.
+    """The parts of a step's state that change, and those that the step returns unchanged.
 
     The latter stay out of the loop.
 
