@@ -1,27 +1,21 @@
-"""Bars: what the results of a case have to reach, worked out from the results alone.
+"""Bars: what the results of a case have to reach. `speedup` and its like return measures."""
 
-A measure is a function of the case's points, as they stand in the JSON, to a number, or to None
-where a contender that it needs has none.
-"""
-
+import contextlib
 import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
-Measure = Callable[[list[dict]], float | None]
+Measure = Callable[[list[dict]], float]  # Of a case's points, as the JSON has them.
+
+
+class Missing(LookupError):
+    """A contender or a point that a bar needs was not measured."""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A number to reach, or without a limit one to report.
-
-    Attributes:
-        what: What is measured; the report's words.
-        measure: How.
-        at_least, at_most: The bar. One of the two at most.
-        unit: What follows the numbers: "s", "MiB"; nothing for a quotient.
-    """
+    """A number to reach, or without a limit one to report."""
 
     what: str
     measure: Measure
@@ -29,160 +23,87 @@ class Bar:
     at_most: float | None = None
     unit: str = ""
 
-    def __post_init__(self):
-        if self.at_least is not None and self.at_most is not None:
-            raise ValueError(
-                f"The bar {self.what!r} has `at_least` and `at_most`; accepted is one."
-            )
-
     def result(self, points: list[dict]) -> dict:
-        """Returns what was measured and whether it is enough. What failed is not."""
-        measured = self.measure(points)
-        met = None
+        """Returns what was measured and whether it is met. What is missing is not."""
+        measured = met = None
+        with contextlib.suppress(Missing):
+            measured = self.measure(points)
         if self.at_least is not None:
-            met = measured is not None and bool(measured >= self.at_least)
+            met = measured is not None and measured >= self.at_least
         elif self.at_most is not None:
-            met = measured is not None and bool(measured <= self.at_most)
-        return {
-            "what": self.what,
-            "asked": {"at_least": self.at_least, "at_most": self.at_most},
-            "unit": self.unit,
-            "measured": measured,
-            "met": met,
-        }
+            met = measured is not None and measured <= self.at_most
+        asked = {"at least": self.at_least, "at most": self.at_most}
+        found = {"unit": self.unit, "measured": measured, "met": met}
+        return {"what": self.what, "asked": asked, **found}
 
 
-def find(points: list[dict], **sizes) -> dict | None:
+def speedup(peer: str, at: dict | None = None, **options) -> Measure:
+    """Measures how many times as long as ours the peer takes, each side at its fastest."""
+    return lambda points: statistics.median(time_ratios(*_sides(points, peer, at, options)))
+
+
+def time_ratio(peer: str, at: dict | None = None) -> Measure:
+    """Measures our time over the peer's."""
+    return lambda points: 1 / speedup(peer, at)(points)
+
+
+def memory_ratio(peer: str, at: dict | None = None) -> Measure:
+    """Measures our extra memory over the peer's, each side at its fastest."""
+
+    def measure(points):
+        theirs, ours = _sides(points, peer, at, {})
+        return extra_memory(ours) / extra_memory(theirs)
+
+    return measure
+
+
+def _sides(points, peer, at, options):
+    point = find(points, at)
+    return [fastest(point, each, **options) for each in (peer, point["ours"])]
+
+
+def memory_exponent(peer: str, **options) -> Measure:
+    """Measures the power of the length that the extra memory of a peer's rows grows with."""
+
+    def measure(points):
+        growth = memory_by_length(points, peer, **options)
+        sizes, extra = ([math.log(each) for each in part] for part in zip(*growth, strict=True))
+        # What a process takes anyway flattens the first points: the last three may be steeper.
+        fits = [statistics.linear_regression(sizes[i:], extra[i:]) for i in (0, -3)]
+        return max(fit.slope for fit in fits)
+
+    return measure
+
+
+def find(points: list[dict], sizes: dict | None = None) -> dict:
     """Returns the first point of these sizes."""
     for point in points:
-        if all(point["sizes"][name] == size for name, size in sizes.items()):
+        if (sizes or {}).items() <= point["sizes"].items():
             return point
-    return None
+    raise Missing
 
 
-def fastest(point: dict, peer: str, **options) -> dict | None:
-    """Returns the fastest row of a peer whose options are these."""
-    rows = [
-        row
-        for row in point["rows"].values()
-        if row["peer"] == peer
-        and "warm" in row
-        and all(row["options"].get(name) == value for name, value in options.items())
-    ]
-    return min(rows, key=_seconds, default=None)
+def fastest(point: dict, peer: str, **options) -> dict:
+    """Returns the fastest row of a peer, of those whose options are these."""
+    rows = [row for row in point["rows"].values() if row["peer"] == peer and "median" in row]
+    rows = [row for row in rows if options.items() <= row["options"].items()]
+    if not rows:
+        raise Missing
+    return min(rows, key=lambda row: row["median"])
 
 
-def quotient(theirs: dict, ours: dict) -> float:
-    """Returns how many times as long theirs takes.
-
-    Within each round, where the machine was in the same mood for both.
-    """
-    if "rounds" in theirs and "rounds" in ours:
-        pairs = zip(theirs["rounds"], ours["rounds"], strict=True)
-        return statistics.median(their / our for their, our in pairs)
-    return _seconds(theirs) / _seconds(ours)
+def time_ratios(theirs: dict, ours: dict) -> list[float]:
+    """Returns how many times as long theirs takes, in each round, where the load was the same."""
+    return [their / our for their, our in zip(theirs["rounds"], ours["rounds"], strict=True)]
 
 
-def times_as_fast(peer: str, at: dict | None = None, **options) -> Measure:
-    """Measures how many times as long the peer takes, each side at its fastest configuration.
-
-    With options, of the configurations that have these.
-    """
-
-    def measure(points):
-        sides = _sides(points, peer, at or {}, options)
-        return sides and quotient(*sides)
-
-    return measure
-
-
-def times_the_time(peer: str, at: dict | None = None, **options) -> Measure:
-    """Measures how many times the peer's time we take."""
-    return _inverse(times_as_fast(peer, at, **options))
-
-
-def share_of_memory(peer: str, at: dict | None = None) -> Measure:
-    """Measures our extra memory over the peer's, each side at its fastest configuration."""
-
-    def measure(points):
-        sides = _sides(points, peer, at or {}, {})
-        if not sides:
-            return None
-        theirs, ours = (extra(row) for row in sides)
-        return ours / theirs
-
-    return measure
-
-
-def extra_mib(at: dict | None = None) -> Measure:
-    """Measures our extra memory, at our fastest configuration."""
-
-    def measure(points):
-        point = find(points, **(at or {}))
-        row = point and fastest(point, point["ours"])
-        return row and extra(row) / 2**20
-
-    return measure
-
-
-def seconds(name: str, at: dict | None = None) -> Measure:
-    """Measures the median of the row of this name."""
-
-    def measure(points):
-        point = find(points, **(at or {}))
-        return point and point["rows"].get(name, {}).get("median")
-
-    return measure
-
-
-def exponent(peer: str, size: str, **options) -> Measure:
-    """Measures the power of `size` that the extra memory of a peer's configuration grows with.
-
-    It is the slope of a line through all points in logarithms, or through the last three if that
-    is steeper: what a process takes anyway flattens the first ones.
-    """
-
-    def measure(points):
-        grown = growth(points, peer, size, **options)
-        if len(grown) < 3 or len(grown) < len(points):
-            return None
-        return max(_slope(grown), _slope(grown[-3:]))
-
-    return measure
-
-
-def growth(points: list[dict], peer: str, size: str, **options) -> list[tuple[int, int]]:
-    """Returns (size, extra bytes) of a peer's configuration, where it could be measured."""
-    rows = [(point["sizes"][size], fastest(point, peer, **options)) for point in points]
-    return [(value, extra(row)) for value, row in rows if row is not None]
-
-
-def extra(row: dict) -> int:
+def extra_memory(row: dict) -> int:
     """Returns the extra bytes of a row; a page at least, so that quotients exist."""
     return max(row["extra"]["peak"] - row["extra"]["before"], 4096)
 
 
-def _sides(points, peer, at, options):
-    point = find(points, **at)
-    if point is None:
-        return None
-    sides = fastest(point, peer, **options), fastest(point, point["ours"], **options)
-    return None if None in sides else sides
-
-
-def _seconds(row):
-    return row.get("median", row["warm"])  # What is hopelessly slow is timed a few times only.
-
-
-def _inverse(measure):
-    def inverse(points):
-        measured = measure(points)
-        return None if measured is None else 1 / measured
-
-    return inverse
-
-
-def _slope(grown):
-    logarithms = [(math.log(size), math.log(count)) for size, count in grown]
-    fit = statistics.linear_regression(*zip(*logarithms, strict=True))
-    return fit.slope
+def memory_by_length(points: list[dict], peer: str, **options) -> list[tuple[int, int]]:
+    """Returns (length, extra bytes) of a peer's configuration at all points."""
+    if len(points) < 3:
+        raise Missing
+    return [(p["sizes"]["length"], extra_memory(fastest(p, peer, **options))) for p in points]

@@ -1,106 +1,99 @@
-"""What a benchmark case is: a folder of this package whose `case.py` defines `CASE`."""
+"""What a case is: a question that is put to contenders, each in a process of its own."""
 
 import importlib
 import pathlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from benchmarks.bars import Bar
 
 
-def everywhere(sizes: dict) -> bool:
-    """A contender that takes part at all points."""
-    return True
+class Seconds(float):
+    """What a step returns that measures itself how long its work took."""
+
+
+@dataclass
+class Work:
+    """What a contender does. A floor has no outputs."""
+
+    step: Callable[[], object]  # Does the work once, and returns only when it is done.
+    outputs: Callable[[], dict] = dict  # Returns named arrays to compare.
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One row of the table: a script of the case, run in a process of its own.
+    """One row of the table. Rows of one `peer` are its configurations; the fastest counts.
 
-    Contenders of one `peer` are its configurations, and the fastest of them counts. The script is
-    a module of the case's folder that calls `benchmarks.worker.serve`, or of another's, then as
-    "folder.module"; it receives the point's sizes and `options` in one dict, and runs in
-    `environment` (see `environments.py`).
-
-    Attributes:
-        takes_part: Whether it is measured at a point of these sizes.
-        prepare: A script and an environment to run once before it starts, with the same options
-            and a "folder" that both may use.
+    `setup` is a function of a case's module, from the point's sizes and `options`, in one dict, to
+    `Work`. It imports libraries itself: the module is imported in every environment.
     """
 
     name: str
     peer: str
-    script: str
-    environment: str
+    setup: Callable[[dict], Work]
+    environment: str = "ours"  # Name of a list in `requirements/`.
     options: dict = field(default_factory=dict)
-    takes_part: Callable[[dict], bool] = everywhere
-    prepare: tuple[str, str] | None = None
+    takes_part: Callable[[dict], bool] = lambda sizes: True  # At a point of these sizes.
+    prepare: Callable[[dict], None] | None = None  # Runs before, in `ours`; both get a "folder".
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """One line of evidence that contenders compute the same thing."""
+def with_and_without_xla(name, peer, setup, environment="ours", options=None, **more):
+    """Returns two contenders that differ in the option `jit_compile`."""
+    return [
+        Contender(f"{name}{xla}", peer, setup, environment, {**(options or {}), **jit}, **more)
+        for xla, jit in (("", {"jit_compile": False}), (", XLA", {"jit_compile": True}))
+    ]
 
-    what: str
-    difference: float
-    tolerance: float
 
-    @property
-    def agrees(self) -> bool:
-        return bool(self.difference <= self.tolerance)  # False for NaN too.
+def compare_with_first(sizes: dict, outputs: dict) -> list[dict]:
+    """Compares the outputs of all contenders, {name: {output: array}}, with the first one's."""
+    first, comparisons = next(iter(outputs), None), []
+    for name in [name for name in outputs if name != first]:
+        for output, actual in outputs[name].items():
+            expected = np.asarray(outputs[first][output], "float64")
+            difference = np.inf
+            if np.shape(actual) == expected.shape:
+                scale = max(np.max(np.abs(expected)), 1e-30)
+                difference = float(np.max(np.abs(np.asarray(actual, "float64") - expected)) / scale)
+            tolerance = 1e-4 if "gradient" in output else 1e-5  # Gradients sum what nearly cancels.
+            what = f"{name}: {output} against {first}"
+            comparisons.append(comparison(what, difference, tolerance))
+    return comparisons
+
+
+def comparison(what: str, difference: float, tolerance: float) -> dict:
+    """Returns one line of evidence that contenders compute the same thing, or not."""
+    agrees = bool(difference <= tolerance)  # False for NaN too.
+    return {"what": what, "difference": difference, "tolerance": tolerance, "agrees": agrees}
 
 
 @dataclass(frozen=True)
 class Case:
-    """A question put to several contenders.
+    """A question put to several contenders. Those of the peer `ours` are compared with the others.
 
-    Attributes:
-        title: What is measured, in a sentence.
-        points: Sizes to measure at, each in processes of its own.
-        contenders: The rows. Those of the peer `ours` are what the others are compared with.
-        unit: Name of what a step works through, and how many of them at a point.
-        compare: Checks the outputs of the contenders that started, {name: {output: array}}.
-        bars: What the results have to reach.
-        floor: A peer that does not solve the problem but bounds it, such as its GEMMs alone.
-        extra_memory: Whether to measure what the first steps take over what was there after some
-            at the `trial` sizes. They come before the outputs then, so that a step must not change
-            what is compared.
-        rounds: Fewer turns than the command's, for steps that take long.
-        against: The size that the points differ in, for one table and a plot of all of them.
-        trial: Small sizes, to see that all of it works. With `extra_memory` large enough that every
-            contender takes the code path of the points, so that it is compiled before.
+    With `extra_memory` what the first steps add is measured after steps at the `trial` sizes, which
+    have to need the same compiled code. Outputs come later: steps must not change them.
     """
 
     title: str
-    points: tuple[dict, ...]
-    contenders: tuple[Contender, ...]
-    unit: tuple[str, Callable[[dict], int]]
-    compare: Callable[[dict, dict], list[Comparison]]
-    bars: tuple[Bar, ...] = ()
+    points: list[dict]  # Sizes to measure at, each in processes of its own.
+    contenders: list[Contender]
+    unit: tuple[str, Callable[[dict], int]]  # What a step works through, how many at a point.
+    bars: list[Bar]
+    compare: Callable[[dict, dict], list[dict]] | None = compare_with_first
     ours: str = "keras_attention"
-    floor: str | None = None
+    floor: str | None = None  # A peer that does not solve the problem but bounds it.
     extra_memory: bool = False
-    rounds: int | None = None
-    against: str | None = None
-    trial: dict = field(default_factory=dict)
-
-    def __post_init__(self):
-        if self.extra_memory and not self.trial:
-            raise ValueError(
-                f"{self.title!r} measures extra memory; accepted is a case with `trial`."
-            )
+    rounds: int = 6  # Turns of every contender, of about a second or one step.
+    against: str | None = None  # The size that points differ in, for one table and a plot of all.
+    trial: dict = field(default_factory=dict)  # Small sizes for a quick check.
+    on_gpu: bool = False  # Whether `--device gpu` runs it if no case is named.
 
 
-def module(case: str, script: str) -> str:
-    """Returns the module of a script of a case."""
-    return f"benchmarks.{script}" if "." in script else f"benchmarks.{case}.{script}"
-
-
-def names() -> list[str]:
-    """Returns the names of all cases."""
-    return sorted(path.parent.name for path in pathlib.Path(__file__).parent.glob("*/case.py"))
-
-
-def load(name: str) -> Case:
-    """Returns the case in folder `name`."""
-    return importlib.import_module(f"benchmarks.{name}.case").CASE
+def load_all() -> dict[str, Case]:
+    """Returns the cases in `cases/`, by name."""
+    folder = pathlib.Path(__file__).parent / "cases"
+    names = sorted(path.stem for path in folder.glob("[!_]*.py"))
+    return {name: importlib.import_module(f"benchmarks.cases.{name}").CASE for name in names}

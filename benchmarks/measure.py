@@ -2,245 +2,158 @@
 
 import concurrent.futures
 import contextlib
+import dataclasses
+import json
+import os
 import pathlib
 import statistics
+import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.case import Case, module
-from benchmarks.compare import nothing
-from benchmarks.processes import Worker, WorkerError, run
+from benchmarks.bars import Missing, fastest, time_ratios
+from benchmarks.case import Case, Contender
+from benchmarks.environments import IMPORTS
 
-_TURN_SECONDS = 1.0  # A turn is long beside the switch, and short beside the machine's moods.
-_POINT_SECONDS = 60  # For the rounds of all contenders together.
-_SLOW = 5  # Seconds of a step that one warm-up of has to do.
-_HOPELESS = 5  # Times the fastest configuration of the same peer.
+_TURN_SECONDS = 1.0  # Long compared with switching, short compared with load fluctuations.
+
+_THREADS = ("OMP_NUM", "MKL_NUM", "OPENBLAS_NUM", "TF_NUM_INTRAOP", "TF_NUM_INTEROP")
 
 
 class OutputsDiffer(Exception):
     """Contenders do not compute the same thing."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What all points share.
+class Entry:
+    """A contender at one point: its process, its outputs, its turns and its row of the table."""
 
-    Attributes:
-        pythons: {environment: interpreter}.
-        threads: For every contender.
-        rounds: How often each contender has its turn, in an order that rotates.
-        logs: Folder for what the workers write to standard error.
-        memory_limit: Bytes of data that a process may hold.
-    """
+    def __init__(self, contender: Contender):
+        self.contender, self.outputs, self.turns = contender, {}, []
+        self.row = {"peer": contender.peer, "options": contender.options}
 
-    pythons: dict
-    threads: int
-    rounds: int
-    logs: pathlib.Path
-    memory_limit: int
+    def ask(self, do: str, **arguments) -> dict | None:
+        """Returns the worker's answer. One that fails keeps its row, which says why, but is out."""
+        if "error" in self.row:
+            return None
+        try:
+            print(json.dumps({"do": do, **arguments}), file=self.process.stdin, flush=True)
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        answer = json.loads(line) if line else {"error": f"exit code {self.process.wait()}"}
+        if "error" in answer:
+            self.row["error"] = f"failed: {answer['error']}, see {self.log}"
+            return None
+        return answer
 
-
-def measure(name: str, case: Case, sizes: dict, settings: Settings) -> dict:
-    """Returns the report of `case` at `sizes`: a dict that goes into the JSON as it is."""
-    contenders = [each for each in case.contenders if each.takes_part(sizes)]
-    rows = {each.name: {"peer": each.peer, "options": each.options} for each in contenders}
-    with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        workers, outputs = _started(name, case, contenders, sizes, settings, rows, folder, stack)
-        comparisons = _compared(case, sizes, outputs)
-        for contender in list(workers):
-            _progress(f"{name}: warming up {contender}")
-            _warm_up(case, workers, rows, contender)
-        _dismiss_slow(rows, workers)
-        steps = {each: max(1, round(_TURN_SECONDS / rows[each]["costs"])) for each in workers}
-        rounds = _rounds(rows, workers, min(settings.rounds, case.rounds or settings.rounds))
-        turns = {contender: [] for contender in workers}
-        processor = {contender: [] for contender in workers}
-        for number in range(rounds):
-            for contender in _rotated(list(workers), number):
-                _progress(f"{name}: round {number + 1} of {rounds}, {contender}")
-                answer = _ask(workers, rows, contender, "time", steps=steps[contender])
-                if answer is not None:
-                    turns[contender].append(answer["seconds"])
-                    processor[contender] += answer["processor_seconds"]
-        for contender in list(workers):
-            rows[contender]["memory"] = _ask(workers, rows, contender, "memory")
-            rows[contender].update(summary(turns[contender], case.unit[1](sizes)))
-            rows[contender]["processor_median"] = statistics.median(processor[contender])
-    _progress("")
-    rank(case.ours, rows)
-    return {
-        "case": name,
-        "title": case.title,
-        "sizes": sizes,
-        "unit": case.unit[0],
-        "ours": case.ours,
-        "floor": case.floor,
-        "comparisons": comparisons,
-        "rows": rows,
-    }
-
-
-def _started(name, case, contenders, sizes, settings, rows, folder, stack):
-    """Starts all workers, as many at once as there are threads; returns them, and what they say."""
-    workers, outputs = {}, {}
-
-    def start(contender):
-        options = {**sizes, **contender.options, "threads": settings.threads}
-        options["memory_limit"] = settings.memory_limit
+    def start(self, case: Case, name: str, sizes: dict, settings, folder: str, stack):
+        """Starts the process, sets it up and gets its extra memory and its outputs."""
+        contender = self.contender
         label = f"{name}-{contender.name}".replace(" ", "_").replace(",", "")
-        log = settings.logs / f"{label}.log"
-        if contender.prepare is not None:
-            options["folder"] = f"{folder}/{label}"
-            script, environment = contender.prepare
-            python = settings.pythons[environment]
-            try:
-                run(python, module(name, script), options, log)
-            except WorkerError as error:
-                rows[contender.name]["error"] = f"failed: {error}"
-                return
-        _progress(f"{name}: starting {contender.name}")
-        worker = Worker(
-            settings.pythons[contender.environment],
-            module(name, contender.script),
-            options,
-            log,
-        )
-        workers[contender.name] = stack.enter_context(worker)
-        path = f"{folder}/{label}.npz"
-        if _ask(workers, rows, contender.name, "setup") is None:
-            return
+        self.log, path = settings.out / f"{label}.log", f"{folder}/{label}"
+        self.log.unlink(missing_ok=True)
+        options = {"device": settings.device, "threads": settings.threads, "folder": path}
+        # The driver of a GPU reserves far more than it uses.
+        options["memory_limit"] = settings.memory_limit if settings.device == "cpu" else 0
+        options |= {**sizes, **contender.options}
+        functions = {contender.prepare: "ours", contender.setup: contender.environment}
+        for function in filter(None, functions):
+            environment = functions[function]
+            self.process = start_process(function, environment, options, settings, self.log)
+            stack.callback(self.process.communicate)
+            stack.callback(self.process.kill)
+            self.row.update(self.ask("setup") or {})
         if case.extra_memory:
-            extra = _ask(workers, rows, contender.name, "first_steps", steps=2, small=case.trial)
-            if extra is None:
-                return
-            rows[contender.name]["extra"] = extra
-        if case.compare is nothing:
-            return
-        answer = _ask(workers, rows, contender.name, "outputs", path=path)
-        if answer is not None and answer["compared"]:
-            with np.load(path) as arrays:
-                outputs[contender.name] = dict(arrays)
-
-    with concurrent.futures.ThreadPoolExecutor(settings.threads) as pool:
-        list(pool.map(start, contenders))
-    order = [each.name for each in contenders]
-    return (
-        {each: workers[each] for each in order if each in workers},
-        {each: outputs[each] for each in order if each in outputs},
-    )
+            self.row["extra"] = self.ask("first_steps", small=case.trial)
+        if case.compare and self.ask("outputs", path=f"{path}.npz"):
+            with np.load(f"{path}.npz") as arrays:
+                self.outputs = dict(arrays)
 
 
-def _warm_up(case, workers, rows, contender):
-    """Compiles, and notes how long the next steps take, and what a step costs us to wait for."""
-    compiling, seconds = True, 0.0
-    if case.extra_memory:
-        compiling, seconds = False, rows[contender]["extra"]["seconds"][-1]
-    timed = 1 if case.rounds == 1 or seconds > _SLOW else 2
-    if compiling:
-        _ask(workers, rows, contender, "time", steps=1)
-    warm = contender in workers and _ask(workers, rows, contender, "time", steps=timed)
-    if warm:
-        rows[contender]["warm"] = min(warm["seconds"])
-        rows[contender]["costs"] = warm["all_seconds"] / timed
+def start_process(setup, environment: str, options: dict, settings, log) -> subprocess.Popen:
+    """Starts the worker of a function in an environment."""
+    backend = settings.backend if environment == "ours" else "tensorflow"
+    imports = [backend if each == "tensorflow" else each for each in IMPORTS[environment]]
+    variables = {f"{name}_THREADS": str(settings.threads) for name in _THREADS}
+    variables |= {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": ""}
+    if options["device"] == "cpu":
+        variables |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
+    module = [os.path.abspath(settings.pythons[environment]), "-m", "benchmarks.worker"]
+    arguments = [setup.__module__, setup.__name__, json.dumps({"imports": imports, **options})]
+    root, variables = pathlib.Path(__file__).parent.parent, {**os.environ, **variables}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with log.open("a") as errors:
+        where = {"cwd": root, "env": variables, "stderr": errors}
+        return subprocess.Popen([*module, *arguments], **where, **pipes)
 
 
-def _rounds(rows, workers, wanted):
-    """As many as are wanted, unless a round takes so long that fewer have to do."""
-    a_round = sum(max(_TURN_SECONDS, rows[contender]["costs"]) for contender in workers)
-    return max(1, min(wanted, round(_POINT_SECONDS / max(a_round, _TURN_SECONDS))))
+def measure(name: str, case: Case, sizes: dict, settings) -> dict:
+    """Returns what the JSON has of `case` at `sizes`; `settings` are the command line's."""
+    entries = [Entry(each) for each in contenders_on(settings.device, case, sizes)]
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        print(f"{name}: starting {len(entries)} contenders, {sizes}", file=sys.stderr)
+        with concurrent.futures.ThreadPoolExecutor(settings.threads) as pool:
+            shared = (case, name, sizes, settings, folder, stack)
+            list(pool.map(lambda each: each.start(*shared), entries))
+        outputs = {each.contender.name: each.outputs for each in entries if each.outputs}
+        comparisons = compare_outputs(case, sizes, outputs)
+        for entry in entries:
+            for _ in range(1 if case.extra_memory else 2):  # The first of all steps compiles.
+                entry.ask("time", seconds=0)
+        rounds = settings.rounds or case.rounds
+        for number in range(rounds):
+            print(f"{name}: round {number + 1} of {rounds}", file=sys.stderr)
+            first = number % len(entries)
+            for entry in entries[first:] + entries[:first]:
+                entry.turns.append(entry.ask("time", seconds=_TURN_SECONDS))
+        for entry in entries:
+            if memory := entry.ask("memory"):
+                entry.row |= {"memory": memory, **summary(entry.turns, case.unit[1](sizes))}
+    rows = {each.contender.name: each.row for each in entries}
+    point = {"sizes": sizes, "unit": case.unit[0], "ours": case.ours, "floor": case.floor}
+    return add_time_ratios({**point, "comparisons": comparisons, "rows": rows})
 
 
-def _ask(workers, rows, contender, do, **arguments):
-    # A contender that fails keeps its row, which says why, and drops out.
-    try:
-        answer = workers[contender].ask(do, **arguments)
-    except WorkerError as error:
-        rows[contender]["error"] = f"failed: {error}"
-        rows[contender].pop("warm", None)
-        del workers[contender]
-        return None
-    if "facts" in answer:
-        rows[contender]["facts"] = answer["facts"]
-    return answer
+def contenders_on(device: str, case: Case, sizes: dict) -> list[Contender]:
+    """Returns those that take part: on a GPU ours and Keras's, compared with the processor."""
+    contenders = [each for each in case.contenders if each.takes_part(sizes)]
+    if device == "cpu":
+        return contenders
+    contenders = [each for each in contenders if each.environment == "ours"]
+    ours = next(each for each in contenders if each.peer == case.ours)
+    name, options = f"{ours.name}, on the processor", {**ours.options, "device": "cpu"}
+    return [dataclasses.replace(ours, name=name, peer="cpu", options=options), *contenders]
 
 
-def _dismiss_slow(rows, workers):
-    """Drops configurations far behind another one of the same peer."""
-
-    def hopeless(contender):
-        peer = rows[contender]["peer"]
-        best = min(rows[other]["warm"] for other in workers if rows[other]["peer"] == peer)
-        return rows[contender]["warm"] > _HOPELESS * best
-
-    for contender in list(workers):
-        if hopeless(contender):  # or other programs had the processors just then
-            again = _ask(workers, rows, contender, "time", steps=1)
-            if again is None:
-                continue
-            rows[contender]["warm"] = min(rows[contender]["warm"], *again["seconds"])
-            rows[contender]["costs"] = min(rows[contender]["costs"], again["all_seconds"])
-        if hopeless(contender):
-            seconds = rows[contender]["warm"]
-            rows[contender]["error"] = f"not measured further: {seconds:.2f} s a step"
-            workers[contender].stop()
-            del workers[contender]
-
-
-def _compared(case, sizes, outputs):
-    comparisons = case.compare(sizes, outputs)
-    wrong = [comparison for comparison in comparisons if not comparison.agrees]
+def compare_outputs(case: Case, sizes: dict, outputs: dict) -> list[dict]:
+    """Returns the comparisons if all agree."""
+    comparisons = case.compare(sizes, outputs) if case.compare else []
+    wrong = ["{what}: {difference:.2e}".format(**c) for c in comparisons if not c["agrees"]]
     if wrong:
-        raise OutputsDiffer(
-            "no times, because outputs differ: "
-            + "; ".join(f"{c.what}: {c.difference:.2e} > {c.tolerance:.0e}" for c in wrong)
-        )
-    return [vars(comparison) for comparison in comparisons]
+        raise OutputsDiffer(f"no times, because outputs differ: {'; '.join(wrong)}")
+    return comparisons
 
 
-def summary(turns: list[list[float]], units: int) -> dict:
-    """Returns the statistics of a contender's turns, each a list of seconds."""
-    seconds = [second for turn in turns for second in turn]
+def summary(turns: list[dict], units: int) -> dict:
+    """Returns the statistics of a contender's turns, each an answer to "time"."""
+    seconds = [second for turn in turns for second in turn["seconds"]]
+    processor = [second for turn in turns for second in turn["processor_seconds"]]
     low, median, high = np.quantile(seconds, (0.25, 0.5, 0.75)).tolist()
-    return {
-        "median": median,
-        "quartiles": [low, high],
-        "fastest": min(seconds),
-        "steps": len(seconds),
-        "rounds": [statistics.median(turn) for turn in turns],
-        "units_per_second": units / median,
-    }
+    rounds = [statistics.median(turn["seconds"]) for turn in turns]
+    times = {"median": median, "quartiles": [low, high], "rounds": rounds, "steps": len(seconds)}
+    processor_median = statistics.median(processor)
+    return {**times, "processor_median": processor_median, "units_per_second": units / median}
 
 
-def rank(ours: str, rows: dict):
-    """Adds to each row how many times as long as our best configuration it takes.
-
-    The quotient is taken within each round, where the machine was in the same mood for both.
-    """
-    timed = {name: row for name, row in rows.items() if "rounds" in row}
-    best = min(
-        (row for row in timed.values() if row["peer"] == ours),
-        key=lambda row: row["median"],
-        default=None,
-    )
-    if best is None:
-        return
-    for row in timed.values():
-        quotients = [their / our for their, our in zip(row["rounds"], best["rounds"], strict=True)]
-        row["times_ours"] = statistics.median(quotients)
-        row["times_ours_range"] = [min(quotients), max(quotients)]
-
-
-def _rotated(items, number):
-    start = number % max(1, len(items))
-    return items[start:] + items[:start]
-
-
-def _progress(message):
-    if sys.stderr.isatty():
-        print(f"\r\033[K{message}", end="", file=sys.stderr, flush=True)
-    elif message:
-        print(message, file=sys.stderr, flush=True)
+def add_time_ratios(point: dict) -> dict:
+    """Adds to each row how many times as long as our fastest configuration it takes."""
+    with contextlib.suppress(Missing):
+        ours = fastest(point, point["ours"])
+        for row in point["rows"].values():
+            if "rounds" in row:
+                ratios = time_ratios(row, ours)
+                row["times_ours"] = statistics.median(ratios)
+                row["times_ours_range"] = [min(ratios), max(ratios)]
+    return point

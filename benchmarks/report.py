@@ -1,185 +1,150 @@
-"""Results as markdown: the bars, and a table for each point."""
+"""Results as markdown: the bars and a table for each point, in a folder or in a page of docs/."""
 
+import json
 import os
 import pathlib
 import platform
 
+from benchmarks import plot
+from benchmarks.bars import extra_memory
+
+SUMMARY, END_OF_SUMMARY = "<!-- summary -->", "<!-- end of summary -->"
+TABLES = "<!-- results -->"
+_PICTURES = pathlib.Path("pictures/benchmarks")
 _IDLE = 0.5  # Load average below which nothing else runs.
-_HEADER = (
+_BUSY = "\n**Not for quoting**: other programs kept {load:.1f} processors busy at the start.\n"
+_COLUMNS = (
     "| | step, ms | quartiles | processor, ms | {unit} / s | times ours | over rounds "
     "| extra MiB | peak MiB (imports) |"
 )
 
 
+def write(results: dict, folder: pathlib.Path) -> str:
+    """Writes `results.json`, `results.md` and pictures into `folder`; returns the markdown."""
+    text = f"{summary(results)}\n{tables(results)}"
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (folder / "results.md").write_text(text)
+    plot.draw(results, folder / _PICTURES)
+    return text
+
+
+def put_into_page(results: dict, page: pathlib.Path):
+    """Puts the summary between its marks in a page, the tables after theirs, pictures beside it."""
+    before = page.read_text().split(TABLES)[0]
+    start, rest = before.split(SUMMARY)
+    _, rest = rest.split(END_OF_SUMMARY)
+    before = f"{start}{SUMMARY}\n\n{summary(results)}\n{END_OF_SUMMARY}{rest}"
+    page.write_text(f"{before}{TABLES}\n\n{tables(results)}")
+    plot.draw(results, page.parent / _PICTURES)
+
+
 def machine(threads: int) -> dict:
     """Returns what the times depend on; to be asked before the workers start."""
-    return {
-        "processor": _processor(),
-        "system": platform.platform(),
-        "threads": threads,
-        "load": os.getloadavg()[0],
-    }
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    models = cpuinfo.read_text().split("model name\t: ")[1:] if cpuinfo.exists() else []
+    processor = (models or [platform.processor()])[0].split("\n")[0]
+    return {"processor": processor, "threads": threads, "load": os.getloadavg()[0]}
 
 
 def summary(results: dict) -> str:
     """Returns a table of all bars: asked, measured, met or not."""
-    lines = [
-        _conditions(results["machine"]),
-        *_warnings(results["machine"]),
-        "",
-        "| case | bar | asked | measured | |",
-        "|---|---|---:|---:|---|",
-    ]
+    machine = results["machine"]
+    threads = f"{machine['threads']} thread{'s' * (machine['threads'] > 1)}"
+    lines = [f"{machine['processor']}, {threads} for every contender."]
+    lines += [_BUSY.format(**machine)] if machine["load"] >= _IDLE else [""]
+    lines += ["| case | bar | asked | measured | |", "|---|---|---:|---:|---|"]
     for case in results["cases"]:
         for bar in case["bars"]:
             met = {True: "met", False: "**not met**", None: ""}[bar["met"]]
-            lines.append(
-                f"| {case['case']} | {bar['what']} | {_asked(bar)} "
-                f"| {_measured(bar['measured'], bar['unit'])} | {met} |"
-            )
+            measured = _number(bar["measured"], bar["unit"])
+            lines.append(f"| {case['case']} | {bar['what']} | {_asked(bar)} | {measured} | {met} |")
     return "\n".join([*lines, ""])
 
 
-def tables(results: dict, pictures: pathlib.Path) -> str:
-    """Returns the tables of all cases. Pictures are in the folder `pictures`, seen from there."""
+def tables(results: dict) -> str:
+    """Returns the tables of all cases."""
     lines = []
     for case in results["cases"]:
+        points = case["points"]
         lines += [f"### {case['title']}", ""]
         if case["error"]:
             lines += [f"**{case['error']}**".replace("|", " "), ""]
             continue
         if case["against"]:
-            picture = pictures / f"{case['case']}.svg"
+            picture = _PICTURES / f"{case['case']}.svg"
             lines += [f"![{case['title']}]({picture.as_posix()})", ""]
-            lines += _against(case["points"], case["against"])
+            lines += _table_against(points, case["against"])
         else:
-            for point in case["points"]:
-                lines += _point(point)
-        lines += [*_compared(case["points"]), "", _versions(case["points"]), ""]
+            lines += [line for point in points for line in _table(point)]
+        lines += [_comparisons(points), "", _versions(points), ""]
     return "\n".join(lines)
 
 
-def _point(point):
-    return [
-        f"**{_sizes(point['sizes'])}**",
-        "",
-        _HEADER.format(unit=point["unit"]),
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
-        *(_row(name, row, point) for name, row in point["rows"].items()),
-        "",
-    ]
+def _table(point):
+    sizes = ", ".join(f"{name.replace('_', ' ')} {size}" for name, size in point["sizes"].items())
+    rows = [_row(name, row, point["floor"]) for name, row in point["rows"].items()]
+    head = [_COLUMNS.format(unit=point["unit"]), f"|---|{'---:|' * 8}"]
+    return [f"**{sizes[:1].upper()}{sizes[1:]}**", "", *head, *rows, ""]
 
 
-def _row(name, row, point):
+def _row(name, row, floor):
     if "error" in row:
         return f"| {name} | {row['error'].replace('|', ' ')} | | | | | | | |"
-    low, high = (_milliseconds(seconds) for seconds in row["quartiles"])
-    peak, imports = (row["memory"][part] / 2**20 for part in ("peak", "imports"))
-    units = "" if row["peer"] == point["floor"] else _number(row["units_per_second"])
-    times = spread = extra = ""
-    if "times_ours" in row:
-        times = f"{row['times_ours']:.2f}"
-        spread = " to ".join(f"{quotient:.2f}" for quotient in row["times_ours_range"])
-    if "extra" in row:
-        extra = f"{_extra(row):.0f}"
-    return (
-        f"| {name} | {_milliseconds(row['median'])} | {low} to {high} "
-        f"| {_milliseconds(row['processor_median'])} | {units} | {times} | {spread} | {extra} "
-        f"| {peak:.0f} ({imports:.0f}) |"
+    median, processor, low, high = (
+        f"{1000 * seconds:.0f}" if seconds >= 0.01 else f"{1000 * seconds:.2g}"
+        for seconds in (row["median"], row["processor_median"], *row["quartiles"])
     )
+    units = "" if row["peer"] == floor else _number(row["units_per_second"])
+    times = f"{row['times_ours']:.2f}" if "times_ours" in row else ""
+    spread = " to ".join(f"{ratio:.2f}" for ratio in row.get("times_ours_range", ()))
+    peak, imports = (row["memory"][part] / 2**20 for part in ("peak", "imports"))
+    extra = f"{extra_memory(row) / 2**20:.0f}" if "extra" in row else ""
+    columns = [name, median, f"{low} to {high}", processor, units, times, spread, extra]
+    return f"| {' | '.join(columns)} | {peak:.0f} ({imports:.0f}) |"
 
 
-def _against(points, size):
+def _table_against(points, size):
     """One row a contender, one column a size: time and extra memory of a step."""
-    values = [point["sizes"][size] for point in points]
-    names = list(dict.fromkeys(name for point in points for name in point["rows"]))
-    columns = " | ".join(f"{size} {value}" for value in values)
-    lines = [f"| seconds a step; extra MiB | {columns} |", f"|---|{'---:|' * len(values)}"]
-    for name in names:
-        cells = [_cell(point["rows"].get(name)) for point in points]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+
+    def cell(row):
+        if row is None or "error" in row:
+            return "not tried" if row is None else row["error"].split(":")[0]
+        return f"{row['median']:.3g}; {extra_memory(row) / 2**20:.0f}"
+
+    columns = " | ".join(f"{size} {point['sizes'][size]}" for point in points)
+    lines = [f"| seconds a step; extra MiB | {columns} |", f"|---|{'---:|' * len(points)}"]
+    for name in dict.fromkeys(name for point in points for name in point["rows"]):
+        cells = " | ".join(cell(point["rows"].get(name)) for point in points)
+        lines.append(f"| {name} | {cells} |")
     return [*lines, ""]
 
 
-def _cell(row):
-    if row is None:
-        return "not tried"
-    if "median" not in row:
-        return row["error"].split(":")[0].replace("|", " ")
-    return f"{row['median']:.3g}; {_extra(row):.0f}"
-
-
-def _extra(row):
-    return (row["extra"]["peak"] - row["extra"]["before"]) / 2**20
-
-
-def _milliseconds(seconds):
-    milliseconds = 1000 * seconds
-    return f"{milliseconds:.0f}" if milliseconds >= 10 else f"{milliseconds:.2g}"
-
-
-def _compared(points):
+def _comparisons(points):
     comparisons = [comparison for point in points for comparison in point["comparisons"]]
     if not comparisons:
-        return ["There are no outputs to compare."]
-    worst = max(comparisons, key=lambda c: c["difference"] / max(c["tolerance"], 1e-30))
-    return [
+        return "There are no outputs to compare."
+    worst = max(comparisons, key=lambda each: each["difference"] / max(each["tolerance"], 1e-30))
+    return (
         f"Outputs compared: {len(comparisons)}. The one that differs most: {worst['what']}, by "
         f"{worst['difference']:.1e} (allowed {worst['tolerance']:.0e})."
-    ]
-
-
-def _sizes(sizes):
-    text = ", ".join(f"{name.replace('_', ' ')} {size}" for name, size in sizes.items())
-    return f"{text[:1].upper()}{text[1:]}"
-
-
-def _asked(bar):
-    at_least, at_most = bar["asked"]["at_least"], bar["asked"]["at_most"]
-    if at_least is None and at_most is None:
-        return "reported"
-    words, number = ("at least", at_least) if at_most is None else ("at most", at_most)
-    return f"{words} {_measured(number, bar['unit'])}"
-
-
-def _measured(number, unit):
-    return "nothing" if number is None else f"{_number(number)} {unit}".strip()
-
-
-def _number(number):
-    return f"{number:.3g}" if abs(number) < 100 else f"{number:.0f}"
-
-
-def _conditions(machine):
-    threads = f"{machine['threads']} thread{'s' * (machine['threads'] > 1)}"
-    return f"{machine['processor']}, {threads} for every contender."
-
-
-def _warnings(machine):
-    if machine["load"] < _IDLE:
-        return []
-    return [
-        "",
-        f"**Not for quoting**: other programs kept {machine['load']:.1f} processors busy when the "
-        "run began. That slows down most what waits for its threads in a spin, as OpenMP does.",
-    ]
-
-
-def _versions(points):
-    facts = {}
-    for point in points:
-        for row in point["rows"].values():
-            for package, version in row.get("facts", {}).get("versions", {}).items():
-                facts.setdefault(package, set()).add(version)
-    return "Versions: " + ", ".join(
-        f"{package} {' and '.join(sorted(versions))}" for package, versions in facts.items()
     )
 
 
-def _processor():
-    cpuinfo = pathlib.Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or "unknown processor"
+def _versions(points):
+    versions = {}
+    for row in (row for point in points for row in point["rows"].values()):
+        for package, version in (row.get("versions") or {}).items():
+            versions.setdefault(package, set()).add(version)
+    named = [f"{package} {' and '.join(sorted(each))}" for package, each in versions.items()]
+    return f"Versions: {', '.join(named)}"
+
+
+def _asked(bar):
+    limits = [f"{name} {_number(x, bar['unit'])}" for name, x in bar["asked"].items() if x]
+    return "".join(limits) or "reported"
+
+
+def _number(number, unit=""):
+    if number is None:
+        return "nothing"
+    return f"{number:.3g} {unit}".strip() if abs(number) < 100 else f"{number:.0f} {unit}".strip()

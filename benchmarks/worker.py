@@ -1,19 +1,12 @@
-"""The worker's side: sets its work up, then answers commands, one JSON object a line each.
+"""The process of a contender: it sets its work up, then answers commands, one JSON object a line.
 
-It imports the standard library and NumPy alone, because it runs in every peer's environment.
-
-    {"do": "setup"}                     answers {"facts": {...}}
-    {"do": "first_steps", "steps": 2,
-     "small": {...}}                    answers {"before": bytes, "peak": bytes, "seconds": [...]}
-    {"do": "outputs", "path": "x.npz"}  writes the outputs to compare
-    {"do": "time", "steps": 5}          answers {"seconds": [...], "processor_seconds": [...],
-                                                 "all_seconds": seconds in all}
-    {"do": "memory"}                    answers {"peak": bytes, "imports": bytes}
+A command is {"do": method of Session, argument: value}; its answer is what the method returns.
 """
 
 import contextlib
-import dataclasses
 import gc
+import importlib
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -21,41 +14,18 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Callable
 
 import numpy as np
 
-_PATIENCE = 10  # Seconds.
+from benchmarks.case import Seconds
 
 
-class Seconds(float):
-    """What a step returns that knows better how long its work took."""
-
-
-@dataclasses.dataclass
-class Work:
-    """What a contender does.
-
-    Attributes:
-        step: Does the work once, and returns only when it is done.
-        outputs: Returns named arrays to compare; called before any timed step. None: a floor.
-        facts: What the report tells about this contender, such as versions.
-    """
-
-    step: Callable[[], object]
-    outputs: Callable[[], dict] | None = None
-    facts: dict = dataclasses.field(default_factory=dict)
-
-
-def serve(setup: Callable[[dict], Work]):
-    """Answers commands until standard input ends. `setup` gets the command line's options."""
+def serve(*arguments):
+    """Answers commands until standard input ends."""
     # What frameworks print must not get between the answers.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    options = json.loads(sys.argv[1])
-    if limit := options.get("memory_limit"):
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    session = Session(setup, options)
+    session = Session(*arguments)
     for line in sys.stdin:
         command = json.loads(line)
         try:
@@ -67,82 +37,72 @@ def serve(setup: Callable[[dict], Work]):
 
 
 class Session:
-    """One method per command."""
+    """One method per command, for the contender `module.function`."""
 
-    def __init__(self, setup, options):
-        self._setup, self._options = setup, options
-        self._imports = self._peak = _peak()
+    def __init__(self, module: str, function: str, options: dict):
+        self._module, self._function, self._options = module, function, options
 
     def setup(self):
+        """Imports what the environment is for, and the contender; returns the versions."""
+        if limit := round(self._options["memory_limit"] * 2**30):
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        versions = dict(_import(name) for name in self._options["imports"])
+        self._setup = getattr(importlib.import_module(self._module), self._function)
+        self._imports = self._peak = _memory("VmHWM")
         self._work = self._setup(self._options)
-        return {"facts": self._work.facts}
+        return {"versions": versions}
 
-    def first_steps(self, steps, small):
-        """The first one compiles, and the next may need more memory; a long one has to do.
-
-        What code and compilers take, whatever the sizes, is there before: steps of `small` sizes
-        bring it along.
-        """
+    def first_steps(self, small):
+        """Measures the memory of two steps, after `small` ones that load code and compilers."""
         work = self._setup({**self._options, **small})
-        for _ in range(steps):
+        for _ in range(2):
             work.step()
         del work
         gc.collect()
-        self._peak = max(self._peak, _peak())
-        _forget_peak()
-        before, seconds = _resident(), []
-        while len(seconds) < steps and sum(seconds) < _PATIENCE:
-            start = time.perf_counter()
+        self._peak = max(self._peak, _memory("VmHWM"))
+        with contextlib.suppress(OSError):  # So Linux starts the peak anew.
+            pathlib.Path("/proc/self/clear_refs").write_text("5")
+        before = _memory("VmRSS")
+        for _ in range(2):
             self._work.step()
-            seconds.append(time.perf_counter() - start)
-        return {"before": before, "peak": _peak(), "seconds": seconds}
+        return {"before": before, "peak": _memory("VmHWM")}
 
     def outputs(self, path):
-        if self._work.outputs is None:
-            return {"compared": False}
         np.savez(path, **self._work.outputs())
-        return {"compared": True}
+        return {"path": path}
 
-    def time(self, steps):
+    def time(self, seconds):
+        """Times as many steps as come closest to `seconds` in all, but at least one."""
         gc.collect()
-        seconds, processor_seconds, began = [], [], time.perf_counter()
-        for _ in range(steps):
+        wall, processor, began = [], [], time.perf_counter()
+        while True:
             start, processor_start = time.perf_counter(), time.process_time()
             result = self._work.step()
-            took = time.perf_counter() - start
-            seconds.append(float(result) if isinstance(result, Seconds) else took)
-            processor_seconds.append(time.process_time() - processor_start)
-        all_seconds = time.perf_counter() - began
-        return {
-            "seconds": seconds,
-            "processor_seconds": processor_seconds,
-            "all_seconds": all_seconds,
-        }
+            end = time.perf_counter()
+            wall.append(float(result) if isinstance(result, Seconds) else end - start)
+            processor.append(time.process_time() - processor_start)
+            half_a_step = (end - began) / len(wall) / 2
+            if end - began + half_a_step >= seconds:
+                return {"seconds": wall, "processor_seconds": processor}
 
     def memory(self):
-        return {"peak": max(self._peak, _peak()), "imports": self._imports}
+        return {"peak": max(self._peak, _memory("VmHWM")), "imports": self._imports}
 
 
-def _resident():
+def _import(name):
+    """Imports a module, and returns its package and version."""
+    module, package = importlib.import_module(name), name.split(".")[0].replace("_", "-")
+    return package, getattr(module, "__version__", None) or importlib.metadata.version(package)
+
+
+def _memory(field):
+    """Returns the bytes of "VmRSS", resident now, or of "VmHWM", its peak."""
     try:
-        pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
-    except OSError:
-        return _peak()  # Not Linux: what it was at most so far.
-    return pages * resource.getpagesize()
+        status = pathlib.Path("/proc/self/status").read_text()
+        return int(status.split(f"{field}:")[1].split()[0]) * 1024
+    except OSError:  # macOS has the peak alone, in bytes.
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _forget_peak():
-    # Linux lets a process start its peak anew. Elsewhere it is that of the whole life so far.
-    with contextlib.suppress(OSError):
-        pathlib.Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak():
-    status = pathlib.Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    # Linux counts in KiB, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+if __name__ == "__main__":
+    serve(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]))

@@ -1,1 +1,0 @@
-"""Additive attention, forward and backward."""

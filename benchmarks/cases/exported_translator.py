@@ -1,0 +1,52 @@
+"""One sentence, tokens to tokens, with beam search: the export against joeynmt's model."""
+
+import functools
+import importlib.util
+
+from benchmarks import translator
+from benchmarks.bars import Bar, time_ratio
+from benchmarks.case import Case, Contender, Work
+from benchmarks.cases import beam_search
+
+
+def export(options):
+    """Writes this library's translator, with its beam search, as a SavedModel."""
+    import tensorflow as tf
+
+    import keras_attention as ka
+
+    model = translator.keras_attention(options)
+    translate = functools.partial(beam_search.best_sequences, model, options=options)
+    specs = [tf.TensorSpec([None, None], "int32", name="source")]
+    ka.export.saved_model(model, options["folder"], {"translate": (translate, specs)})
+
+
+def _served(options):
+    """The export, in a process that has TensorFlow, and neither Keras nor this library."""
+    import tensorflow as tf
+
+    if importlib.util.find_spec("keras") is not None:
+        raise RuntimeError("Keras is installed here; this is about a process without it")
+    source = tf.constant(translator.draw_batch(options)[0])
+    served = tf.saved_model.load(options["folder"])
+
+    def translate():
+        return served.signatures["serving_default"](source=source)
+
+    return Work(lambda: translate()["tokens"].numpy(), translate)
+
+
+_OURS = "keras_attention"
+
+CASE = Case(
+    title="One sentence through an exported translator",
+    points=[{**beam_search.SIZES, "batch": 1}],
+    contenders=[
+        Contender(f"{_OURS}, SavedModel without Keras", _OURS, _served, "served", prepare=export),
+        Contender("joeynmt", "joeynmt", beam_search.joeynmt, "joeynmt"),
+    ],
+    unit=("sentences", lambda sizes: sizes["batch"]),
+    compare=beam_search.compare,
+    bars=[Bar("median latency over joeynmt's", time_ratio("joeynmt"), at_most=0.5)],
+    trial={"width": 16, "vocabulary": 50, "source_steps": 7, "target_steps": 9},
+)

@@ -1,0 +1,95 @@
+"""Whether the training of the examples waits for its input pipeline."""
+
+import time
+
+import numpy as np
+
+from benchmarks.bars import Bar, speedup
+from benchmarks.case import Case, Contender, Seconds, Work
+
+
+def translation():
+    """Returns the batches and the compiled model of the translation example, on names of emoji."""
+    from examples.translation import data, model, pipeline, train
+    from examples.translation.config import Config
+    from examples.translation.tokenizer import Tokenizer, learn_vocabulary
+
+    pairs = data.emoji_pairs("fr")
+    config = Config(data="emoji", fingerprint="")
+
+    def tokenizer(side):
+        texts, folds = [getattr(pair, side) for pair in pairs], config.folds(side)
+        return Tokenizer(learn_vocabulary(texts, config.vocabulary_size, folds), folds)
+
+    source, target = tokenizer("source"), tokenizer("target")
+    encoded = pipeline.encode(pairs, source, target)
+    batches = pipeline.Batches(encoded, config.batch_size, seed=config.seed)
+    network = model.build(config, len(source.vocabulary), len(target.vocabulary))
+    train.compile_model(network, config, batches.steps)
+    return batches, network
+
+
+def captioning():
+    """Returns those of the captioning example, on random pictures, in memory."""
+    from examples.captioning import features, model, pipeline, train
+    from examples.captioning.config import Config
+
+    config = Config(data="random", fingerprint="", images="")
+    random = np.random.default_rng(0)
+    shape = (features.SHARD, config.size, config.size, 3)
+    pictures = features.Features([random.integers(0, 256, shape).astype("uint8") for _ in range(8)])
+    vocabulary, captions = 60, 4 * len(pictures)
+    ids = random.integers(4, vocabulary, (captions, 14)).astype("int32")
+    ids[np.arange(14) >= random.integers(6, 14, (captions, 1))] = 0
+    numbers = np.repeat(np.arange(len(pictures)), 4)
+    batches = pipeline.Batches(pictures, numbers, ids, config.batch_size, augment=True)
+    network = model.build(config, vocabulary)
+    train.compile_model(network, config, batches.steps)
+    return batches, network
+
+
+_EXAMPLES = {"translation": translation, "captioning": captioning}
+
+
+def _work(options):
+    """The time of a step with its batch; of waiting for this batch; of batches without steps."""
+    import tensorflow as tf
+
+    batches, model = _EXAMPLES[options["example"]]()
+    iterator = iter(batches.epochs(0, 10**6))
+    if options.get("alone"):
+        return Work(lambda: next(iterator))
+    train = tf.function(model.train_step)
+    # A step is compiled for each width of a batch, which must not happen while it is timed.
+    widths = set()
+    while len(widths) < len(batches.widths):
+        batch = next(iterator)
+        widths.add(batch[1].shape[1])
+        train(batch)
+
+    def step():
+        start = time.perf_counter()
+        batch = next(iterator)
+        waited = time.perf_counter() - start
+        train(batch)["loss"].numpy()  # Only a value that was read is done.
+        return Seconds(waited) if options.get("waiting") else None
+
+    return Work(step)
+
+
+def _bar(example):
+    what = f"{example}: share of a training step that waits for data"
+    return Bar(what, speedup("waiting", {"example": example}), at_most=0.02)
+
+
+CASE = Case(
+    title="Input pipelines of the examples",
+    points=[{"example": example} for example in _EXAMPLES],
+    contenders=[
+        Contender("training step, with its batch", "keras_attention", _work),
+        Contender("of which waiting for the batch", "waiting", _work, options={"waiting": True}),
+        Contender("the pipeline alone", "pipeline", _work, options={"alone": True}),
+    ],
+    unit=("batches", lambda sizes: 1),
+    bars=[_bar(example) for example in _EXAMPLES],
+)

@@ -1,1 +1,0 @@
-"""One sentence through an exported translator."""

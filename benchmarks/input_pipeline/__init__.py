@@ -1,1 +1,0 @@
-"""Whether training waits for its input pipeline."""

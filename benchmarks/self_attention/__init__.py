@@ -1,1 +1,0 @@
-"""Multi-head self-attention, forward and backward."""

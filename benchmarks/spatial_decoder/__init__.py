@@ -1,1 +1,0 @@
-"""A decoder that looks at the regions of a picture."""

@@ -1,1 +1,0 @@
-"""The training step of a translator with an attention decoder."""

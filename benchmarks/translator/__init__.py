@@ -1,1 +1,0 @@
-"""The translator of the cases that train one or search with one: every library's model of it."""
