@@ -1,47 +1,46 @@
-"""Attention that knows where it looked before, and can learn to move on from there."""
+"""Attention that reads where it attended before, and can learn to move on from there."""
 
-from typing import final
+from typing import Any, final
 
 import keras
-from keras import backend, ops
+from keras import ops
 
-from keras_attention import masks
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import clone_initializer
+from keras_attention._internal.serialization import add_kernel
+from keras_attention._internal.typing import Config, Initializer, Tensor
 from keras_attention._ops.dense import dense
-from keras_attention.attention.base import combined_mask, validate_single_step, weighted_sum
-from keras_attention.attention.sequence import SequenceAttention
+from keras_attention.attention.history import HistoryAttention
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class LocationSensitiveAttention(SequenceAttention):
+class LocationSensitiveAttention(HistoryAttention):
     """Additive attention that reads a convolution over its previous weights.
 
         f_i = F * a_{i-1}
         e_ij = w^T tanh(W s_{i-1} + V h_j + U f_ij + b)                  (section 2)
         a_i = softmax(e_i),  g_i = sum_j a_ij h_j
 
-    With `cumulative`, the convolution reads the sum of all previous weights, as in Tacotron 2. What
-    it reads at the first step the papers leave open: it is zero here, the common choice. Each step
-    needs the one before it: a call walks its queries one by one.
+    With `cumulative`, the convolution reads the sum of all previous weights, as in Tacotron 2. The
+    papers leave open what it reads at the first step; here, as is common, it is zero. Each step
+    needs the one before it, so a call processes its queries one by one.
 
-    Weights: `query_kernel` (Dq, units) is W, `key_kernel` (Dk, units) V, `location_filters`
+    Variables: `query_kernel` (Dq, units) is W, `key_kernel` (Dk, units) V, `location_filters`
     (kernel_size, 1, filters) F, `location_kernel` (filters, units) U, `bias` and `score_vector`
     (units,) b and w.
 
     Args:
-        units: Width of the hidden layer.
-        filters: How many features f_ij has. The paper has 10, Tacotron 2 32.
-        kernel_size: How many memory steps a feature sees, with f_ij in the middle; of an even
-            number, one more to the right than to the left. The paper has 201, Tacotron 2 31.
-        cumulative: Whether the sum of all previous weights is read, in place of the last ones.
+        units: Size of the hidden layer.
+        filters: Number of features in f_ij. The paper has 10, Tacotron 2 has 32.
+        kernel_size: Number of memory steps that a feature reads, centered on j; an even number
+            reads one more to the right. The paper has 201, Tacotron 2 has 31.
+        cumulative: Whether F reads the sum of all previous weights instead of the last ones.
         kernel_initializer: Initializer of the kernels, filters and vector; the bias starts at zero.
-        dropout: Share of the weights dropped in training; the convolution reads them all.
+        dropout: Fraction of the weights to drop in training; the convolution reads them all.
         seed: Seed of the dropout.
 
-    Call arguments, Returns, Masking: see `SequenceAttention`. Beyond the memory's end, and at its
-    padding, the convolution reads zeros. A masked query is as if it were not there.
+    Call arguments, Returns, Masking: see `call`. Beyond the end of the memory, and at its padding,
+    the convolution reads zeros. A masked query leaves the state as it was.
 
     Example:
 
@@ -57,79 +56,46 @@ class LocationSensitiveAttention(SequenceAttention):
     on Mel Spectrogram Predictions", arXiv:1712.05884, section 2.2.
     """
 
-    sequential = True
-
     def __init__(
         self,
-        units,
-        filters,
-        kernel_size,
-        cumulative=False,
-        kernel_initializer="glorot_uniform",
-        dropout=0.0,
-        seed=None,
-        **kwargs,
-    ):
-        super().__init__(dropout, seed, **kwargs)
-        self.units = validation.positive_integer("units", units)
+        units: int,
+        filters: int,
+        kernel_size: int,
+        cumulative: bool = False,
+        kernel_initializer: Initializer = "glorot_uniform",
+        dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(units, kernel_initializer, dropout, seed, **kwargs)
         self.filters = validation.positive_integer("filters", filters)
         self.kernel_size = validation.positive_integer("kernel_size", kernel_size)
         self.cumulative = cumulative
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-    def build_projections(self, query_shape, value_shape, key_shape):
-        def add(name, shape):
-            initializer = clone_initializer(self.kernel_initializer)
-            return self.add_weight(name=name, shape=shape, initializer=initializer)
+    def _add_history_variables(self) -> None:
+        shape = (self.kernel_size, 1, self.filters)
+        self.location_filters = add_kernel(self, "location_filters", shape)
+        self.location_kernel = add_kernel(self, "location_kernel", (self.filters, self.units))
 
-        self.query_kernel = add("query_kernel", (query_shape[-1], self.units))
-        self.key_kernel = add("key_kernel", (key_shape[-1], self.units))
-        self.location_filters = add("location_filters", (self.kernel_size, 1, self.filters))
-        self.location_kernel = add("location_kernel", (self.filters, self.units))
-        self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
-        self.score_vector = add("score_vector", (self.units,))
-
-    def make_keys(self, key):
-        return dense(key, self._cast(self.key_kernel)) + self._cast(self.bias)  # (B, S, U)
-
-    def initial_state(self, memory):
-        # Sums of many small weights: bfloat16 would stop counting at 1.
-        dtype = backend.result_type(self.compute_dtype, "float32")
-        return ops.zeros(ops.shape(memory["value"])[:2], dtype=dtype)  # (B, S)
-
-    def sample_alignment_noise(self, shape, training):
-        return ()
-
-    def attend(self, query, memory, state, noise, mask=None):
-        validate_single_step(self, query)
-        mask = combined_mask(memory, mask)
-        query = dense(query, self._cast(self.query_kernel))  # (B, 1, U)
+    def _history_features(self, state: Tensor) -> Tensor:
         features = ops.conv(
-            ops.expand_dims(self._cast(state), 2),
+            ops.expand_dims(state, 2),
             self._cast(self.location_filters),
             padding="same",
             data_format="channels_last",
         )  # (B, S, F)
-        location = dense(features, self._cast(self.location_kernel))  # (B, S, U)
-        hidden = ops.tanh(memory["keys"] + query + location)
-        scores = ops.einsum("bsu,u->bs", hidden, self._cast(self.score_vector))
-        weights = masks.masked_softmax(ops.expand_dims(scores, 1), mask)  # (B, 1, S)
-        seen = ops.cast(ops.squeeze(weights, 1), state.dtype)
-        if self.cumulative:
-            seen = state + seen
-        elif mask is not None:  # What looked at nothing is not what was seen last.
-            seen = ops.where(ops.any(mask, axis=-1), seen, state)
-        return weighted_sum(weights, memory, noise), weights, seen
+        return dense(features, self._cast(self.location_kernel))
 
-    def get_config(self):
+    def _next_state(self, state: Tensor, weights: Tensor, mask: Tensor) -> Tensor:
+        if self.cumulative:
+            return state + weights
+        # Weights that attend to nothing do not replace the last ones.
+        return weights if mask is None else ops.where(ops.any(mask, axis=-1), weights, state)
+
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
-            "units": self.units,
             "filters": self.filters,
             "kernel_size": self.kernel_size,
             "cumulative": self.cumulative,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
-
-    def _cast(self, tensor):
-        return ops.cast(tensor, self.compute_dtype)

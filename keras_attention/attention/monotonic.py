@@ -1,24 +1,27 @@
-"""Monotonic attention: Raffel's, which moves along the memory and never turns back."""
+"""Monotonic attention (Raffel 2017): it moves along the memory and never back."""
 
-from typing import final
+from typing import Any, final
 
 import keras
 
+from keras_attention._internal.typing import Config, Initializer
 from keras_attention.alignments import Monotonic
 from keras_attention.attention.scored import ScoredAttention
+from keras_attention.attention.sequence import SequenceAttention
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class MonotonicAttention(ScoredAttention):
-    """An attention whose steps stop one after the other along the memory.
+class MonotonicAttention(ScoredAttention, SequenceAttention):
+    """Each step stops at a position at or after the one where the step before it stopped.
 
         p_ij = sigmoid(score(s_i-1, m_j) + r + noise)                   (eq. 11-12)
         a_ij = p_ij ((1 - p_i,j-1) a_i,j-1 / p_i,j-1 + a_i-1,j)         (eq. 10)
         c_i = sum_j a_ij m_j                                            (eq. 3)
 
-    A call with many queries walks them in order; masked queries are no steps. Train with noise; for
-    inference give the weights to a layer with mode "hard", which reads the memory as a stream.
+    A call processes its queries in order; masked queries leave the state as it was. Train with
+    noise; for inference load the weights into a layer with mode "hard", which reads the memory as a
+    stream.
 
     Args:
         score: A `ka.scores.Score` or its name. The paper's is `ka.scores.Additive(units,
@@ -26,10 +29,10 @@ class MonotonicAttention(ScoredAttention):
         mode: "recursive", "parallel" or "hard"; see `ka.alignments.Monotonic`.
         noise: Standard deviation of the noise before the sigmoid in training.
         bias_initializer: Initializer of r.
-        dropout: Share of the weights dropped in training.
+        dropout: Fraction of the weights to drop in training.
         seed: Seed of noise and dropout.
 
-    Call arguments, Returns, Masking: see `ka.attention.SequenceAttention`.
+    Call arguments, Returns, Masking: see `call`.
 
     Example:
 
@@ -43,19 +46,19 @@ class MonotonicAttention(ScoredAttention):
 
     def __init__(
         self,
-        score="additive",
-        mode="recursive",
-        noise=0.0,
-        bias_initializer="zeros",
-        dropout=0.0,
-        seed=None,
-        dtype=None,
-        **kwargs,
-    ):
+        score: Any = "additive",
+        mode: str = "recursive",
+        noise: float = 0.0,
+        bias_initializer: Initializer = "zeros",
+        dropout: float = 0.0,
+        seed: int | None = None,
+        dtype: Any = None,
+        **kwargs: Any,
+    ) -> None:
         alignment = Monotonic(mode, noise, bias_initializer, seed, dtype=dtype)
         super().__init__(score, alignment, dropout, seed, dtype=dtype, **kwargs)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         alignment = self.alignment.get_config()
         parts = {name: alignment[name] for name in ("mode", "noise", "bias_initializer")}
         score = keras.saving.serialize_keras_object(self.score)

@@ -1,12 +1,13 @@
 """Several attentions in one decoder, over several memories or over one."""
 
 import math
-from typing import final
+from typing import Any, final
 
 import keras
 from keras import ops
 
-from keras_attention._internal.serialization import deserialize, take_ownership
+from keras_attention._internal.serialization import build_once, deserialize, take_ownership
+from keras_attention._internal.typing import Config, Shape, Tensor
 from keras_attention.attention.base import AttentionMechanism
 
 
@@ -17,15 +18,15 @@ class MultiSourceAttention(AttentionMechanism):
 
         c_t = [c_t^1; ...; c_t^n],    c_t^k = attention_k(query_t, memory_k)
 
-    A decoder over it takes a list of n memories, which may differ in length and width, or a single
-    memory for all. It is a mechanism of decoders, and is not called by itself.
+    A decoder over it takes a list of n memories, which may differ in length and size, or a single
+    memory for all. It works in decoders only, and cannot be called by itself.
 
     Args:
         attentions: The attention layers, one per memory.
 
     Returns:
-        The contexts (B, T, sum of the widths) and the weights (B, T, sum of the lengths), both in
-        the order of the memories. The length of a map is H W.
+        The contexts (B, T, sum of their sizes) and the weights (B, T, sum of their lengths), in the
+        order of the memories. A feature map has the length H W.
 
     Masking: `memory_mask` of the decoder is a list too, with None where a memory has none.
 
@@ -45,10 +46,10 @@ class MultiSourceAttention(AttentionMechanism):
     arXiv:1704.06567, section 3.
     """
 
-    def __init__(self, attentions, **kwargs):
+    def __init__(self, attentions: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        several = isinstance(attentions, (list, tuple))
-        self.attentions = [deserialize(attention) for attention in attentions] if several else []
+        is_list = isinstance(attentions, (list, tuple))
+        self.attentions = [deserialize(attention) for attention in attentions] if is_list else []
         if not self.attentions or not all(
             isinstance(attention, AttentionMechanism) for attention in self.attentions
         ):
@@ -60,45 +61,46 @@ class MultiSourceAttention(AttentionMechanism):
             take_ownership("attentions", attention, self)
 
     @property
-    def sequential(self):
+    def sequential(self) -> bool:
         return any(attention.sequential for attention in self.attentions)
 
-    def build(self, query_shape, value_shape):
-        for attention, shape in zip(self.attentions, self._each(value_shape), strict=True):
-            if not attention.built:
-                attention.build(query_shape, shape)
+    def build(self, query_shape: Shape, value_shape: Any) -> None:
+        for attention, shape in zip(self.attentions, self._memory_shapes(value_shape), strict=True):
+            build_once(attention, query_shape, shape)
 
-    def prepare(self, value, key=None, value_mask=None):
-        several = isinstance(value, (list, tuple))
-        values = value if several else [value] * len(self.attentions)
-        self._check_count("memory", values)
+    def prepare(self, value: Any, key: Any = None, value_mask: Any = None) -> list[Any]:
+        is_multi_source = isinstance(value, (list, tuple))
+        values = value if is_multi_source else [value] * len(self.attentions)
+        self._validate_count("memory", values)
         value_masks = [value_mask] * len(values)
-        if several and value_mask is not None:
-            self._check_count("memory_mask", value_mask)
+        if is_multi_source and value_mask is not None:
+            self._validate_count("memory_mask", value_mask)
             value_masks = value_mask
         return [
-            attention.prepare(each, value_mask=mask)
-            for attention, each, mask in zip(self.attentions, values, value_masks, strict=True)
+            attention.prepare(value, value_mask=mask)
+            for attention, value, mask in zip(self.attentions, values, value_masks, strict=True)
         ]
 
-    def initial_state(self, memory):
+    def initial_state(self, memory: Any) -> list[Any]:
         pairs = zip(self.attentions, memory, strict=True)
-        return [attention.initial_state(each) for attention, each in pairs]
+        return [attention.initial_state(part) for attention, part in pairs]
 
-    def sample_noise(self, steps, memory, training=None):
+    def sample_noise(self, steps: Any, memory: Any, training: bool | None = None) -> list[Any]:
         pairs = zip(self.attentions, memory, strict=True)
-        return [attention.sample_noise(steps, each, training) for attention, each in pairs]
+        return [attention.sample_noise(steps, part, training) for attention, part in pairs]
 
-    def context_dim(self, value_shape):
-        pairs = zip(self.attentions, self._each(value_shape), strict=True)
+    def context_dim(self, value_shape: Any) -> int:
+        pairs = zip(self.attentions, self._memory_shapes(value_shape), strict=True)
         return sum(attention.context_dim(shape) for attention, shape in pairs)
 
-    def attention_shape(self, value_shape):
-        pairs = zip(self.attentions, self._each(value_shape), strict=True)
+    def attention_shape(self, value_shape: Any) -> tuple[int | None, ...]:
+        pairs = zip(self.attentions, self._memory_shapes(value_shape), strict=True)
         sizes = [attention.attention_shape(shape) for attention, shape in pairs]
         return (None if any(None in size for size in sizes) else sum(map(math.prod, sizes)),)
 
-    def attend(self, query, memory, state, noise, mask=None):
+    def attend(
+        self, query: Tensor, memory: Any, state: Any, noise: Any, mask: Tensor = None
+    ) -> tuple[Tensor, Tensor, list[Any]]:
         noise = noise or [{}] * len(self.attentions)
         contexts, weights, states = zip(
             *(
@@ -109,19 +111,19 @@ class MultiSourceAttention(AttentionMechanism):
         )
         return ops.concatenate(contexts, -1), ops.concatenate(weights, -1), list(states)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         attentions = [keras.saving.serialize_keras_object(part) for part in self.attentions]
         return {**super().get_config(), "attentions": attentions}
 
-    def _each(self, value_shape):
-        several = isinstance(value_shape[0], (list, tuple))
-        shapes = value_shape if several else [value_shape] * len(self.attentions)
-        self._check_count("memory", shapes)
+    def _memory_shapes(self, value_shape: Any) -> list[tuple]:
+        is_multi_source = isinstance(value_shape[0], (list, tuple))
+        shapes = value_shape if is_multi_source else [value_shape] * len(self.attentions)
+        self._validate_count("memory", shapes)
         return [tuple(shape) for shape in shapes]
 
-    def _check_count(self, argument, parts):
-        if len(parts) != len(self.attentions):
+    def _validate_count(self, argument: str, memories: Any) -> None:
+        if len(memories) != len(self.attentions):
             raise ValueError(
-                f"`{argument}` has {len(parts)} parts; expected one for all or a list of "
+                f"`{argument}` has {len(memories)} parts; expected one for all or a list of "
                 f"{len(self.attentions)}, one for each of the attentions."
             )

@@ -1,22 +1,31 @@
 """Attention as a score and an alignment, and the layers that are named pairs of them."""
 
 import abc
-from typing import final
+from typing import Any, final
 
 import keras
+from keras import ops
 
 from keras_attention import alignments, scores
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import take_ownership
-from keras_attention.attention.base import combined_mask, weighted_sum
+from keras_attention._internal.serialization import build_once, take_ownership
+from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
+from keras_attention.attention.base import MemoryAttention, combined_mask, weighted_sum
 from keras_attention.attention.sequence import SequenceAttention
 
 
-class ScoredAttention(SequenceAttention, abc.ABC):
-    """Abstract: an attention whose weights are the alignment of a score."""
+class ScoredAttention(MemoryAttention, abc.ABC):
+    """Abstract: an attention whose weights are the alignment of a score.
+
+    With a `gate`, its sigmoid of the query scales the context.
+    """
+
+    gate: keras.layers.Layer | None = None
 
     @abc.abstractmethod
-    def __init__(self, score, alignment, dropout, seed, **kwargs):
+    def __init__(
+        self, score: Any, alignment: Any, dropout: float, seed: int | None, **kwargs: Any
+    ) -> None:
         super().__init__(dropout, seed, **kwargs)
         score = scores.get(score, dtype=self.dtype_policy)
         alignment = alignments.get(alignment, dtype=self.dtype_policy)
@@ -24,27 +33,22 @@ class ScoredAttention(SequenceAttention, abc.ABC):
         self.alignment = take_ownership("alignment", alignment, self)
 
     @property
-    def sequential(self):
+    def sequential(self) -> bool:
         return self.alignment.sequential
 
-    def build_projections(self, query_shape, value_shape, key_shape):
-        # Loading a `.keras` file builds the sublayers first; building them again would fail.
-        if not self.score.built:
-            self.score.build(query_shape, key_shape)
-        if not self.alignment.built:
-            scores_shape = (*query_shape[:2], key_shape[1])
-            self.alignment.build(scores_shape, query_shape)
+    def build_projections(self, query_shape: Shape, value_shape: Shape, key_shape: Shape) -> None:
+        build_once(self.score, query_shape, key_shape)
+        build_once(self.alignment, (*query_shape[:-1], key_shape[1]), query_shape)
 
-    def make_keys(self, key):
+    def make_keys(self, key: Tensor) -> Tensor:
         return self.score.prepare(key)
 
-    def initial_state(self, memory):
+    def initial_state(self, memory: dict[str, Tensor]) -> Any:
         return self.alignment.initial_state(memory["value"])
 
-    def sample_alignment_noise(self, shape, training):
-        return self.alignment.sample_noise(shape, training)
-
-    def attend(self, query, memory, state, noise, mask=None):
+    def attend(
+        self, query: Tensor, memory: dict, state: Any, noise: dict, mask: Tensor = None
+    ) -> tuple[Tensor, Tensor, Any]:
         weights, state = self.alignment(
             self.score(query, memory["keys"]),
             mask=combined_mask(memory, mask),
@@ -52,12 +56,17 @@ class ScoredAttention(SequenceAttention, abc.ABC):
             state=state,
             noise=noise.get("alignment", ()),
         )
-        return weighted_sum(weights, memory, noise), weights, state
+        context = weighted_sum(weights, memory, noise)
+        if self.gate is not None:
+            # Flattened, as the gradient of a product of rank 3 does not compile in a loop.
+            beta = self.gate(ops.reshape(query, (-1, query.shape[-1])))
+            context = ops.reshape(beta, (-1, ops.shape(query)[1], 1)) * context
+        return context, weights, state
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class Attention(ScoredAttention):
+class Attention(ScoredAttention, SequenceAttention):
     """Any score with any alignment.
 
         c_t = sum_s a_ts v_s,    a_t = alignment(score(q_t, k_s))
@@ -65,10 +74,10 @@ class Attention(ScoredAttention):
     Args:
         score: A `ka.scores.Score` or its name.
         alignment: A `ka.alignments.Alignment` or its name.
-        dropout: Share of the weights dropped in training.
+        dropout: Fraction of the weights to drop in training.
         seed: Seed of the dropout.
 
-    Call arguments, Returns, Masking: see `SequenceAttention`.
+    Call arguments, Returns, Masking: see `call`.
 
     Example:
 
@@ -79,32 +88,39 @@ class Attention(ScoredAttention):
     Reference: Bahdanau, Cho, Bengio 2015, arXiv:1409.0473, eq. 5-6.
     """
 
-    def __init__(self, score="scaled_dot", alignment="softmax", dropout=0.0, seed=None, **kwargs):
+    def __init__(
+        self,
+        score: Any = "scaled_dot",
+        alignment: Any = "softmax",
+        dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(score, alignment, dropout, seed, **kwargs)
 
-    def get_config(self):
-        return {**super().get_config(), **_serialized(self)}
+    def get_config(self) -> Config:
+        return {**super().get_config(), **_serialize_parts(self)}
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class BahdanauAttention(ScoredAttention):
+class BahdanauAttention(ScoredAttention, SequenceAttention):
     """Bahdanau's attention: additive score, softmax.
 
         e_ts = v^T tanh(W s_t + U m_s)                                     (appendix A.1.2)
         a_t = softmax(e_t),  c_t = sum_s a_ts m_s                          (eq. 6, 5)
 
-    With W and U it takes queries and memories of any widths, which
-    `keras.layers.AdditiveAttention` does not.
+    W and U project queries and memories of any sizes; `keras.layers.AdditiveAttention` has no
+    projections.
 
     Args:
-        units: Width of the hidden layer.
-        normalize: Whether the score uses weight normalisation; see `ka.scores.Additive`.
+        units: Size of the hidden layer.
+        normalize: Whether the score uses weight normalization; see `ka.scores.Additive`.
         kernel_initializer: Initializer of the score's kernels and vector.
-        dropout: Share of the weights dropped in training.
+        dropout: Fraction of the weights to drop in training.
         seed: Seed of the dropout.
 
-    Call arguments, Returns, Masking: see `SequenceAttention`.
+    Call arguments, Returns, Masking: see `call`.
 
     Example:
 
@@ -121,21 +137,21 @@ class BahdanauAttention(ScoredAttention):
 
     def __init__(
         self,
-        units,
-        normalize=False,
-        kernel_initializer="glorot_uniform",
-        dropout=0.0,
-        seed=None,
-        dtype=None,
-        **kwargs,
-    ):
+        units: int,
+        normalize: bool = False,
+        kernel_initializer: Initializer = "glorot_uniform",
+        dropout: float = 0.0,
+        seed: int | None = None,
+        dtype: Any = None,
+        **kwargs: Any,
+    ) -> None:
         score = scores.Additive(
             validation.positive_integer("units", units), normalize, kernel_initializer, dtype=dtype
         )
         super().__init__(score, "softmax", dropout, seed, dtype=dtype, **kwargs)
         self.units = units
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "units": self.units,
@@ -146,7 +162,7 @@ class BahdanauAttention(ScoredAttention):
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class LuongAttention(ScoredAttention):
+class LuongAttention(ScoredAttention, SequenceAttention):
     """Luong's attention: a choice of score, and a global or local alignment.
 
         score = h_t . m_s                      "dot"                                 (section 3.1)
@@ -155,7 +171,7 @@ class LuongAttention(ScoredAttention):
                 (W_a h_t)_s                    `ka.scores.Location`                  (eq. 8)
         a_t = softmax(score_t)                 "softmax", global                     (eq. 7)
               the same in a window             `ka.alignments.LocalMonotonic`        (section 3.2)
-              and with a predicted place       `ka.alignments.LocalPredictive`       (eq. 9-10)
+              and around a prediction         `ka.alignments.LocalPredictive`       (eq. 9-10)
         c_t = sum_s a_ts m_s
 
     The decoder that goes with it, with its attentional vector and input feeding, is
@@ -164,10 +180,10 @@ class LuongAttention(ScoredAttention):
     Args:
         score: "dot", "general", "concat", or a `ka.scores.Score`.
         alignment: "softmax", or a `ka.alignments.Alignment`.
-        dropout: Share of the weights dropped in training.
+        dropout: Fraction of the weights to drop in training.
         seed: Seed of the dropout.
 
-    Call arguments, Returns, Masking: see `SequenceAttention`.
+    Call arguments, Returns, Masking: see `call`.
 
     Example:
 
@@ -179,14 +195,21 @@ class LuongAttention(ScoredAttention):
     Translation", arXiv:1508.04025, sections 3.1 and 3.2.
     """
 
-    def __init__(self, score="general", alignment="softmax", dropout=0.0, seed=None, **kwargs):
+    def __init__(
+        self,
+        score: Any = "general",
+        alignment: Any = "softmax",
+        dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(score, alignment, dropout, seed, **kwargs)
 
-    def get_config(self):
-        return {**super().get_config(), **_serialized(self)}
+    def get_config(self) -> Config:
+        return {**super().get_config(), **_serialize_parts(self)}
 
 
-def _serialized(layer):
+def _serialize_parts(layer: ScoredAttention) -> Config:
     return {
         "score": keras.saving.serialize_keras_object(layer.score),
         "alignment": keras.saving.serialize_keras_object(layer.alignment),
