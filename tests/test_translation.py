@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from examples.translation import data, inference, pipeline, tokenizer, train
+from examples.common.splits import hash_share
+from examples.translation import corpora, data, inference, pipeline, tokenizer, train
 from examples.translation import model as network
 from examples.translation.cli import app
 from examples.translation.config import Config
@@ -94,7 +95,7 @@ def test_emoji_names_are_split_by_emoji():
     assert len(splits.train) > 2000
     assert 0.08 < len(splits.test) / sum(map(len, splits[:3])) < 0.12
     for pair in splits.test:
-        assert data.hash_share(pair.origin) < 0.1
+        assert hash_share(pair.origin) < 0.1
     origins = [pair.origin for split in splits[:3] for pair in split]
     assert len(set(origins)) == len(origins)
     assert data.fingerprint(splits) == data.fingerprint(data.load())
@@ -121,7 +122,7 @@ def test_no_source_sentence_is_in_two_splits():
 def test_files_are_read_line_by_line(tmp_path):
     (tmp_path / "a").write_bytes("\ufeffcafe\u0301\u2028 x\r\n\nlast".encode())
     (tmp_path / "b").write_bytes(b"1\n2\n3\n")
-    pairs = data.read_parallel(tmp_path / "a", tmp_path / "b")
+    pairs = corpora.read_parallel(tmp_path / "a", tmp_path / "b")
     assert [(p.source, p.target) for p in pairs] == [("café x", "1"), ("", "2"), ("last", "3")]
     assert pairs[2].origin == f"{tmp_path / 'a'}:3"
     given = [data.Pair("a", "b", "dev:1"), data.Pair("c", "", "dev:2")]
@@ -297,7 +298,7 @@ def test_a_run_holds_what_is_needed(run, corpus):
     config = run.config()
     assert config.units == 16
     assert config.learning_rate == 3e-3
-    assert config.fingerprint == data.fingerprint(data.load(corpus=data.read_tsv(corpus)))
+    assert config.fingerprint == data.fingerprint(data.load(corpus=corpora.read_tsv(corpus)))
     metrics = run.metrics()
     assert metrics["epochs"] == 4
     assert metrics["train_seconds"] > 0

@@ -1,11 +1,33 @@
-"""Everything that decides how a run turns out."""
+"""The options of `train`: the pictures, and everything else that decides how a run turns out."""
 
 import dataclasses
-from typing import ClassVar, final
+from pathlib import Path
+from typing import ClassVar, Literal, final
 
 from examples.common import config
+from examples.common.options import option
 
-SCENES = "scenes"  # what the default data are called
+OUT = Path("out/captioning")
+SCENES = "scenes"  # the name of the default data
+DATA, MODEL, TRAINING = "Data", "Model", "Training"
+
+Attention = Literal["soft", "hard", "none"]
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Own pictures and captions, in place of the scenes."""
+
+    images: Path | None = option(
+        None, DATA, "Own pictures, JPEG or PNG: a folder, or a tar of one,"
+    )
+    captions: Path | None = option(
+        None, DATA, "and their captions, as Flickr8k, Karpathy's splits or COCO have them."
+    )
+    skip_missing: bool = option(
+        False, DATA, "Leave captions without a picture out. Otherwise they are an error."
+    )
 
 
 @final
@@ -14,63 +36,54 @@ class Config(config.Config):
     """The choices of `train`, kept in the run folder as config.json.
 
     Attributes:
-        images: The folder or tar of the pictures, seen from the study.
-        size: Side of the pictures, in pixels; 224 for "efficientnet".
-        encoder: "cnn", trained along, or "efficientnet", frozen, with ImageNet weights.
-        attention: "soft", "hard", or "none": the mean of the map in place of what is looked at.
-        estimator: What hard attention learns by: "reinforce" or "straight_through".
-        min_count: How often a word stands in the training captions, or it is unknown.
-        max_length: The longest caption, in words; longer ones are cut.
-        units: Width of the decoder's state, and of what the softmax reads.
-        channels: Width of the encoder's map.
-        doubly_stochastic: Weight of the loss of that name, lambda in Xu 2015, eq. 14.
-        reward: Weight of the reward in REINFORCE, lambda_r in the paper (section 4.1).
-        entropy: Weight of the entropy in REINFORCE, lambda_e in the paper.
-        start_from: The run folder whose weights training starts from; "" for fresh ones.
-        seed: Decides first weights, dropout, draws and the order of the batches.
-        jit: Whether the training step is compiled by XLA.
+        images: The folder or tar of the pictures, relative to the study.
     """
 
     not_compared: ClassVar[tuple[str, ...]] = ("data", "images")
 
-    images: str
-    size: int = 96
-    encoder: str = "cnn"
-    attention: str = "soft"
-    estimator: str = "reinforce"
-    min_count: int = 1
-    max_length: int = 20
-    units: int = 192
-    attention_units: int = 128
-    channels: int = 128
-    embedding: int = 64
-    dropout: float = 0.0
-    doubly_stochastic: float = 0.0
-    reward: float = 1.0
-    entropy: float = 0.01
-    epochs: int = 5
-    batch_size: int = 32
-    learning_rate: float = 2e-3
-    start_from: str = ""
-    seed: int = 1
-    jit: bool = False
+    images: str = ""
+    size: int = option(96, DATA, "Side of the pictures in pixels; efficientnet takes 224.")
+    min_count: int = option(
+        1, DATA, "How often a word stands in the training captions, or it is unknown."
+    )
+    max_length: int = option(20, DATA, "Words of a caption; longer ones are cut in training.")
+    attention: Attention = option(
+        "soft", MODEL, "What each word looks at; none: the mean of the picture."
+    )
+    estimator: Literal["reinforce", "straight_through"] = option(
+        "reinforce", MODEL, "What hard attention learns by."
+    )
+    encoder: Literal["cnn", "efficientnet"] = option(
+        "cnn", MODEL, "A small CNN, trained along, or EfficientNet-Lite0, frozen (ImageNet)."
+    )
+    units: int = option(192, MODEL, "Width of the decoder's state.")
+    attention_units: int = option(128, MODEL, "Width of the attention.")
+    channels: int = option(128, MODEL, "Width of the map that is looked at.")
+    embedding: int = option(64, MODEL, "Width of the embeddings.")
+    dropout: float = option(0.0, MODEL, "Share of features dropped in training.")
+    doubly_stochastic: float = option(  # lambda in Xu 2015, eq. 14
+        0.0, TRAINING, "Weight of the loss that asks to look everywhere in the end."
+    )
+    reward: float = option(1.0, TRAINING, "Weight of the reward in REINFORCE.")  # lambda_r there
+    start_from: str = option(
+        "",
+        TRAINING,
+        "A run to take the first weights from: soft attention's for hard.",
+        metavar="<path>",
+        show_default=False,
+    )
+    entropy: float = option(0.01, TRAINING, "Weight of the entropy in REINFORCE.")  # lambda_e
+    epochs: int = option(5, TRAINING, "Times to go through the captions.")
+    batch_size: int = option(32, TRAINING, "Captions in a batch.")
+    learning_rate: float = option(
+        2e-3, TRAINING, "Adam's, after half an epoch; a cosine leads it to 0."
+    )
+    seed: int = option(1, TRAINING, "Of weights, dropout, draws and order.", min=1)
+    jit: bool = option(False, TRAINING, "Compile the training step with XLA.")
 
-    def __post_init__(self):
-        positive = (
-            "size", "min_count", "max_length", "units", "attention_units", "channels", "embedding",
-            "epochs", "batch_size",
-        )  # fmt: skip
-        for name in positive:
-            self.require(name, getattr(self, name) >= 1, "a number above 0")
+    def check(self):
         for name in ("doubly_stochastic", "reward", "entropy"):
             self.require(name, getattr(self, name) >= 0, "a number from 0")
-        self.require("encoder", self.encoder in ("cnn", "efficientnet"), "cnn or efficientnet")
-        self.require("attention", self.attention in ("soft", "hard", "none"), "soft, hard or none")
-        estimators = ("reinforce", "straight_through")
-        self.require("estimator", self.estimator in estimators, " or ".join(estimators))
         self.require("size", self.size >= 8, "a number from 8")
-        self.require("seed", self.seed >= 1, "a number above 0")  # TensorFlow takes 0 for none
-        fixed = self.encoder == "efficientnet"
-        self.require("size", not fixed or self.size == 224, "224 for the encoder efficientnet")
-        self.require("dropout", 0 <= self.dropout < 1, "a number from 0 up to 1")
-        self.require("learning_rate", self.learning_rate > 0, "a number above 0")
+        fits = self.encoder == "cnn" or self.size == 224
+        self.require("size", fits, "224 for the encoder efficientnet")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from examples.captioning.images import Images, open_images
 from examples.common.errors import UserError
-from examples.common.splits import hash_share
+from examples.common.splits import split_by_hash
 
 LAYOUTS = (
     '{"train": [{"image", "captions"}], "dev": [...]}, '
@@ -210,13 +210,13 @@ def without(splits: Splits, names: list[str]) -> Splits:
 def _split(splits: dict[str, list[Picture]], notes) -> Splits:
     if "test" not in splits and "dev" in splits:
         splits = {"train": splits.get("train", []), "test": splits["dev"]}
-    test_end = 0.0 if "test" in splits else 0.1
-    dev_end = test_end + (0.0 if "dev" in splits else 0.05)
-    keyed = [(hash_share(picture.name), picture) for picture in splits.get("train", [])]
     result = Splits(
-        [picture for share, picture in keyed if share >= dev_end],
-        splits.get("dev", [picture for share, picture in keyed if test_end <= share < dev_end]),
-        splits.get("test", [picture for share, picture in keyed if share < test_end]),
+        *split_by_hash(
+            splits.get("train", []),
+            lambda picture: picture.name,
+            splits.get("dev"),
+            splits.get("test"),
+        ),
         tuple(notes),
     )
     for name, split in zip(("training", "development", "test"), result[:3], strict=True):

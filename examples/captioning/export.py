@@ -5,13 +5,12 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-import keras_attention as ka
 from examples.captioning import inference
 from examples.captioning import model as network
 from examples.captioning.config import Config
 from examples.captioning.images import decode
 from examples.captioning.run import Run
-from examples.common.errors import UserError
+from examples.common.serving import export_model
 
 
 def export(run: Run, path: Path, beam_width: int, length_penalty: float) -> None:
@@ -24,15 +23,12 @@ def export(run: Run, path: Path, beam_width: int, length_penalty: float) -> None
     caption = inference.captioner(model, tokenizer, config, beam_width, length_penalty)
     frozen = network.frozen_encoder(config)
     signatures = served(caption, frozen, config)
-    try:
-        ka.export.saved_model(
-            model.network,
-            path,
-            signatures=signatures,
-            resources=[] if isinstance(frozen, int) else [frozen],
-        )
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path}: cannot be exported to ({str(error).splitlines()[0]})") from None
+    export_model(
+        model.network,
+        path,
+        signatures=signatures,
+        resources=[] if isinstance(frozen, int) else [frozen],
+    )
 
 
 def served(caption, frozen: keras.Model | int, config: Config) -> dict:

@@ -36,17 +36,16 @@ def captioner(
 
     @tf.function(autograph=False, reduce_retracing=True)
     def caption(source):
-        options = (model.network.begin(source), START, END, config.max_length + 1)
-        if beam_width == 1:
-            result = ka.search.greedy(step, *options)
-        else:
-            result = ka.search.beam(
-                step,
-                *options,
-                beam_width,
-                length_penalty_weight=length_penalty,
-                n_best=1,
-            )
+        result = ka.search.beam(
+            step,
+            model.network.begin(source),
+            START,
+            END,
+            config.max_length + 1,
+            beam_width,
+            length_penalty_weight=length_penalty,
+            n_best=1,
+        )
         tokens = result.tokens[:, 0]
         shape = tf.concat([tf.shape(tokens), [height, width]], axis=0)
         maps = tf.reshape(result.attention[:, 0], shape)

@@ -10,6 +10,7 @@ from examples.common.run import RunFolder
 @final
 class Run(RunFolder):
     config_class = Config
+    score = "bleu4"
     names = (
         "config.json",  # every choice, and the digest of the data
         "vocabulary.txt",  # one word a line

@@ -1,38 +1,52 @@
-"""What the command lines share: options, errors in one line, and a quiet TensorFlow."""
+"""What the command lines share: commands that are imported on use, errors in one line."""
 
+import importlib
 import os
 import sys
-from typing import Annotated
 
 import typer
 from typer.core import TyperGroup
 
 from examples.common.errors import UserError
 
-# TensorFlow tells about its build at every start otherwise.
+# Otherwise TensorFlow describes its build at every start.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-
-BeamWidth = Annotated[int, typer.Option(min=1, help="Beams of the search; 1 searches greedily.")]
-LengthPenalty = Annotated[
-    float, typer.Option(min=0, help="GNMT's length penalty; 0 compares plain log-probabilities.")
-]
-
-
-def option(panel: str, text: str, **more):
-    """An option under the heading `panel` of the help."""
-    return typer.Option(help=text, rich_help_panel=panel, **more)
+STYLE = {
+    "add_completion": False,
+    "rich_markup_mode": "markdown",
+    "pretty_exceptions_enable": False,
+}
 
 
-class OneLineErrors(TyperGroup):
-    """Tells a UserError in one line on stderr, and leaves with exit code 2."""
+def application(modules: dict[str, str], text: str) -> typer.Typer:
+    """A command line whose command NAME is the function NAME of `modules[NAME]`.
 
-    def invoke(self, ctx):
-        try:
-            return super().invoke(ctx)
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            raise typer.Exit(2) from None
+    A UserError becomes one line on stderr and exit code 2.
+    """
+
+    class Commands(TyperGroup):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.commands = dict.fromkeys(modules)
+
+        def get_command(self, ctx, name):
+            if name in modules and self.commands[name] is None:
+                single = typer.Typer(**STYLE)
+                single.command(name)(getattr(importlib.import_module(modules[name]), name))
+                self.commands[name] = typer.main.get_command(single)
+            return self.commands.get(name)
+
+        def invoke(self, ctx):
+            try:
+                return super().invoke(ctx)
+            except UserError as error:
+                print(f"error: {error}", file=sys.stderr)
+                raise typer.Exit(2) from None
+
+    app = typer.Typer(cls=Commands, no_args_is_help=True, help=text, **STYLE)
+    app.callback()(lambda: None)
+    return app
 
 
 class quiet_import:
@@ -47,3 +61,17 @@ class quiet_import:
         os.dup2(self.stderr, 2)
         os.close(self.stderr)
         os.close(self.null)
+
+
+def train_and_report(train, run, *arguments) -> None:
+    """Calls `train(run, *arguments)`; says what is kept, after Ctrl-C too."""
+    try:
+        progress = train(run, *arguments)
+    except KeyboardInterrupt:
+        kept = f"the best model so far is in {run.weights}; " if run.weights.exists() else ""
+        print(f"\nstopped: {kept}the same command goes on from the last whole epoch")
+        raise typer.Exit(130) from None
+    print(
+        f"kept: epoch {progress['best_epoch']}; best {run.score} on the development data "
+        f"{progress['best_bleu']}; {progress['seconds']:.0f} s in all; {run.weights}"
+    )

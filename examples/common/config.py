@@ -1,34 +1,57 @@
-"""The choices of a run, as a dataclass that is kept as JSON."""
+"""The choices of a run: a dataclass whose fields are options of `train`, kept as JSON."""
 
+import abc
 import dataclasses
 import json
-from typing import ClassVar, Self
+from typing import ClassVar, Self, get_args
 
 from examples.common.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """Abstract: what decides how a run turns out.
+class Config(abc.ABC):
+    """Abstract: everything that decides how a run turns out.
 
     Attributes:
-        data: What the data are called.
+        data: A name for the data.
         fingerprint: A digest of all data and their splits.
     """
 
-    # Runs that differ in these alone are the same run: the fingerprint tells the data.
+    # Runs that differ only in these are the same run, because the fingerprint identifies the data.
     not_compared: ClassVar[tuple[str, ...]] = ("data",)
 
-    data: str
-    fingerprint: str
+    data: str = ""
+    fingerprint: str = ""
 
-    def require(self, name: str, fine: bool, accepted: str):
-        if not fine:
+    def defaults(self) -> dict:
+        """The values of fields that are None."""
+        return {}
+
+    @abc.abstractmethod
+    def check(self) -> None:
+        """Calls `require` for what is not checked for the runs of both examples."""
+
+    def __post_init__(self):
+        for name, default in self.defaults().items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default)
+        for field in dataclasses.fields(self):
+            value, choices = getattr(self, field.name), get_args(field.type)
+            if choices:
+                self.require(field.name, value in choices, " or ".join(choices))
+            if field.type is int:
+                self.require(field.name, value >= 1, "a number above 0")
+        self.require("dropout", 0 <= self.dropout < 1, "a number from 0 up to 1")
+        self.require("learning_rate", self.learning_rate > 0, "a number above 0")
+        self.check()
+
+    def require(self, name: str, valid: bool, expected: str) -> None:
+        if not valid:
             option = "--" + name.replace("_", "-")
-            raise UserError(f"{option} {getattr(self, name)}: accepted is {accepted}")
+            raise UserError(f"{option} {getattr(self, name)}: accepted is {expected}")
 
     def differences(self, other: Self) -> list[str]:
-        """The fields in which two runs differ, told as `name: mine, not other's`."""
+        """The fields in which two runs differ, as `name: mine, not other's`."""
         mine, others = dataclasses.asdict(self), dataclasses.asdict(other)
         return [
             f"{name}: {mine[name]}, not {others[name]}"
@@ -41,5 +64,5 @@ class Config:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Raises ValueError or TypeError where `text` is no config of this program."""
+        """Raises ValueError, TypeError or UserError if `text` is no config of this program."""
         return cls(**json.loads(text))

@@ -1,4 +1,4 @@
-"""The run folder: what lies where, written so that nothing is ever half there."""
+"""The files of a run, each written whole."""
 
 import abc
 import io
@@ -15,10 +15,11 @@ from examples.common.files import write, write_with
 
 
 class RunFolder(abc.ABC):
-    """Abstract: the folder of one run. See `names` for what it holds, config.json among it."""
+    """Abstract: the folder of one run, with config.json and the other files of `names`."""
 
     config_class: type[Config]
     names: tuple[str, ...]
+    score: str  # the name of its BLEU on the development data
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -26,7 +27,7 @@ class RunFolder(abc.ABC):
         self.checkpoint = folder / "checkpoint.npz"
 
     def config(self) -> Config:
-        """The run's config; an error where the folder holds no run."""
+        """The run's config; an error if the folder holds no run."""
         path = self.folder / "config.json"
         try:
             return self.config_class.from_json(path.read_text("utf-8"))
@@ -37,23 +38,17 @@ class RunFolder(abc.ABC):
             raise UserError(f"{path}: not the config of such a run ({reason})") from None
 
     def check(self, config: Config) -> None:
-        """Refuses a folder that holds anything else than this run or nothing of a run."""
+        """Refuses a folder that holds another run, or files of these names and no config."""
         if self.folder.exists() and not self.folder.is_dir():
             raise UserError(f"{self.folder}: not a folder")
         if (self.folder / "config.json").exists():
-            differences = config.differences(self.config())
-            if differences:
-                raise UserError(
-                    f"{self.folder}: holds another run's model ({'; '.join(differences)}): "
-                    "choose another folder with --out"
-                )
-            return
-        for name in self.names:
-            if (self.folder / name).exists():
-                raise UserError(
-                    f"{self.folder}: holds {name}, which is not of this run (no config.json): "
-                    "choose another folder with --out"
-                )
+            differences = "; ".join(config.differences(self.config()))
+            problem = f"another run's model ({differences})" if differences else ""
+        else:
+            found = [name for name in self.names if (self.folder / name).exists()]
+            problem = f"{found[0]}, which is not of this run (no config.json)" if found else ""
+        if problem:
+            raise UserError(f"{self.folder}: holds {problem}: choose another folder with --out")
 
     def read_lines(self, name: str) -> list[str]:
         path = self.folder / name
@@ -72,11 +67,8 @@ class RunFolder(abc.ABC):
             raise UserError(f"{path}: damaged, not JSON: delete it and evaluate again") from None
 
     def update_metrics(self, new: dict) -> None:
-        merged = {**self.metrics(), **new}
-        text = json.dumps(merged, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps({**self.metrics(), **new}, indent=2, ensure_ascii=False) + "\n"
         write(self.folder / "metrics.json", text)
-
-    # ------------------------------------------------------------ training state
 
     def save_checkpoint(self, variables: list, progress: dict) -> None:
         """All variables (weights, optimizer, random seeds) and `progress` in one file."""
@@ -86,7 +78,7 @@ class RunFolder(abc.ABC):
         write(self.checkpoint, buffer.getvalue())
 
     def load_checkpoint(self, variables: list) -> dict:
-        """Fills the variables and returns the progress; ({} where there is no checkpoint yet)."""
+        """Sets the variables and returns the progress, or {} if there is no checkpoint."""
         if not self.checkpoint.exists():
             return {}
         try:
@@ -94,9 +86,9 @@ class RunFolder(abc.ABC):
                 values = [file[f"{i:04}"] for i in range(len(variables))]
                 progress = json.loads(str(file["progress"]))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise UserError(_damaged(self.checkpoint, error)) from None
+            raise damaged(self.checkpoint, error) from None
         if any(value.shape != tuple(v.shape) for value, v in zip(values, variables, strict=True)):
-            raise UserError(_damaged(self.checkpoint, "shapes do not fit the model"))
+            raise damaged(self.checkpoint, "shapes do not fit the model")
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
         return progress
@@ -105,23 +97,21 @@ class RunFolder(abc.ABC):
         write_with(self.weights, model.save_weights)
 
     def load_weights(self, model) -> None:
+        """Gives the model the weights of the best epoch."""
         if not self.weights.exists():
             raise UserError(f"{self.weights}: no such file: train for an epoch first")
         try:
             model.load_weights(self.weights)
         except ValueError as error:
-            reason = f"it does not fit the run's config and vocabularies: {_first_line(error)}"
-            raise UserError(_damaged(self.weights, reason)) from None
+            reason = f"it does not fit the run's config and vocabularies: {error}"
+            raise damaged(self.weights, reason) from None
         except (OSError, KeyError) as error:
-            raise UserError(_damaged(self.weights, error)) from None
+            raise damaged(self.weights, error) from None
 
 
-def _damaged(path: Path, reason) -> str:
-    return (
-        f"{path}: damaged, cannot be read ({_first_line(reason)}): put a copy in its place, "
+def damaged(path: Path, reason) -> UserError:
+    first_line = (str(reason).strip() or type(reason).__name__).splitlines()[0]
+    return UserError(
+        f"{path}: damaged, cannot be read ({first_line}): put a copy in its place, "
         "or train into another folder"
     )
-
-
-def _first_line(reason) -> str:
-    return (str(reason).strip() or type(reason).__name__).splitlines()[0]

@@ -1,79 +1,111 @@
-"""Everything that decides how a run turns out."""
+"""The options of `train`: the corpus, and everything else that decides how a run turns out."""
 
 import dataclasses
-from typing import Any, Self, final
+from pathlib import Path
+from typing import Literal, final
 
 from examples.common import config
+from examples.common.options import option
 
-# What a model has in place of the defaults of `Config`.
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "recurrent": {},
-    "transformer": {"units": 512, "embedding": 128, "dropout": 0.1, "learning_rate": 1e-3},
-}
+OUT = Path("out/translation")
+CORPUS, MODEL, TRAINING = "Corpus", "Model", "Training"
+
+# Defaults that depend on the model.
+RECURRENT = {"units": 256, "embedding": 256, "dropout": 0.3, "learning_rate": 3e-3}
+TRANSFORMER = {"units": 512, "embedding": 128, "dropout": 0.1, "learning_rate": 1e-3}
+
+
+def _either(name: str, panel: str, text: str):
+    """An option with a default for each model, which `text` has in place of {} and {}."""
+    return option(None, panel, text.format(RECURRENT[name], TRANSFORMER[name]))
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """Where the sentences come from: the names of emoji, or files."""
+
+    language: str | None = option(
+        None,
+        CORPUS,
+        "Learn the emoji names of this language: es ja ko pt it fr de fa id zh ru tr ar. "
+        "The default corpus, with fr.",
+    )
+    pairs: Path | None = option(
+        None, CORPUS, "Own corpus, as Tatoeba/Anki have it: source TAB target, more is ignored."
+    )
+    source: Path | None = option(
+        None, CORPUS, "Own corpus, as Moses/WMT have it: the source lines,"
+    )
+    target: Path | None = option(None, CORPUS, "and the target lines.")
+    dev_pairs: Path | None = option(
+        None, CORPUS, "Own development pairs. Otherwise 5 % by a hash of the source sentence."
+    )
+    dev_source: Path | None = option(None, CORPUS, "The same as two files.")
+    dev_target: Path | None = option(None, CORPUS, "The same as two files.")
+    test_pairs: Path | None = option(
+        None, CORPUS, "Own test pairs. Otherwise 10 % by a hash of the source sentence."
+    )
+    test_source: Path | None = option(None, CORPUS, "The same as two files.")
+    test_target: Path | None = option(None, CORPUS, "The same as two files.")
 
 
 @final
 @dataclasses.dataclass(frozen=True)
 class Config(config.Config):
-    """The choices of `train`, kept in the run folder as config.json.
+    """The choices of `train`, kept in the run folder as config.json."""
 
-    Attributes:
-        bleu_tokenize: sacrebleu's tokenizer for the target language.
-        max_length: The longest sentence, in tokens, on either side.
-        fold_case: "source": the source is lower-cased; "both": the target too; or "none".
-        model: "recurrent", or "transformer".
-        attention: Of the recurrent model: "luong" or "bahdanau".
-        units: Width of the decoder's state; in a Transformer, of the feed-forward networks.
-        encoder_units: Of the recurrent model: the width of the encoder's states, both directions
-            together.
-        embedding: Width of the embeddings; in a Transformer, of all that its blocks exchange.
-        heads, layers: Of a Transformer: in each attention, and on each side.
-        seed: Decides first weights, dropout and the order of the batches.
-        jit: Whether the training step is compiled by XLA.
-        mixed_precision: "none", or the type to compute in: "float16" or "bfloat16".
-    """
+    max_length: int = option(40, CORPUS, "Tokens that a sentence may have, on either side.")
+    skip_long: bool = option(False, CORPUS, "Leave longer pairs out. Otherwise they are an error.")
+    vocabulary_size: int = option(
+        8000, CORPUS, "Sub-word pieces for each language, at most; special ones included."
+    )
+    fold_case: Literal["none", "source", "both"] = option("source", CORPUS, "What to lower-case.")
+    bleu_tokenize: Literal["auto", "13a", "intl", "zh", "char", "none"] = option(
+        "auto", CORPUS, "sacrebleu's tokenizer; auto: zh or char for Chinese or Japanese emoji."
+    )
+    model: Literal["recurrent", "transformer"] = option(
+        "recurrent", MODEL, "GRUs, or a Transformer, for which the second defaults below are."
+    )
+    attention: Literal["bahdanau", "luong"] = option(
+        "luong", MODEL, "Decoder and score: Luong's (general), or Bahdanau's."
+    )
+    units: int = _either(
+        "units", MODEL, "Width of the decoder's state, {}; or of feed-forward nets, {}."
+    )
+    encoder_units: int = option(
+        64, MODEL, "Width of the GRU encoder's states; larger corpora can use more."
+    )
+    embedding: int = _either(
+        "embedding", MODEL, "Width of the embeddings, {}; or of a Transformer, {}."
+    )
+    heads: int = option(4, MODEL, "Heads of each attention of a Transformer.")
+    layers: int = option(2, MODEL, "Blocks of a Transformer, on each side.")
+    dropout: float = _either("dropout", MODEL, "Share of features dropped in training, {} or {}.")
+    label_smoothing: float = option(
+        0.1, TRAINING, "Share of a target that is spread over the vocabulary."
+    )
+    epochs: int = option(30, TRAINING, "Times to go through the pairs.")
+    batch_size: int = option(32, TRAINING, "Pairs in a batch.")
+    learning_rate: float = _either(
+        "learning_rate", TRAINING, "After half an epoch, {} or {}; a cosine leads it to 0."
+    )
+    seed: int = option(1, TRAINING, "Of weights, dropout and order.", min=1)
+    jit: bool = option(False, TRAINING, "Compile the training step with XLA.")
+    mixed_precision: Literal["none", "float16", "bfloat16"] = option(
+        "none", TRAINING, "Compute in this type; weights stay float32."
+    )
 
-    bleu_tokenize: str = "13a"
-    vocabulary_size: int = 8000
-    max_length: int = 40
-    skip_long: bool = False
-    fold_case: str = "source"
-    model: str = "recurrent"
-    attention: str = "luong"
-    units: int = 256
-    encoder_units: int = 64
-    embedding: int = 256
-    heads: int = 4
-    layers: int = 2
-    dropout: float = 0.3
-    label_smoothing: float = 0.1
-    epochs: int = 30
-    batch_size: int = 32
-    learning_rate: float = 3e-3
-    seed: int = 1
-    jit: bool = False
-    mixed_precision: str = "none"
+    def defaults(self):
+        return TRANSFORMER if self.model == "transformer" else RECURRENT
 
-    def __post_init__(self):
-        names = ("max_length", "units", "embedding", "heads", "layers", "epochs", "batch_size")
-        for name in names:
-            self.require(name, getattr(self, name) >= 1, "a number above 0")
+    def check(self):
         if self.model == "transformer":
             fits = self.embedding % self.heads == 0 and self.embedding % 2 == 0
             self.require("embedding", fits, f"an even multiple of --heads, {self.heads}")
-        even = self.encoder_units > 0 and self.encoder_units % 2 == 0
-        self.require("encoder_units", even, "an even number above 0")
-        self.require("dropout", 0 <= self.dropout < 1, "a number from 0 up to 1")
+        self.require("encoder_units", self.encoder_units % 2 == 0, "an even number above 0")
         smoothing = 0 <= self.label_smoothing < 1
         self.require("label_smoothing", smoothing, "a number from 0 up to 1")
-        self.require("seed", self.seed >= 1, "a number above 0")  # TensorFlow takes 0 for none
-        self.require("learning_rate", self.learning_rate > 0, "a number above 0")
-
-    @classmethod
-    def of(cls, model: str, **choices) -> Self:
-        """With the defaults of the model in place of every None."""
-        given = {name: value for name, value in choices.items() if value is not None}
-        return cls(model=model, **{**DEFAULTS[model], **given})
 
     def folds(self, side: str) -> bool:
         """Whether "source" or "target" is lower-cased."""

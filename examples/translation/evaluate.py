@@ -8,10 +8,12 @@ matplotlib.use("Agg")  # before pyplot: pictures go to files, a display is not n
 
 import matplotlib.pyplot as plt
 import tensorflow as tf
+from sacrebleu.metrics.chrf import CHRF
 
 import keras_attention as ka
 from examples.common.files import write, write_with
-from examples.translation import data, inference, scoring
+from examples.translation import inference, scoring
+from examples.translation.corpora import read_tsv
 from examples.translation.run import Run
 from examples.translation.tokenizer import SPACE
 
@@ -22,17 +24,15 @@ def evaluate(run: Run, beam_width: int, length_penalty: float, pictures: int) ->
     Returns the metrics, and under "rows" each test pair with what was found, the worst first.
     """
     config, model, source, target = inference.load(run)
-    pairs = data.read_tsv(run.folder / "test.tsv")
+    pairs = read_tsv(run.folder / "test.tsv")
     texts = [pair.source for pair in pairs]
-    references = [
-        text.decode() for text in target.normalize(tf.constant([p.target for p in pairs])).numpy()
-    ]
+    references = inference.references(target, pairs)
     found, results = {}, {}
     searches = {"greedy": (1, 0.0), "beam": (beam_width, length_penalty)}
     for name, (width, penalty) in searches.items():
         translate = inference.translator(model, source, target, config.max_length, width, penalty)
         start = time.perf_counter()
-        found[name] = inference.translate_all(translate, texts)["text"]
+        found[name] = inference.translate_all(translate, texts)
         seconds = time.perf_counter() - start
         result = scoring.scores(found[name], references, config.bleu_tokenize)
         results[name] = {**result, "seconds": round(seconds, 1)}
@@ -49,7 +49,8 @@ def evaluate(run: Run, beam_width: int, length_penalty: float, pictures: int) ->
     metrics["greedy"].pop("signature")
     rows = sorted(
         zip(texts, references, found["greedy"], found["beam"], strict=True),
-        key=lambda row: scoring.closeness(row[3], row[1]),
+        # chrF: BLEU says little about a single short sentence.
+        key=lambda row: CHRF().sentence_score(row[3], [row[1]]).score,
     )
     header = "source\treference\tgreedy\tbeam\n"
     write(run.folder / "translations.tsv", header + "".join("\t".join(row) + "\n" for row in rows))

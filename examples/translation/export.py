@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-import keras_attention as ka
-from examples.common.errors import UserError
+from examples.common.serving import export_model
 from examples.translation import inference
 from examples.translation.run import Run
 
@@ -15,12 +14,9 @@ def export(run: Run, path: Path, beam_width: int, length_penalty: float) -> None
     translate = inference.translator(
         model, source, target, config.max_length, beam_width, length_penalty
     )
-    try:
-        ka.export.saved_model(
-            model,
-            path,
-            signatures={"serving_default": (translate, [inference.TEXT])},
-            resources=(source, target),
-        )
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path}: cannot be exported to ({str(error).splitlines()[0]})") from None
+    export_model(
+        model,
+        path,
+        signatures={"serving_default": (translate, [inference.TEXT])},
+        resources=(source, target),
+    )

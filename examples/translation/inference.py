@@ -6,6 +6,7 @@ import keras_attention as ka
 from examples.common.errors import UserError
 from examples.translation import model as network
 from examples.translation.config import Config
+from examples.translation.data import Pair
 from examples.translation.run import Run
 from examples.translation.tokenizer import END, START, Tokenizer
 
@@ -26,7 +27,6 @@ def translator(
     last one, score (B,), the log-probability with its penalty, and attention (B, T, S).
     An empty text gives an empty text with score 0. One longer than `max_length` is an error.
     """
-
     size = len(target.vocabulary)
     if beam_width > size:
         raise UserError(f"--beam-width {beam_width}: accepted is at most {size}, the vocabulary")
@@ -34,76 +34,72 @@ def translator(
     @tf.function(input_signature=[TEXT], autograph=False)
     def translate(text):
         count = tf.size(text)
-        # Recurrent layers cannot run over nothing: no text is searched as an empty one.
+        # Recurrent layers need a batch of at least one: without any text an empty one is searched.
         text = tf.pad(text, [[0, tf.cast(count == 0, tf.int32)]])
         pieces = source.encode(text)  # (B, None)
         sizes = pieces.row_lengths()
         longest = tf.argmax(tf.pad(sizes, [[0, 1]]))
-        tf.debugging.Assert(
-            tf.reduce_all(sizes <= max_length),
-            [
-                tf.strings.format(
-                    f"text {{}} has {{}} tokens, the limit is {max_length}",
-                    (longest + 1, tf.reduce_max(sizes)),
-                )
-            ],
+        told = f"text {{}} has {{}} tokens, the limit is {max_length}"
+        told = tf.strings.format(told, (longest + 1, tf.reduce_max(sizes)))
+        tf.debugging.Assert(tf.reduce_all(sizes <= max_length), [told])
+        ids = tf.concat([pieces, tf.fill((tf.size(text), 1), END)], axis=1).to_tensor()  # (B, S)
+        result = ka.search.beam(
+            model.step,
+            model.begin(ids),
+            START,
+            END,
+            max_length + 1,
+            beam_width,
+            length_penalty_weight=length_penalty,
+            n_best=1,
         )
-        ends = tf.fill((tf.size(text), 1), END)
-        ids = tf.concat([pieces, ends], axis=1).to_tensor()  # (B, S)
-        begin = model.begin(ids)
-        options = (begin, START, END, max_length + 1)
-        if beam_width == 1:
-            result = ka.search.greedy(model.step, *options)
-        else:
-            result = ka.search.beam(
-                model.step, *options, beam_width, length_penalty_weight=length_penalty, n_best=1
-            )
-        there = sizes > 0
-        tokens = tf.where(there[:, None], result.tokens[:, 0], END)
+        filled = sizes > 0
+        tokens = tf.where(filled[:, None], result.tokens[:, 0], END)
         score = tf.cast(result.scores[:, 0], tf.float32)
         attention = tf.cast(result.attention[:, 0], tf.float32)
         outputs = {
             "text": target.decode(tokens),
             "tokens": target.pieces(tokens),
             "source_tokens": source.pieces(ids),
-            "score": tf.where(there, score, 0.0),
-            "attention": tf.where(there[:, None, None], attention, 0.0),
+            "score": tf.where(filled, score, 0.0),
+            "attention": tf.where(filled[:, None, None], attention, 0.0),
         }
         return {name: output[:count] for name, output in outputs.items()}
 
     return translate
 
 
-def load(run: Run) -> tuple[Config, network.Model, Tokenizer, Tokenizer]:
-    """The config, the best model and both tokenizers of a run."""
-    config = run.config()
-    source, target = tokenizers(run, config)
-    model = network.build(config, len(source.vocabulary), len(target.vocabulary))
-    run.load_weights(model)
-    return config, model, source, target
-
-
-def tokenizers(run: Run, config: Config) -> tuple[Tokenizer, Tokenizer]:
-    """The tokenizers of a run, from its vocabularies."""
-    made = []
-    for side in ("source", "target"):
-        name = f"{side}.vocabulary.txt"
-        try:
-            made.append(Tokenizer(run.read_lines(name), config.folds(side)))
-        except ValueError as error:
-            raise UserError(f"{run.folder / name}: damaged ({error})") from None
-    return made[0], made[1]
-
-
-def translate_all(translate, texts: list[str], batch_size: int = 128) -> dict:
-    """The texts and scores of many sentences, in batches of similar length."""
+def translate_all(translate, texts: list[str], batch_size: int = 128) -> list[str]:
+    """The translations of many sentences, searched in batches of similar length."""
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    found, scores = [""] * len(texts), [0.0] * len(texts)
+    found = [""] * len(texts)
     for start in range(0, len(order), batch_size):
         part = order[start : start + batch_size]
         result = translate(tf.constant([texts[i] for i in part]))
-        for i, text, score in zip(
-            part, result["text"].numpy(), result["score"].numpy(), strict=True
-        ):
-            found[i], scores[i] = text.decode(), float(score)
-    return {"text": found, "score": scores}
+        for i, text in zip(part, result["text"].numpy(), strict=True):
+            found[i] = text.decode()
+    return found
+
+
+def references(target: Tokenizer, pairs: list[Pair]) -> list[str]:
+    """The target sentences, normalized like those that the translator writes."""
+    texts = target.normalize(tf.constant([pair.target for pair in pairs]))
+    return [text.decode() for text in texts.numpy()]
+
+
+def load_tokenizer(run: Run, config: Config, side: str) -> Tokenizer:
+    """The tokenizer of a run for its "source" or "target"."""
+    name = f"{side}.vocabulary.txt"
+    try:
+        return Tokenizer(run.read_lines(name), config.folds(side))
+    except ValueError as error:
+        raise UserError(f"{run.folder / name}: damaged ({error})") from None
+
+
+def load(run: Run) -> tuple[Config, network.Model, Tokenizer, Tokenizer]:
+    """The config, the best model and both tokenizers of a run."""
+    config = run.config()
+    source, target = (load_tokenizer(run, config, side) for side in ("source", "target"))
+    model = network.build(config, len(source.vocabulary), len(target.vocabulary))
+    run.load_weights(model)
+    return config, model, source, target

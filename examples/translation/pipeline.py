@@ -1,8 +1,11 @@
-"""Pairs to batches with tf.data: encoded in parallel, cached, shuffled, bucketed, prefetched."""
+"""Pairs of sentences to batches of ids."""
+
+from typing import final
 
 import numpy as np
 import tensorflow as tf
 
+from examples.common import batches
 from examples.common.errors import UserError
 from examples.translation.data import Pair
 from examples.translation.tokenizer import END, START, Tokenizer
@@ -20,8 +23,8 @@ def encode(pairs: list[Pair], source: Tokenizer, target: Tokenizer) -> tf.data.D
         )
 
     texts = ([pair.source for pair in pairs], [pair.target for pair in pairs])
-    batches = tf.data.Dataset.from_tensor_slices(texts).batch(1024)
-    return batches.map(encode_batch, num_parallel_calls=tf.data.AUTOTUNE).unbatch().cache()
+    encoded = tf.data.Dataset.from_tensor_slices(texts).batch(1024)
+    return encoded.map(encode_batch, num_parallel_calls=tf.data.AUTOTUNE).unbatch().cache()
 
 
 def lengths(encoded: tf.data.Dataset) -> np.ndarray:
@@ -46,57 +49,18 @@ def fit_length(
             f"{pairs[long[0]].origin}: the {side} sentence has {sizes[long[0]].max()} tokens, the "
             f"limit is {limit}{more}: raise --max-length, or leave such pairs out with --skip-long"
         )
-    left_out = set(long.tolist())
-    return [pair for i, pair in enumerate(pairs) if i not in left_out], len(long)
+    skipped = set(long.tolist())
+    return [pair for i, pair in enumerate(pairs) if i not in skipped], len(long)
 
 
-class Batches:
-    """Training batches ((source, target_in), target_out), all of a few fixed shapes.
-
-    A pair goes to the narrowest bucket that holds it; the widths split the pairs into about equal
-    shares. Each batch of a bucket is (batch_size, width) for all three: the last one of an epoch
-    is filled up with empty rows, which no loss or metric counts. So XLA compiles once per bucket.
-    """
+@final
+class Batches(batches.Batches):
+    """Training batches ((source, target_in), target_out); no loss counts the rows of zeros."""
 
     def __init__(self, encoded: tf.data.Dataset, batch_size: int, buckets: int = 3, seed: int = 0):
-        self.encoded = encoded
-        self.batch_size = batch_size
-        self.seed = seed
+        shifted = encoded.map(lambda source, target: ((source, target[:-1]), target[1:]))
         longest = lengths(encoded).max(axis=1) + 1
-        shares = np.quantile(longest, np.linspace(0, 1, buckets + 1)[1:], method="higher")
-        self.widths = sorted({int(width) for width in shares})
-        counts = np.bincount(np.searchsorted(self.widths, longest), minlength=len(self.widths))
-        self.pairs = len(longest)
-        self.steps = int(np.ceil(counts / batch_size).sum())
+        super().__init__(shifted, longest, batch_size, buckets, seed)
 
-    def epoch(self, number) -> tf.data.Dataset:
-        """The batches of one epoch. Their order depends on the seed and the number alone."""
-        shuffled = self.encoded.shuffle(
-            min(self.pairs, 500_000), seed=self.seed + number, reshuffle_each_iteration=False
-        )
-        return self.bucketed(shuffled)
-
-    def epochs(self, first: int, last: int) -> tf.data.Dataset:
-        """The epochs from `first` up to, but not with, `last`."""
-        numbers = tf.data.Dataset.range(first, last)
-        return numbers.flat_map(self.epoch).prefetch(tf.data.AUTOTUNE)
-
-    def in_order(self) -> tf.data.Dataset:
-        """All pairs once, unshuffled: for validation."""
-        counted = tf.data.experimental.assert_cardinality(self.steps)
-        return self.bucketed(self.encoded).apply(counted).prefetch(tf.data.AUTOTUNE)
-
-    def bucketed(self, pairs: tf.data.Dataset) -> tf.data.Dataset:
-        shifted = pairs.map(lambda source, target: ((source, target[:-1]), target[1:]))
-        batches = shifted.bucket_by_sequence_length(
-            lambda inputs, _: tf.maximum(tf.size(inputs[0]), tf.size(inputs[1])),
-            bucket_boundaries=[width + 1 for width in self.widths],
-            bucket_batch_sizes=[self.batch_size] * (len(self.widths) + 1),
-            pad_to_bucket_boundary=True,
-        )
-
-        def fill(batch):
-            missing = self.batch_size - tf.shape(batch)[0]
-            return tf.ensure_shape(tf.pad(batch, [[0, missing], [0, 0]]), (self.batch_size, None))
-
-        return batches.map(lambda inputs, out: tf.nest.map_structure(fill, (inputs, out)))
+    def finish(self, batches, seed):
+        return batches

@@ -9,6 +9,7 @@ from examples.translation.config import Config
 @final
 class Run(RunFolder):
     config_class = Config
+    score = "bleu"
     names = (
         "config.json",  # every choice, and the digest of the data
         "source.vocabulary.txt",  # one piece a line

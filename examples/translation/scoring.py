@@ -1,7 +1,6 @@
 """Scores of translations against references: BLEU and exact match, both in percent."""
 
 from sacrebleu.metrics import BLEU
-from sacrebleu.metrics.chrf import CHRF
 
 
 def scores(found: list[str], references: list[str], tokenize: str) -> dict:
@@ -14,8 +13,3 @@ def scores(found: list[str], references: list[str], tokenize: str) -> dict:
         "exact_match": round(100 * equal / len(references), 2),
         "signature": str(metric.get_signature()),
     }
-
-
-def closeness(found: str, reference: str) -> float:
-    """chrF of one sentence: BLEU says little about a single short one."""
-    return CHRF().sentence_score(found, [reference]).score

@@ -1,18 +1,15 @@
-"""Training: plain `compile` and `fit`, with callbacks that score, save and resume."""
+"""Training: plain `compile` and `fit`; what happens at the end of each epoch is in `common.fit`."""
 
-import sys
 import time
 
 import keras
-import tensorflow as tf
 
 import keras_attention as ka
-from examples.common.checkpoint import Checkpoint
 from examples.common.errors import UserError
 from examples.common.files import write
-from examples.translation import inference, pipeline
+from examples.common.fit import EndOfEpoch, fit, optimizer, restore
+from examples.translation import inference, pipeline, scoring
 from examples.translation import model as network
-from examples.translation.callbacks import DevScore, Sample
 from examples.translation.config import Config
 from examples.translation.data import Splits, to_tsv
 from examples.translation.run import Run
@@ -20,130 +17,76 @@ from examples.translation.tokenizer import Tokenizer, learn_vocabulary
 
 
 def train(run: Run, config: Config, splits: Splits) -> dict:
-    """Trains, or goes on training, in the folder of `run`; returns the progress.
-
-    Ctrl-C stops it kindly; the best model and the state of the last whole epoch stay.
-    """
+    """Trains in the folder of `run`, from its checkpoint if there is one; returns the progress."""
     started = time.monotonic()
-    run.check(config)
     keras.utils.set_random_seed(config.seed)
-    source, target = _tokenizers(run, config, splits)
+    source, target = (_tokenizer(run, config, splits, side) for side in ("source", "target"))
     splits = _fit_length(config, splits, source, target)
     write(run.folder / "config.json", config.to_json())
-    write(run.folder / "source.vocabulary.txt", "\n".join(source.vocabulary) + "\n")
-    write(run.folder / "target.vocabulary.txt", "\n".join(target.vocabulary) + "\n")
-    write(run.folder / "dev.tsv", to_tsv(splits.dev))
-    write(run.folder / "test.tsv", to_tsv(splits.test))
+    for name, made in (("source", source), ("target", target)):
+        write(run.folder / f"{name}.vocabulary.txt", "\n".join(made.vocabulary) + "\n")
+    for name in ("dev", "test"):
+        write(run.folder / f"{name}.tsv", to_tsv(getattr(splits, name)))
 
-    train_batches, dev_batches = (
+    batches, dev_batches = (
         pipeline.Batches(
             pipeline.encode(pairs, source, target), config.batch_size, seed=config.seed
         )
         for pairs in (splits.train, splits.dev)
     )
     model = network.build(config, len(source.vocabulary), len(target.vocabulary))
-    compile_model(model, config, train_batches.steps)
-    progress = run.load_checkpoint(Checkpoint.variables(model))
-    first = progress.get("epoch", 0)
-    _report(config, splits, source, target, train_batches, model, first)
-    if first == config.epochs:
-        return progress
-
-    references = target.normalize(tf.constant([pair.target for pair in splits.dev])).numpy()
-    translate = inference.translator(model, source, target, config.max_length)
-    score = DevScore(
-        translate, splits.dev, [text.decode() for text in references], config.bleu_tokenize
+    compile_model(model, config, batches.steps)
+    print(
+        f"{config.data}: {len(splits.train)} training, {len(splits.dev)} development, "
+        f"{len(splits.test)} test pairs; {splits.dropped} with an empty side dropped"
     )
-    checkpoint = Checkpoint(run, progress, started)
-    try:
-        model.fit(
-            train_batches.epochs(first, config.epochs),
-            steps_per_epoch=train_batches.steps,
-            initial_epoch=first,
-            epochs=config.epochs,
-            shuffle=False,  # the pipeline has done it
-            validation_data=dev_batches.in_order(),
-            # The progress bar before the sample, so that its line is complete when that prints.
-            callbacks=[score, checkpoint, keras.callbacks.ProgbarLogger(), Sample(score)],
-            verbose=1 if sys.stdout.isatty() else 2,
-        )
-    finally:
-        _record(run, checkpoint.progress)
-    return checkpoint.progress
+    print(
+        f"{len(source.vocabulary)} source and {len(target.vocabulary)} target pieces, buckets of "
+        f"{batches.widths} tokens, {model.count_params():,} weights"
+    )
+    sources = [pair.source for pair in splits.dev]
+    references = inference.references(target, splits.dev)
+    translate = inference.translator(model, source, target, config.max_length)
+
+    def score(epoch):
+        found = inference.translate_all(translate, sources)
+        result = scoring.scores(found, references, config.bleu_tokenize)
+        i = epoch * 7 % len(found)
+        sample = f"{sources[i]} -> {found[i]}   (reference: {references[i]})"
+        return result["bleu"], result["exact_match"], sample
+
+    end = EndOfEpoch(run, restore(run, model), score, started)
+    return fit(model, batches, config.epochs, end, dev_batches.in_order())
 
 
 def compile_model(model, config: Config, steps: int) -> None:
-    """Adam with a warm-up of one epoch and a cosine to zero; the gradient's norm is clipped."""
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        decay_steps=max(1, (config.epochs - 1) * steps),
-        warmup_target=config.learning_rate,
-        warmup_steps=steps,
-    )
-    optimizer = keras.optimizers.Adam(schedule, global_clipnorm=1.0)
+    """Compiles for epochs of `steps` batches, with a loss that does not hold the logits."""
     model.compile(
-        optimizer,
-        # No metric asks for the logits, so they are never held.
-        ka.losses.LinearCrossentropy(config.label_smoothing),
+        optimizer(config, steps),
+        ka.losses.LinearCrossentropy(config.label_smoothing),  # no metrics: they need the logits
         jit_compile=config.jit,
     )
     model.optimizer.build(model.trainable_variables)
 
 
-def _tokenizers(run: Run, config: Config, splits: Splits) -> tuple[Tokenizer, Tokenizer]:
-    """From the vocabularies of the run, or learned from the training side."""
-    names = ("source.vocabulary.txt", "target.vocabulary.txt")
-    if all((run.folder / name).exists() for name in names):
-        return inference.tokenizers(run, config)
-
-    def learned(side: str) -> Tokenizer:
-        texts = [getattr(pair, side) for pair in splits.train]
-        fold = config.folds(side)
-        return Tokenizer(learn_vocabulary(texts, config.vocabulary_size, fold), fold)
-
-    return learned("source"), learned("target")
+def _tokenizer(run: Run, config: Config, splits: Splits, side: str) -> Tokenizer:
+    """With the vocabulary of the run, or one learned from the training pairs."""
+    if (run.folder / f"{side}.vocabulary.txt").exists():
+        return inference.load_tokenizer(run, config, side)
+    texts, fold = [getattr(pair, side) for pair in splits.train], config.folds(side)
+    return Tokenizer(learn_vocabulary(texts, config.vocabulary_size, fold), fold)
 
 
 def _fit_length(config: Config, splits: Splits, source: Tokenizer, target: Tokenizer) -> Splits:
-    kept, skipped = [], 0
-    for pairs in (splits.train, splits.dev, splits.test):
-        fitting, long = pipeline.fit_length(
-            pairs, source, target, config.max_length, config.skip_long
+    fitting = [
+        pipeline.fit_length(pairs, source, target, config.max_length, config.skip_long)
+        for pairs in splits[:3]
+    ]
+    if not all(pairs for pairs, _ in fitting):
+        raise UserError(
+            f"a split has no pair of at most {config.max_length} tokens: raise --max-length"
         )
-        if not fitting:
-            raise UserError(
-                f"a split has no pair of at most {config.max_length} tokens: raise --max-length"
-            )
-        kept.append(fitting)
-        skipped += long
+    skipped = sum(long for _, long in fitting)
     if skipped:
         print(f"skipped {skipped} pairs with more than {config.max_length} tokens")
-    return Splits(*kept, dropped=splits.dropped)
-
-
-def _report(config, splits, source, target, batches, model, first) -> None:
-    sizes = ", ".join(
-        f"{len(pairs)} {name}"
-        for name, pairs in zip(("training", "development", "test"), splits, strict=False)
-    )
-    dropped = f", {splits.dropped} with an empty side dropped" if splits.dropped else ""
-    print(f"{config.data}: {sizes} pairs{dropped}")
-    print(
-        f"{len(source.vocabulary)} source and {len(target.vocabulary)} target pieces, buckets of "
-        f"{batches.widths} tokens, {model.count_params():,} weights"
-    )
-    if first:
-        at = "is complete" if first == config.epochs else f"resumes after epoch {first}"
-        print(f"training {at}")
-
-
-def _record(run: Run, progress: dict) -> None:
-    if progress["epoch"]:
-        run.update_metrics(
-            {
-                "train_seconds": round(progress["seconds"], 1),
-                "epochs": progress["epoch"],
-                "best_epoch": progress["best_epoch"],
-                "dev_bleu": progress["best_bleu"],
-            }
-        )
+    return Splits(*(pairs for pairs, _ in fitting), dropped=splits.dropped)

@@ -1,7 +1,6 @@
 """Translates lines with an exported model, or with the best model of a run.
 
-An exported model needs TensorFlow and tensorflow-text; neither Keras nor this library is imported
-for it, nor anything of this example's that would import them.
+An exported model needs only TensorFlow and tensorflow-text.
 """
 
 import re
@@ -11,40 +10,20 @@ import tensorflow as tf
 import tensorflow_text  # noqa: F401  registers the operations of the tokenizers
 
 from examples.common.errors import UserError
+from examples.common.serving import open_model
 
 
 def open_translator(path: Path, beam_width: int, length_penalty: float):
     """A function from (B,) texts to the dict of `inference.translator`."""
-    if (path / "saved_model.pb").exists():
-        return _exported(path)
-    if (path / "config.json").exists():
+
+    def open_run():
         from examples.translation import inference
         from examples.translation.run import Run
 
-        config, model, source, target = inference.load(Run(path))
-        return inference.translator(
-            model, source, target, config.max_length, beam_width, length_penalty
-        )
-    raise UserError(
-        f"{path}: neither an exported model (no saved_model.pb) nor a run (no config.json)"
-    )
+        config, *parts = inference.load(Run(path))
+        return inference.translator(*parts, config.max_length, beam_width, length_penalty)
 
-
-def _exported(path: Path):
-    try:
-        loaded = tf.saved_model.load(str(path))
-        signature = loaded.signatures["serving_default"]
-        if "text" not in signature.structured_outputs:
-            raise ValueError("no output named 'text'")
-    except Exception as error:  # whatever TensorFlow makes of a damaged file
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path}: not an exported translator, or damaged ({reason})") from None
-
-    def translate(text):
-        # `loaded` owns the variables: it must live as long as the signature.
-        return signature(text=text) if loaded else None
-
-    return translate
+    return open_model(path, open_run, what="translator", takes="text", gives="text")
 
 
 def translate(translator, texts: list[str], batch_size: int = 64) -> list[dict]:

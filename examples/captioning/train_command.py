@@ -1,0 +1,67 @@
+"""The command `train`."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from examples.captioning.config import OUT, SCENES, Config, Source
+from examples.common.commands import quiet_import, train_and_report
+from examples.common.errors import UserError
+from examples.common.options import with_options
+
+
+@with_options
+def train(
+    source: Source,
+    config: Config,
+    out: Annotated[Path, typer.Option(help="The folder of the study.")] = OUT,
+):
+    """Train a captioner into a study, as the run of its attention.
+
+    Each epoch ends with the scores on the development pictures and a sample; the best model is
+    kept. Ctrl-C, or a kill, loses nothing but the epoch under way: the same command goes on from
+    there. A run with other choices or data is refused and left as it is.
+    """
+    images, captions = source.images, source.captions
+    if (images is None) != (captions is None):
+        given, lacking = ("images", "captions") if images else ("captions", "images")
+        raise UserError(f"--{given} needs --{lacking} too")
+    with quiet_import():
+        from examples.captioning import data
+        from examples.captioning import train as training
+        from examples.captioning.images import check, open_images
+        from examples.captioning.run import Run
+
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: not a folder")
+    if images is None:
+        images, captions = _scenes(out / "scenes")
+    splits = data.load(images, captions, source.skip_missing)
+    pictures = open_images(images)
+    bad = check(pictures, [picture.name for split in splits[:3] for picture in split])[1]
+    if bad:
+        splits = data.without(splits, bad)
+    config = dataclasses.replace(
+        config,
+        data=str(source.captions or SCENES),
+        fingerprint=data.fingerprint(splits, pictures),
+        # The scenes move with the study.
+        images=str(images.absolute() if source.images else images.relative_to(out)),
+        start_from=config.start_from and os.path.abspath(config.start_from),
+    )
+    run = Run(out / config.attention)
+    run.check(config)
+    train_and_report(training.train, run, config, splits, pictures)
+
+
+def _scenes(folder: Path) -> tuple[Path, Path]:
+    """The default data, drawn once. Its captions are written last."""
+    from examples.captioning import scenes
+
+    images, captions = folder / "images.tar", folder / "captions.json"
+    if not (images.exists() and captions.exists()):
+        scenes.write(folder, scenes.SIZES)
+    return images, captions

@@ -1,0 +1,121 @@
+"""The commands that use a study: `evaluate`, `explain`, `export` and `caption`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from examples.captioning.config import OUT, Attention
+from examples.common.commands import quiet_import
+from examples.common.errors import UserError
+from examples.common.serving import BeamWidth, LengthPenalty
+
+Out = Annotated[Path, typer.Option(help="The folder of the study.")]
+Kind = Annotated[Attention, typer.Option(help="Which of the study's runs.")]
+
+
+def evaluate(
+    out: Out = OUT,
+    beam_width: BeamWidth = 3,
+    length_penalty: LengthPenalty = 0.0,
+    pictures: Annotated[int, typer.Option(min=1, help="Pictures to draw for each run.")] = 3,
+):
+    """Score the best model of each run of a study on the test pictures.
+
+    BLEU-1 to 4, CIDEr, exact match and pointing, greedy and beam search, into metrics.json;
+    attention.png and attention.html show where they look; captions.tsv of a run lists its captions.
+    """
+    with quiet_import():
+        from examples.captioning.evaluate import evaluate
+
+    metrics = evaluate(out, beam_width, length_penalty, pictures)
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = ("exact_match", "bleu1", "bleu2", "bleu3", "bleu4", "cider")
+    table = Table("attention", "search", *columns, "pointing", "train s")
+    for kind, row in metrics.items():
+        for search in ("greedy", "beam"):
+            last = search == "beam"
+            table.add_row(
+                kind,
+                search,
+                *(f"{row[search][name]:.2f}" for name in columns),
+                f"{row['pointing']:.2f}" if last and "pointing" in row else "",
+                f"{row['train_seconds']:.0f}" if last else "",
+            )
+    Console(width=110).print(table)
+    print(f"{out / 'metrics.json'}, attention.png and attention.html written")
+
+
+def explain(
+    picture: Annotated[Path, typer.Argument(help="A JPEG or PNG file.")],
+    out: Out = OUT,
+    attention: Kind = "soft",
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Where to, a PNG file; without it, explained.png in the study."),
+    ] = None,
+):
+    """Draw, for each word of a picture's caption, its attention beside saliency and Grad-CAM."""
+    path = to or out / "explained.png"
+    if path.suffix != ".png":
+        raise UserError(f"--to {path}: accepted is a name that ends in .png")
+    with quiet_import():
+        from examples.captioning.caption import read
+        from examples.captioning.explain import explain
+        from examples.captioning.run import Run
+
+        (encoded,) = read([picture])  # the JPEG library prints, too
+    words = explain(Run(out / attention), encoded, path)
+    print(f"{' '.join(words)}\n{path} written")
+
+
+def export(
+    out: Out = OUT,
+    attention: Kind = "soft",
+    to: Annotated[
+        Path | None, typer.Option(help="Where to; without it, saved_model in the study.")
+    ] = None,
+    beam_width: BeamWidth = 3,
+    length_penalty: LengthPenalty = 0.0,
+):
+    """Export a run's best model as a SavedModel: pictures in; text, words, score, attention out.
+
+    Decoding and beam search are inside; TensorFlow is all it needs.
+    """
+    with quiet_import():
+        from examples.captioning.export import export
+        from examples.captioning.run import Run
+
+    path = to or out / "saved_model"
+    export(Run(out / attention), path, beam_width, length_penalty)
+    print(f"{path} written")
+
+
+def caption(
+    pictures: Annotated[list[Path], typer.Argument(help="JPEG or PNG files.")],
+    model: Annotated[
+        Path, typer.Option(help="A run folder, or an exported model (a SavedModel folder).")
+    ] = OUT / "saved_model",
+    beam_width: BeamWidth = 3,
+    length_penalty: LengthPenalty = 0.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a line: text, score, words.")
+    ] = False,
+):
+    """Caption pictures, one result a line.
+
+    With an exported model neither Keras nor this library is loaded, and the search is the one it
+    was exported with: the two search options count for a run folder only.
+    """
+    if not model.exists():
+        raise UserError(f"{model}: no such folder")
+    with quiet_import():
+        from examples.captioning import caption as captioning
+
+        encoded = captioning.read(pictures)  # the JPEG library prints, too
+    captioner = captioning.open_captioner(model, beam_width, length_penalty)
+    for row in captioning.caption(captioner, encoded):
+        print(json.dumps(row, ensure_ascii=False) if as_json else row["text"])

@@ -1,0 +1,111 @@
+"""The commands that use a run: `evaluate`, `export` and `translate`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from examples.common.commands import quiet_import
+from examples.common.errors import UserError
+from examples.common.serving import BeamWidth, LengthPenalty
+from examples.translation.config import OUT
+
+Out = Annotated[Path, typer.Option(help="The run folder.")]
+
+
+def evaluate(
+    out: Out = OUT,
+    beam_width: BeamWidth = 5,
+    length_penalty: LengthPenalty = 0.0,
+    worst: Annotated[int, typer.Option(min=0, help="How many of the worst to list.")] = 5,
+    pictures: Annotated[int, typer.Option(min=1, help="Alignments to draw.")] = 4,
+):
+    """Score a run's best model on the held-out test pairs.
+
+    BLEU (sacrebleu, with its signature) and exact match, greedy and beam search side by side, into
+    metrics.json; every translation, the worst first, into translations.tsv; and alignment.png.
+    """
+    from examples.translation.run import Run
+
+    run = Run(out)
+    run.config()
+    with quiet_import():
+        from examples.translation.evaluate import evaluate
+
+    result = evaluate(run, beam_width, length_penalty, pictures)
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table("search", "BLEU", "exact match", "seconds")
+    for search, label in (("greedy", "greedy"), ("beam", f"beam {beam_width}")):
+        row = result[search]
+        table.add_row(
+            label, f"{row['bleu']:.2f}", f"{row['exact_match']:.2f} %", str(row["seconds"])
+        )
+    console.print(table)
+    print(f"{result['test_pairs']} test pairs, {result['signature']}")
+    wrong = [row for row in result["rows"] if row[3] != row[1]][:worst]
+    for text, reference, _, found in wrong:
+        print(f"  {text}\n    found:     {found}\n    reference: {reference}")
+    print(f"{run.folder / 'metrics.json'}, translations.tsv and alignment.png written")
+
+
+def export(
+    out: Out = OUT,
+    to: Annotated[
+        Path | None, typer.Option(help="Where to; without it, saved_model in the run folder.")
+    ] = None,
+    beam_width: BeamWidth = 5,
+    length_penalty: LengthPenalty = 0.0,
+):
+    """Export a run's best model as a SavedModel: text in; text, tokens, score, attention out.
+
+    Tokenizers and beam search are inside; TensorFlow and tensorflow-text are all it needs.
+    """
+    from examples.translation.run import Run
+
+    run = Run(out)
+    run.config()
+    with quiet_import():
+        from examples.translation.export import export
+
+    path = to or run.folder / "saved_model"
+    export(run, path, beam_width, length_penalty)
+    print(f"{path} written")
+
+
+def translate(
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Lines to translate. Without any: standard input.")
+    ] = None,
+    model: Annotated[
+        Path, typer.Option(help="A run folder, or an exported model (a SavedModel folder).")
+    ] = OUT,
+    beam_width: BeamWidth = 5,
+    length_penalty: LengthPenalty = 0.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a line: text, score, tokens.")
+    ] = False,
+):
+    """Translate lines, one result a line.
+
+    With an exported model neither Keras nor this library is loaded, and the search is the one it
+    was exported with: the two search options count for a run folder only.
+    """
+    if not model.exists():
+        raise UserError(f"{model}: no such folder")
+    with quiet_import():
+        from examples.translation import translate as translating
+
+    translator = translating.open_translator(model, beam_width, length_penalty)
+    lines = texts or _lines(sys.stdin.buffer.read().decode("utf-8", "surrogateescape"))
+    for row in translating.translate(translator, lines):
+        print(json.dumps(row, ensure_ascii=False) if as_json else row["text"])
+
+
+def _lines(text: str) -> list[str]:
+    """Only a newline ends a line, so that there is one result for each."""
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
