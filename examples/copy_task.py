@@ -3,9 +3,9 @@
     python -m examples.copy_task --out out/copy-task
 
 No data is needed, and one CPU core takes about a minute. The task is the first of Graves et al.
-2014 (arXiv:1410.5401, section 4.1): the machine sees random vectors, then a mark, and then says the
-vectors again. It learns on sequences of 1 to 10, and what it has learned is a program: it copies
-longer ones too. It is drawn at work on one of 20.
+2014 (arXiv:1410.5401, section 4.1): the machine reads random vectors, then a mark, and then repeats
+the vectors. It is trained on sequences of 1 to 10 vectors and copies longer ones too. The picture
+shows its memory while it copies 20.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def draw_sequences(count, shortest, longest, rng, bits=BITS):
 
 
 def build_model(units, memory_size, memory_dim):
-    # A controller with a state can tell a vector of zeros from the end of the input.
+    # A recurrent controller can distinguish a vector of zeros from the end of the input.
     cell = ka.NTMCell(keras.layers.LSTMCell(units), memory_size, memory_dim)
     return keras.Sequential(
         [
@@ -80,14 +80,14 @@ def run_by_steps(model, inputs):
 def draw_addressing(model, path, length, rng):
     """Draws, as the paper's figure 6 does, one copy: time to the right, white where it is 1."""
     inputs, _, _ = draw_sequences(1, length, length, rng)
-    outputs, written, looked = run_by_steps(model, inputs[0])
-    most = np.maximum(written.max(axis=0), looked.max(axis=0))
+    outputs, written, read = run_by_steps(model, inputs[0])
+    most = np.maximum(written.max(axis=0), read.max(axis=0))
     used = np.flatnonzero(most > 0.1 * most.max())
     maps = {
         "inputs": inputs[0],
         "outputs": outputs,
         "write weights": written[:, used],
-        "read weights": looked[:, used],
+        "read weights": read[:, used],
     }
     figure, axes = plt.subplots(
         2, 2, figsize=(9, 6), height_ratios=[BITS + 1, len(used)], constrained_layout=True

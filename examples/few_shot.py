@@ -2,10 +2,10 @@
 
     python -m examples.few_shot
 
-No data is needed, and two CPU cores take about a minute. An episode shows a few items of each of
-some new classes with their labels, which are dealt anew, and asks for the label of a last one. What
-is learned is thus not the classes but to compare, as SNAIL does (Mishra et al. 2018,
-arXiv:1707.03141). The same is tried without attention, by temporal convolutions alone.
+No data is needed, and two CPU cores take about a minute. An episode has a few items of
+each of some new classes, with random labels, and a last item whose label is asked for. So the model
+does not learn classes but to compare items, as SNAIL does (Mishra et al. 2018, arXiv:1707.03141). A
+second model has temporal convolutions and no attention.
 """
 
 import argparse
@@ -19,19 +19,19 @@ from examples.common.arguments import positive_integer
 from examples.common.fresh import FreshBatches
 
 WIDTH = 8  # of an item
-NOISE = 0.2  # The spread of a class in each coordinate; that of the middles of classes is 1.
+NOISE = 0.2  # Standard deviation inside a class; the centers of classes have 1.
 
 
 def draw_episodes(count, ways, shots, rng):
     """Returns items with their labels (count, ways * shots + 1, WIDTH + ways), and the last label.
 
-    The label of the last item is hidden: zeros in place of a one at the place of the class.
+    The label of the last item is hidden: zeros instead of a one-hot vector.
     """
-    middles = rng.normal(size=(count, ways, WIDTH))
+    centers = rng.normal(size=(count, ways, WIDTH))
     shown = rng.permuted(np.tile(np.arange(ways), (count, shots)), axis=1)
     asked = rng.integers(0, ways, (count, 1))
     labels = np.concatenate([shown, asked], axis=1)
-    items = np.take_along_axis(middles, labels[:, :, None], axis=1)
+    items = np.take_along_axis(centers, labels[:, :, None], axis=1)
     items += NOISE * rng.normal(size=items.shape)
     marks = np.eye(ways)[labels]
     marks[:, -1] = 0
@@ -41,7 +41,7 @@ def draw_episodes(count, ways, shots, rng):
 def build_model(ways, shots, units, attends=True):
     """SNAIL, from an episode to the logits of the last item's label.
 
-    Without attention a second temporal block, which has more weights, stands in for the two looks.
+    Without attention a second temporal block, with more weights, replaces both attention blocks.
     """
     length = ways * shots + 1
     x = episode = keras.Input((length, WIDTH + ways))

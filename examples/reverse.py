@@ -1,9 +1,9 @@
-"""Learns to reverse sequences of letters, and draws what it looks at: an anti-diagonal.
+"""Learns to reverse sequences of letters, and draws its attention: an anti-diagonal.
 
     python -m examples.reverse --out out/reverse
 
-No data is needed, and two CPU cores take about two minutes. The model is the smallest that shows
-the library whole: an encoder, `BahdanauDecoder`, `EncoderDecoder`, plain `fit`, greedy search.
+No data is needed, and two CPU cores take about two minutes. The model is the smallest with
+all parts: an encoder, `BahdanauDecoder`, `EncoderDecoder`, plain `fit`, greedy search.
 """
 
 import argparse

@@ -1,11 +1,10 @@
-"""Learns to sort numbers by pointing at them, and draws where it points: a permutation.
+"""Learns to sort numbers with a pointer network, and draws its pointers: a permutation.
 
     python -m examples.sort --out out/sort
 
-No data is needed, and two CPU cores take about two minutes. The model is a pointer network: its
-answers are positions of its input, so that it needs no vocabulary of numbers. It reads the element
-that it pointed at last, as Vinyals et al. 2015 (arXiv:1506.03134) do, and stops by pointing at a
-mark that stands before the numbers.
+No data is needed, and two CPU cores take about two minutes. A pointer network returns positions of
+its input, so that it needs no vocabulary of numbers. Each step reads the element chosen last, as in
+Vinyals et al. 2015 (arXiv:1506.03134). Pointing at a mark before the numbers ends the sequence.
 """
 
 import argparse
@@ -30,7 +29,7 @@ def draw_numbers(examples, count, rng):
     """Returns the pairs ((numbers, pointers_in), pointers_out) of `count` different numbers."""
     numbers = rng.permuted(np.tile(np.arange(LARGEST + 1), (examples, 1)), axis=1)[:, :count]
     mark = np.full((examples, 1), MARK)
-    pointers = np.argsort(numbers, axis=1) + 1  # The numbers stand behind the mark.
+    pointers = np.argsort(numbers, axis=1) + 1  # The mark precedes the numbers.
     numbers = np.concatenate([mark + MARK_VALUE, numbers / LARGEST], axis=1)
     pointers_in = np.concatenate([mark, pointers], axis=1)
     pointers_out = np.concatenate([pointers, mark], axis=1)

@@ -598,7 +598,7 @@ def test_the_export_gives_the_same_numbers(study, exported, pictures):
     loaded = tf.saved_model.load(str(exported))
     config, model, made = inference.load(Run(study / "soft"))
     caption = inference.captioner(model, made, config, beam_width=3, length_penalty=2.0)
-    eager = export.served(caption, network.frozen_encoder(config), config)
+    eager = export.make_signatures(caption, network.frozen_encoder(config), config)
     files = [pictures / f"test-0000{i}.{kind}" for i, kind in enumerate(("png", "jpg", "png"))]
     encoded = [file.read_bytes() for file in files]
     for batch in (encoded, encoded[1:2], encoded * 3, []):
@@ -673,7 +673,7 @@ def test_an_explanation(study, pictures):
     columns = 1 + len(text.split())
     assert Image.open(study / "explained.png").size == (150 * columns, 500)
 
-    pixels, words, maps = explain.look(Run(study / "soft"), picture.read_bytes())
+    pixels, words, maps = explain.compute_maps(Run(study / "soft"), picture.read_bytes())
     assert pixels.shape == (48, 48, 3)
     assert list(maps) == ["attention", "saliency", "Grad-CAM"]
     varied = {}
@@ -688,7 +688,7 @@ def test_an_explanation(study, pictures):
     np.testing.assert_allclose(np.sum(maps["attention"], axis=(1, 2)), 1, atol=1e-5)
 
     line = command("explain", picture, "--out", study, "--attention", "none", code=2).stderr
-    assert line == f"error: {study / 'none'}: a model without attention looks nowhere\n"
+    assert line == f"error: {study / 'none'}: a model without attention has no map to draw\n"
 
 
 # ---------------------------------------------------------------- real pictures
@@ -727,7 +727,9 @@ def test_a_frozen_encoder_on_photographs(photographs, tmp_path):
     served = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
     config, model, made = inference.load(run)
     caption = inference.captioner(model, made, config, beam_width=2)
-    eager = export.served(caption, network.frozen_encoder(config), config)["serving_default"][0]
+    eager = export.make_signatures(caption, network.frozen_encoder(config), config)[
+        "serving_default"
+    ][0]
     images = tf.constant([(photographs / "images" / f"{i}.jpg").read_bytes() for i in (0, 9)])
     ours, theirs = eager(images), served(image=images)
     np.testing.assert_array_equal(ours["text"], theirs["text"])

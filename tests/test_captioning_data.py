@@ -159,8 +159,8 @@ def test_normalize(text, expected):
         (b"\xff\xfe\xfa", "not JSON"),
         (b"", "not JSON"),
         (b"[" * 100_000, "not JSON"),
-        ([], "no object with keys; accepted are"),
-        ({"pictures": [], "texts": []}, "the keys pictures, texts; accepted are"),
+        ([], "no object with keys; expected"),
+        ({"pictures": [], "texts": []}, "the keys pictures, texts; expected"),
         ({"train": {"a.png": "A dog"}}, "train is of type dict, not list"),
         ({"train": ["a.png"]}, "train[0] has no 'captions'"),
         ({"train": [{"image": "a.png"}]}, "train[0] has no 'captions'"),
@@ -169,14 +169,14 @@ def test_normalize(text, expected):
         ({"train": [{"image": 7, "captions": []}]}, "train[0]['image'] is of type int"),
         (
             {"train": [{"image": "a", "captions": [], "objects": [{"noun": "x", "box": [1, 2]}]}]},
-            "train[0]['objects'][0]['box'] is [1, 2]; accepted are four numbers",
+            "train[0]['objects'][0]['box'] is [1, 2]; expected four numbers",
         ),
         (
             {"train": PLAIN["dev"] * 2, "dev": PLAIN["test"]},
             "1 pictures are listed twice, dev.png",
         ),
         ({**PLAIN, "test": PLAIN["train"]}, "40 pictures are listed twice, 0.png, 1.png, "),
-        ({"images": [{"filename": "a", "split": "x"}]}, "'x'; accepted are train, restval, val"),
+        ({"images": [{"filename": "a", "split": "x"}]}, "'x'; expected one of train, restval, val"),
         ({"images": [{"filename": "a", "split": "val"}]}, "images[0] has no 'sentences'"),
         ({**COCO, "images": COCO["images"] * 2}, "images[300]: another image has the id 0 too"),
         ({**COCO, "images": []}, "annotations[0]: no image has the id 0"),
@@ -233,13 +233,13 @@ def test_nothing_left(write, tmp_path):
     assert "no training picture is left" in refused(data.load, tar, write(karpathy))
 
 
-def test_without(write, tmp_path):
+def test_leaving_out(write, tmp_path):
     splits = data.load(make_tar(tmp_path / "images.tar", *all_names(PLAIN)), write(PLAIN))
-    fewer = data.without(splits, ["0.png", "7.png"])
+    fewer = data.leave_out(splits, ["0.png", "7.png"])
     assert len(fewer.train) == 38
     assert fewer[1:3] == splits[1:3]
     assert fewer.notes[-1].startswith("left out: ")
-    assert "no test picture is left" in refused(data.without, splits, ["test.png"])
+    assert "no test picture is left" in refused(data.leave_out, splits, ["test.png"])
 
 
 def test_fingerprint_tells_of_every_change(write, tmp_path):
@@ -284,7 +284,7 @@ def test_a_folder_and_its_tar_hold_the_same(folder, tmp_path):
     for source in (images.open_images(folder), images.open_images(path)):
         assert source.names() == ["b.png", "more/a.png"]
         assert source.read("more/a.png") == PNG + b"\0\0"
-        read = list(images.encoded(source, ["more/a.png", "b.png"]).as_numpy_iterator())
+        read = list(images.read_encoded(source, ["more/a.png", "b.png"]).as_numpy_iterator())
         assert read == [PNG + b"\0\0", PNG]
         with pytest.raises(KeyError):
             source.read("../pictures/b.png")

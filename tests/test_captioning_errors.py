@@ -117,13 +117,13 @@ def study(trained, tmp_path):
     [
         (["--images", "X"], "--images needs --captions too"),
         (["--captions", "X"], "--captions needs --images too"),
-        (["--encoder", "efficientnet", "--size", "96"], "--size 96: accepted is 224 for the"),
-        (["--encoder", "efficientnet"], "--size 96: accepted is 224 for the"),
-        (["--epochs", "0"], "--epochs 0: accepted is a number above 0"),
-        (["--min-count", "0"], "--min-count 0: accepted is a number above 0"),
-        (["--dropout", "1"], "--dropout 1.0: accepted is a number from 0 up to 1"),
-        (["--doubly-stochastic", "-1"], "--doubly-stochastic -1.0: accepted is a number from 0"),
-        (["--learning-rate", "nan"], "--learning-rate nan: accepted is a number above 0"),
+        (["--encoder", "efficientnet", "--size", "96"], "--size 96: expected 224 for the"),
+        (["--encoder", "efficientnet"], "--size 96: expected 224 for the"),
+        (["--epochs", "0"], "--epochs 0: expected a number above 0"),
+        (["--min-count", "0"], "--min-count 0: expected a number above 0"),
+        (["--dropout", "1"], "--dropout 1.0: expected a number from 0 up to 1"),
+        (["--doubly-stochastic", "-1"], "--doubly-stochastic -1.0: expected a number from 0"),
+        (["--learning-rate", "nan"], "--learning-rate nan: expected a number above 0"),
     ],
 )
 def test_bad_choices_are_told_before_anything_is_drawn(tmp_path, choices, told):
@@ -296,7 +296,7 @@ def test_more_beams_than_words(study, tmp_path, command):
     if command == "caption":
         arguments = ["--model", study / "soft", tmp_path / "a.png"]
     line = fail(command, *arguments, "--beam-width", 8)
-    assert "--beam-width 8: accepted is at most 7, the vocabulary" in line
+    assert "--beam-width 8: expected at most 7, the vocabulary" in line
 
 
 @pytest.mark.parametrize("command", ["export", "explain"])
@@ -320,7 +320,7 @@ def test_an_export_never_replaces_what_is_no_model(study, tmp_path):
 def test_an_explanation_is_a_png(study, tmp_path):
     (tmp_path / "a.png").write_bytes(picture())
     line = fail("explain", "--out", study, tmp_path / "a.png", "--to", tmp_path / "b.jpg")
-    assert "b.jpg: accepted is a name that ends in .png" in line
+    assert "b.jpg: expected a name that ends in .png" in line
 
 
 # ---------------------------------------------------------------- pictures and models

@@ -194,7 +194,7 @@ def test_other_files(save, tmp_path):
 
 @pytest.fixture(scope="module")
 def state():
-    return efficientnet.read_state(efficientnet.packaged_weights())
+    return efficientnet.read_state(efficientnet.find_packaged_weights())
 
 
 @pytest.fixture(scope="module")
@@ -471,7 +471,7 @@ def test_one_works_while_the_others_wait(compute, folder, tmp_path):
     source = images.open_images(folder)
     digest = features.fingerprint(small_encoder(), source, source.names())
     other = threading.Thread(target=compute)
-    with features.locked(tmp_path / "cache" / digest):
+    with features.lock(tmp_path / "cache" / digest):
         other.start()
         other.join(1)
         assert other.is_alive()

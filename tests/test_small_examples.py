@@ -22,4 +22,4 @@ def test_a_number_that_cannot_be_is_named_with_exit_code_2(example, option, valu
     assert left.value.code == 2
     *_, error = capsys.readouterr().err.strip().splitlines()
     assert option in error
-    assert f"'{value}'; accepted is" in error
+    assert f"'{value}'; expected" in error

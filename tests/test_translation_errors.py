@@ -66,20 +66,20 @@ def test_files_of_different_length(tmp_path):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--language", "xx"], "unknown language 'xx': accepted are es, "),
+        (["--language", "xx"], "unknown language 'xx': expected one of es, "),
         (["--language", "en"], "unknown language 'en'"),
         (["--language", "de", "--pairs", "PAIRS"], "--language is for the emoji names"),
         (["--source", "PAIRS"], "--source needs --target too"),
         (["--dev-target", "PAIRS"], "--dev-target needs --dev-source too"),
         (["--pairs", "PAIRS", "--target", "PAIRS"], "exclude each other"),
-        (["--encoder-units", "7"], "--encoder-units 7: accepted is an even number"),
-        (["--layers", "0"], "--layers 0: accepted is a number above 0"),
+        (["--encoder-units", "7"], "--encoder-units 7: expected an even number"),
+        (["--layers", "0"], "--layers 0: expected a number above 0"),
         (
             ["--model", "transformer", "--embedding", "30"],
-            "--embedding 30: accepted is an even multiple of --heads, 4",
+            "--embedding 30: expected an even multiple of --heads, 4",
         ),
-        (["--epochs", "0"], "--epochs 0: accepted is a number above 0"),
-        (["--dropout", "1"], "--dropout 1.0: accepted is"),
+        (["--epochs", "0"], "--epochs 0: expected a number above 0"),
+        (["--dropout", "1"], "--dropout 1.0: expected"),
         (["--pairs", "PAIRS", "--vocabulary-size", "4"], "--vocabulary-size 4: must be larger"),
     ],
 )

@@ -22,7 +22,7 @@ def open_captioner(path: Path, beam_width: int, length_penalty: float):
 
         config, model, tokenizer = inference.load(Run(path))
         caption = inference.captioner(model, tokenizer, config, beam_width, length_penalty)
-        signatures = export.served(caption, network.frozen_encoder(config), config)
+        signatures = export.make_signatures(caption, network.frozen_encoder(config), config)
         return signatures["serving_default"][0]
 
     return open_model(path, open_run, what="captioner", takes="image", gives="attention")

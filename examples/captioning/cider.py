@@ -1,4 +1,4 @@
-"""CIDEr-D: how near a caption is to what people wrote of the same picture.
+"""CIDEr-D: the similarity of a caption to those that people wrote for the same picture.
 
 Reference: Vedantam, Zitnick and Parikh, "CIDEr: Consensus-based Image Description Evaluation",
 2015, https://arxiv.org/abs/1411.5726.

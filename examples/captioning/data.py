@@ -1,4 +1,4 @@
-"""Pictures and their captions: layouts of caption files, what is checked, how they are split."""
+"""Pictures and their captions: reading and checking caption files, and splitting them."""
 
 import hashlib
 import json
@@ -24,8 +24,8 @@ Box = tuple[float, float, float, float]
 class Picture(NamedTuple):
     """A picture's name, its captions, and its objects where they are known.
 
-    An object is one of the nouns of `scenes`, and its box (left, top, right, bottom) in pixels of a
-    scene: other files seldom have any.
+    An object is a noun of `scenes` and its box (left, top, right, bottom) in pixels of a scene.
+    Other files rarely have objects.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Picture(NamedTuple):
 
 
 class Splits(NamedTuple):
-    """Pictures to learn from, to choose the best epoch on, to evaluate; and what was left out."""
+    """Pictures for training, for choosing the best epoch, and for the test; notes on omissions."""
 
     train: list[Picture]
     dev: list[Picture]
@@ -52,7 +52,7 @@ def normalize(text: str) -> str:
 
 
 def read_captions(path: Path) -> dict[str, list[Picture]]:
-    """The pictures in each split that the file tells of ("train", "dev", "test"), in its order."""
+    """The pictures of each split in the file ("train", "dev", "test"), in its order."""
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -70,8 +70,8 @@ def read_captions(path: Path) -> dict[str, list[Picture]]:
         elif "train" in keys:
             splits = _plain(content)
         else:
-            came = f"the keys {', '.join(sorted(keys)[:5])}" if keys else "no object with keys"
-            raise UserError(f"{came}; accepted are {LAYOUTS}")
+            found = f"the keys {', '.join(sorted(keys)[:5])}" if keys else "no object with keys"
+            raise UserError(f"{found}; expected {LAYOUTS}")
         counts = Counter(picture.name for split in splits.values() for picture in split)
         twice = [name for name, count in counts.items() if count > 1]
         if twice:
@@ -99,7 +99,7 @@ def _picture(item: Any, where: str) -> Picture:
 def _box(item: Any, where: str) -> Box:
     box = _get(item, "box", list, where)
     if len(box) != 4 or not all(isinstance(edge, (int, float)) for edge in box):
-        raise UserError(f"{where}['box'] is {box}; accepted are four numbers")
+        raise UserError(f"{where}['box'] is {box}; expected four numbers")
     return tuple(box)
 
 
@@ -108,7 +108,7 @@ def _karpathy(content: dict) -> dict[str, list[Picture]]:
     for item, where in _items(content, "images"):
         split = _get(item, "split", str, where)
         if split not in SPLITS:
-            raise UserError(f"{where}['split'] is '{split}'; accepted are {', '.join(SPLITS)}")
+            raise UserError(f"{where}['split'] is '{split}'; expected one of {', '.join(SPLITS)}")
         name = _get(item, "filename", str, where)
         if item.get("filepath"):
             name = f"{_get(item, 'filepath', str, where)}/{name}"
@@ -120,7 +120,7 @@ def _karpathy(content: dict) -> dict[str, list[Picture]]:
 
 
 def _coco(content: dict) -> dict[str, list[Picture]]:
-    """One split with all pictures, as COCO's files tell of none."""
+    """All pictures as one split: COCO's files contain one each."""
     names: dict[int, str] = {}
     captions: dict[int, list[str]] = {}
     for item, where in _items(content, "images"):
@@ -145,7 +145,7 @@ def _items(item: Any, key: str, where: str = "") -> list[tuple[Any, str]]:
 
 def _get(item: Any, key: str, kind: type, where: str) -> Any:
     if not isinstance(item, dict) or key not in item:
-        raise UserError(f"{where} has no '{key}'; accepted are {LAYOUTS}")
+        raise UserError(f"{where} has no '{key}'; expected {LAYOUTS}")
     return _check(item[key], kind, f"{where}['{key}']" if where else key)
 
 
@@ -165,8 +165,8 @@ def _some(names: list[str], limit: int = 5) -> str:
 def load(images: Path, captions: Path, skip_missing: bool = False) -> Splits:
     """The pictures of `captions` that are in `images`, split for training.
 
-    Where the file has no test split, its dev split is what is evaluated. What is lacking then is
-    taken from the training split by a hash of the pictures' names: 5 % dev, 10 % test.
+    Without a test split in the file, its dev split becomes the test split. Missing splits are taken
+    from the training split by a hash of the pictures' names: 5 % dev, 10 % test.
     """
     known = set(open_images(images).names())
     splits = read_captions(captions)
@@ -174,19 +174,19 @@ def load(images: Path, captions: Path, skip_missing: bool = False) -> Splits:
 
     missing = [p.name for split in splits.values() for p in split if p.name not in known]
     if missing:
-        told = f"{len(missing)} pictures of {captions} are not in {images}, {_some(missing)}"
+        problem = f"{len(missing)} pictures of {captions} are not in {images}, {_some(missing)}"
         if not skip_missing:
             holds = f"it holds {min(known)} and {len(known) - 1} others" if known else "it is empty"
-            raise UserError(f"{told} ({holds}); --skip-missing leaves them out")
-        notes.append(f"left out: {told}")
+            raise UserError(f"{problem} ({holds}); --skip-missing leaves them out")
+        notes.append(f"left out: {problem}")
 
     full, empty = {}, 0
     for name, split in splits.items():
-        there = [picture for picture in split if picture.name in known]
+        found = [picture for picture in split if picture.name in known]
         full[name] = [
-            p._replace(captions=tuple(filter(None, map(normalize, p.captions)))) for p in there
+            p._replace(captions=tuple(filter(None, map(normalize, p.captions)))) for p in found
         ]
-        empty += sum(len(picture.captions) for picture in there)
+        empty += sum(len(picture.captions) for picture in found)
         empty -= sum(len(picture.captions) for picture in full[name])
     if empty:
         notes.append(f"left out: {empty} captions without a word")
@@ -196,15 +196,15 @@ def load(images: Path, captions: Path, skip_missing: bool = False) -> Splits:
     return _split({name: [p for p in split if p.captions] for name, split in full.items()}, notes)
 
 
-def without(splits: Splits, names: list[str]) -> Splits:
-    """The splits without the pictures named, which cannot be decoded."""
+def leave_out(splits: Splits, names: list[str]) -> Splits:
+    """The splits without these pictures, which cannot be decoded."""
     left_out = set(names)
     kept = {
         name: [picture for picture in getattr(splits, name) if picture.name not in left_out]
         for name in ("train", "dev", "test")
     }
-    told = f"left out: {len(names)} pictures that cannot be decoded, {_some(names)}"
-    return _split(kept, (*splits.notes, told))
+    note = f"left out: {len(names)} pictures that cannot be decoded, {_some(names)}"
+    return _split(kept, (*splits.notes, note))
 
 
 def _split(splits: dict[str, list[Picture]], notes) -> Splits:
@@ -221,8 +221,8 @@ def _split(splits: dict[str, list[Picture]], notes) -> Splits:
     )
     for name, split in zip(("training", "development", "test"), result[:3], strict=True):
         if not split:
-            told = f" ({'; '.join(notes)})" if notes else ""
-            raise UserError(f"no {name} picture is left{told}: more pictures are needed")
+            reasons = f" ({'; '.join(notes)})" if notes else ""
+            raise UserError(f"no {name} picture is left{reasons}: more pictures are needed")
     return result
 
 

@@ -35,7 +35,7 @@ def encoder(weights: Path | None = None) -> keras.Model:
 
     Pixels are float32 in 0..255. The weights are those of the package, or of a file like its own.
     """
-    path = weights or packaged_weights()
+    path = weights or find_packaged_weights()
     state = read_state(path)
     model = architecture()
     fill(model, state, path)
@@ -43,7 +43,7 @@ def encoder(weights: Path | None = None) -> keras.Model:
     return model
 
 
-def packaged_weights() -> Path:
+def find_packaged_weights() -> Path:
     """The weight file of the installed package, which is not imported: that may need PyTorch."""
     try:
         files = importlib.metadata.files(PACKAGE) or []
@@ -62,14 +62,14 @@ def architecture() -> keras.Model:
     """The network with fresh weights. Its layers are named as in the file, underscores aside."""
     pixels = keras.Input((SIZE, SIZE, 3), name="pixels")
     x = keras.layers.Rescaling(1 / 128, offset=-127 / 128)(pixels)
-    x = normalized(x, convolution(32, 3, 2, "conv_stem"), "bn0")
+    x = normalize(x, convolution(32, 3, 2, "conv_stem"), "bn0")
     number = 0
     for repeats, kernel, stride, expansion, channels in BLOCKS:
         for repeat in range(repeats):
             name = f"blocks.{number}."
             x = block(x, kernel, 1 if repeat else stride, expansion, channels, name)
             number += 1
-    x = normalized(x, convolution(1280, 1, 1, "conv_head"), "bn1")
+    x = normalize(x, convolution(1280, 1, 1, "conv_head"), "bn1")
     return keras.Model(pixels, x, name="efficientnet_lite0")
 
 
@@ -79,12 +79,12 @@ def block(x, kernel: int, stride: int, expansion: int, channels: int, name: str)
     width = x.shape[-1]
     if expansion > 1:
         wider = convolution(width * expansion, 1, 1, name + "expand_conv")
-        x = normalized(x, wider, name + "bn0")
+        x = normalize(x, wider, name + "bn0")
     depthwise = keras.layers.DepthwiseConv2D(
         kernel, stride, "same", use_bias=False, name=name + "depthwise_conv"
     )
-    x = normalized(x, depthwise, name + "bn1")
-    x = normalized(x, convolution(channels, 1, 1, name + "project_conv"), name + "bn2", relu=False)
+    x = normalize(x, depthwise, name + "bn1")
+    x = normalize(x, convolution(channels, 1, 1, name + "project_conv"), name + "bn2", relu=False)
     return keras.layers.add([narrow, x]) if stride == 1 and width == channels else x
 
 
@@ -93,7 +93,7 @@ def convolution(filters: int, kernel: int, stride: int, name: str) -> keras.laye
     return keras.layers.Conv2D(filters, kernel, stride, "same", use_bias=False, name=name)
 
 
-def normalized(x, layer: keras.layers.Layer, name: str, relu: bool = True):
+def normalize(x, layer: keras.layers.Layer, name: str, relu: bool = True):
     x = keras.layers.BatchNormalization(epsilon=1e-3, name=name)(layer(x))
     return keras.layers.ReLU(max_value=6)(x) if relu else x
 
@@ -107,7 +107,7 @@ PARTS: dict[type, tuple[tuple[str, ...], tuple[int, ...] | None]] = {
 
 
 def fill(model: keras.Model, state: dict[str, np.ndarray], path: Path) -> None:
-    """Sets every weight of the model from `state`; all but the classifier must be used up."""
+    """Sets every weight of the model from `state`, of which only the classifier may be unused."""
     left = {
         key.replace("._", ".").removeprefix("_"): array
         for key, array in state.items()
@@ -123,8 +123,8 @@ def fill(model: keras.Model, state: dict[str, np.ndarray], path: Path) -> None:
             if array is not None and axes and array.ndim == len(axes):
                 array = array.transpose(axes)
             if array is None or array.shape != tuple(variable.shape):
-                came = "missing" if array is None else f"of shape {array.shape}"
-                raise _other(path, f"{name} is {came}, {tuple(variable.shape)} is needed")
+                actual = "missing" if array is None else f"of shape {array.shape}"
+                raise _other(path, f"{name} is {actual}, {tuple(variable.shape)} is needed")
             variable.assign(array)
     if left:
         raise _other(path, f"{len(left)} weights are left over, {min(left)} among them")
@@ -141,7 +141,7 @@ STORAGES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
 
 
 class TensorUnpickler(pickle.Unpickler):
-    """Knows the few names a file of tensors needs; whatever else a pickle asks for is refused.
+    """Allows only the few names that a file of tensors needs.
 
     A storage becomes its type and length under its key in `storages`, as its bytes come later; a
     tensor becomes (key, offset, shape, strides).
@@ -187,14 +187,14 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
         return {str(name): _tensor(data[key], *view) for name, (key, *view) in state.items()}
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except Exception as error:  # There is no end to what a damaged pickle raises.
+    except Exception as error:  # A damaged pickle can raise anything.
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{path}: not a readable file of PyTorch weights ({reason})") from None
 
 
 def _storage(file: BinaryIO, dtype: str, length: int) -> np.ndarray:
     if int.from_bytes(file.read(8), "little") != length:
-        raise ValueError("a length is not what it should be, or the file is cut off")
+        raise ValueError("a storage has another length, or the file is cut off")
     raw = file.read(length * np.dtype(dtype).itemsize)
     return np.frombuffer(raw, dtype, length)
 

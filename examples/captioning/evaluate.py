@@ -1,4 +1,4 @@
-"""The held-out pictures: soft, hard and no attention side by side, and pictures of where they look.
+"""Scores on the test pictures: soft, hard and no attention side by side, and their maps drawn.
 
 A study is a folder with a run for each kind of attention.
 """
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import matplotlib
 
-matplotlib.use("Agg")  # before pyplot: pictures go to files, a display is not needed
+matplotlib.use("Agg")  # before pyplot: pictures go to files, without a display
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -30,7 +30,7 @@ KINDS = ("soft", "hard", "none")
 
 
 class Result(NamedTuple):
-    """What a run gave for the test pictures: metrics, and what `inference.caption_all` gives."""
+    """The metrics of a run on the test pictures, and the outputs of `inference.caption_all`."""
 
     metrics: dict
     pictures: list[Picture]
@@ -42,8 +42,8 @@ def runs(folder: Path) -> dict[str, Run]:
     """The runs of a study, by their attention."""
     found = {kind: Run(folder / kind) for kind in KINDS if (folder / kind / "config.json").exists()}
     if not found:
-        accepted = ", ".join(str(folder / kind) for kind in KINDS)
-        raise UserError(f"{folder}: holds no run (looked for {accepted}): train first")
+        places = ", ".join(str(folder / kind) for kind in KINDS)
+        raise UserError(f"{folder}: holds no run (expected one in {places}): train first")
     if len({run.config().fingerprint for run in found.values()}) > 1:
         raise UserError(f"{folder}: its runs are of different data, which cannot be compared")
     return found
@@ -61,9 +61,9 @@ def evaluate(folder: Path, beam_width: int, length_penalty: float, shown: int) -
         write(run.folder / "captions.tsv", _table(results[kind]))
     metrics = {kind: run.metrics() for kind, run in study.items()}
     write(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-    looking = {kind: result for kind, result in results.items() if kind != "none"}
-    if looking:
-        _draw(folder, looking, shown)
+    attending = {kind: result for kind, result in results.items() if kind != "none"}
+    if attending:
+        _draw(folder, attending, shown)
     return metrics
 
 
@@ -74,8 +74,8 @@ def _score(run: Run, beam_width: int, length_penalty: float) -> Result:
     names = [picture.name for picture in pictures]
     missing = sorted(set(names).difference(images.names()))
     if missing:
-        told = f"{len(missing)} of the test pictures missing, {', '.join(missing[:5])}"
-        raise UserError(f"{config.images}: {told}")
+        problem = f"{len(missing)} of the test pictures missing, {', '.join(missing[:5])}"
+        raise UserError(f"{config.images}: {problem}")
     source = features.compute(network.frozen_encoder(config), images, names, run.cache)
     references = [picture.captions for picture in pictures]
     metrics, found = {}, {}
@@ -111,13 +111,13 @@ def _draw(folder: Path, results: dict[str, Result], number: int) -> None:
         texts = result.found["text"]
         longest = sorted(range(len(texts)), key=lambda i: (-len(texts[i].split()), i))
         images = open_images(result.images)
-        for place, i in enumerate(longest[: 12 * number]):
+        for rank, i in enumerate(longest[: 12 * number]):
             picture, words = result.pictures[i], result.found["words"][i]
             pixels = decode(tf.constant(images.read(picture.name)), 224).numpy() / 255
             maps = result.found["attention"][i][: len(words)]
             note = f"{kind} attention, {picture.name}: {' | '.join(picture.captions)}"
             examples.append(ka.visualize.Caption(pixels, words, maps, note))
-            if place < number:
+            if rank < number:
                 title = f"{kind} attention: {picture.captions[0]}"
                 figures.append(ka.visualize.overlay_on_image(pixels, maps, words, title=title))
     write_with(

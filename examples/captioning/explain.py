@@ -1,7 +1,7 @@
-"""A picture explained: where attention looked, beside what the word's probability depends on.
+"""Maps for each word of a caption: attention, and what the word's probability depends on.
 
-Attention is part of what the model computes; saliency and Grad-CAM look at its gradients from
-outside. They answer different questions, and need not agree.
+Attention is part of the model; saliency and Grad-CAM are computed from its gradients. They answer
+different questions and may disagree.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import final
 import keras
 import matplotlib
 
-matplotlib.use("Agg")  # before pyplot: pictures go to files, a display is not needed
+matplotlib.use("Agg")  # before pyplot: pictures go to files, without a display
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -32,15 +32,17 @@ ROWS = ("attention", "saliency", "Grad-CAM")
 
 def explain(run: Run, picture: bytes, path: Path) -> list[str]:
     """Draws `path`: the picture, and for each word of its caption three maps; returns the words."""
-    pixels, words, maps = look(run, picture)
+    pixels, words, maps = compute_maps(run, picture)
     write_with(path, lambda beside: _draw(pixels, words, maps, beside))
     return words
 
 
-def look(run: Run, picture: bytes) -> tuple[np.ndarray, list[str], dict[str, list[np.ndarray]]]:
+def compute_maps(
+    run: Run, picture: bytes
+) -> tuple[np.ndarray, list[str], dict[str, list[np.ndarray]]]:
     """The pixels, the words of the caption, and under each name of ROWS a map for each word."""
     if run.config().attention == "none":
-        raise UserError(f"{run.folder}: a model without attention looks nowhere")
+        raise UserError(f"{run.folder}: a model without attention has no map to draw")
     config, model, tokenizer = inference.load(run)
     pixels = decode(tf.constant(picture), config.size)[None].numpy()
     frozen = network.frozen_encoder(config)
@@ -51,7 +53,7 @@ def look(run: Run, picture: bytes) -> tuple[np.ndarray, list[str], dict[str, lis
     if not words:
         raise UserError("the model has no words for this picture")
     ids = [tokenizer.ids[word] for word in words]
-    whole = _forced(model.network, frozen, [START, *ids[:-1]], config.size)
+    whole = _build_model(model.network, frozen, [START, *ids[:-1]], config.size)
     saliency, gradcam = Saliency(whole), Gradcam(whole)
     maps: dict[str, list[np.ndarray]] = {name: [] for name in ROWS}
     for step, word in track(list(enumerate(ids)), "explaining words"):
@@ -67,17 +69,17 @@ def look(run: Run, picture: bytes) -> tuple[np.ndarray, list[str], dict[str, lis
     return pixels[0], words, maps
 
 
-def _forced(network, frozen, ids: list[int], size: int) -> keras.Model:
-    """From pixels to the logits of each step after the words `ids`, by way of a layer "map"."""
+def _build_model(network, frozen, ids: list[int], size: int) -> keras.Model:
+    """From pixels to the logits of each step after the words `ids`; a layer is named "map"."""
     pixels = keras.Input((size, size, 3))
     features = pixels if isinstance(frozen, int) else frozen(pixels)
     map_ = keras.layers.Identity(name="map")(network.encoder(features))
     # In a list, as tf-keras-vis calls it.
-    return keras.Model([pixels], _Forced(network, ids)(map_))
+    return keras.Model([pixels], _TeacherForcing(network, ids)(map_))
 
 
 @final
-class _Forced(keras.layers.Layer):
+class _TeacherForcing(keras.layers.Layer):
     """The logits (B, T, V) of the words after `ids`, of a map (B, H, W, C)."""
 
     def __init__(self, network, ids: list[int]):

@@ -22,7 +22,7 @@ def export(run: Run, path: Path, beam_width: int, length_penalty: float) -> None
     config, model, tokenizer = inference.load(run)
     caption = inference.captioner(model, tokenizer, config, beam_width, length_penalty)
     frozen = network.frozen_encoder(config)
-    signatures = served(caption, frozen, config)
+    signatures = make_signatures(caption, frozen, config)
     export_model(
         model.network,
         path,
@@ -31,19 +31,19 @@ def export(run: Run, path: Path, beam_width: int, length_penalty: float) -> None
     )
 
 
-def served(caption, frozen: keras.Model | int, config: Config) -> dict:
-    """The signatures: from pictures to what `caption` gives."""
+def make_signatures(caption, frozen: keras.Model | int, config: Config) -> dict:
+    """The signatures of an export: from pictures to the outputs of `caption`."""
     pixels_spec = tf.TensorSpec([None, config.size, config.size, 3], tf.float32, name="pixels")
 
-    def of_pixels(pixels):
-        # On a CPU, TensorFlow's convolution of no picture has a wrong shape: there is always one.
+    def caption_pixels(pixels):
+        # TensorFlow's convolution of an empty batch has a wrong shape on a CPU: so one is added.
         count = tf.shape(pixels)[0]
         some = tf.pad(pixels, [[0, tf.maximum(1 - count, 0)], [0, 0], [0, 0], [0, 0]])
         found = caption(some if isinstance(frozen, int) else frozen(some, training=False))
         return {name: value[:count] for name, value in found.items()}
 
-    def of_image(image):
-        return of_pixels(
+    def caption_images(image):
+        return caption_pixels(
             tf.map_fn(
                 lambda data: decode(data, config.size),
                 image,
@@ -52,4 +52,7 @@ def served(caption, frozen: keras.Model | int, config: Config) -> dict:
         )
 
     image_spec = tf.TensorSpec([None], tf.string, name="image")
-    return {"serving_default": (of_image, [image_spec]), "pixels": (of_pixels, [pixels_spec])}
+    return {
+        "serving_default": (caption_images, [image_spec]),
+        "pixels": (caption_pixels, [pixels_spec]),
+    }

@@ -1,4 +1,4 @@
-"""Features of a frozen encoder: computed once, kept on disk, read as memory-mapped rows."""
+"""Features of a frozen encoder: computed once, cached on disk, read as memory-mapped rows."""
 
 import fcntl
 import hashlib
@@ -13,21 +13,21 @@ import tensorflow as tf
 from rich import progress
 from rich.text import Text
 
-from examples.captioning.images import Images, check, decode, encoded
+from examples.captioning.images import Images, check, decode, read_encoded
 from examples.common.errors import UserError
 from examples.common.files import write_with
 
-# Pictures in a file: what a kill costs at most.
+# Pictures in a file, which are lost by a kill.
 SHARD = 256
-# To be raised when `decode` or the layout of the files changes.
+# Increment it when `decode` or the layout of the files changes.
 VERSION = 1
 
 
 @final
 class Features:
-    """The features of picture i: `features[i]`, (H, W, C), float16, or its pixels in uint8.
+    """Features of pictures, read from disk on access.
 
-    They are read from disk when asked for.
+    `features[i]` is (H, W, C), float16, or the pixels of a picture in uint8.
     """
 
     def __init__(self, shards: list[np.ndarray]):
@@ -56,22 +56,22 @@ class Features:
 def compute(
     encoder: keras.Model | int, images: Images, names: list[str], folder: Path, batch_size: int = 32
 ) -> Features:
-    """The features of the named pictures, in their order; of a number their pixels at that size.
+    """The features of the named pictures, in this order; pixels if `encoder` is their size.
 
-    They are kept in a folder below `folder` whose name tells of all that decides them: the
-    encoder's weights, the names and the pictures. Each file in it holds `SHARD` pictures and is
-    written whole: after a kill only what is missing, or damaged, is computed.
+    They are cached in `folder`, in a subfolder named by a digest of all they depend on: weights of
+    the encoder, names and pictures. Each file holds `SHARD` pictures and is written whole, so that
+    after a kill only missing or damaged files are computed again.
     """
     folder = folder / fingerprint(encoder, images, names)
     parts = [names[start : start + SHARD] for start in range(0, len(names), SHARD)]
     files = [folder / f"{number:05}.npy" for number in range(len(parts))]
     layout = _layout(encoder)
-    with locked(folder):
+    with lock(folder):
         for abandoned in folder.glob(".*.npy"):
             abandoned.unlink()
         missing = [i for i, file in enumerate(files) if _read(file, len(parts[i]), *layout) is None]
         if missing:
-            encode = _encoding(encoder)
+            encode = _encode_function(encoder)
             with progress.Progress(*_columns()) as bar:
                 task = bar.add_task("features", total=sum(len(parts[i]) for i in missing))
                 for i in missing:
@@ -96,8 +96,8 @@ def fingerprint(encoder: keras.Model | int, images: Images, names: list[str]) ->
 
 
 @contextmanager
-def locked(folder: Path):
-    """Lets one process at a time work in the folder; the system frees it when that one ends."""
+def lock(folder: Path):
+    """Locks the folder for this process; the system unlocks it when the process ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / "lock").open("w")
@@ -119,14 +119,14 @@ def _layout(encoder: keras.Model | int) -> tuple[tuple[int, ...], type]:
     return encoder.output_shape[1:], np.float16
 
 
-def _encoding(encoder: keras.Model | int):
+def _encode_function(encoder: keras.Model | int):
     if isinstance(encoder, int):
         return lambda batch: tf.cast(tf.round(batch), tf.uint8)
     return tf.function(lambda batch: tf.cast(encoder(batch, training=False), tf.float16))
 
 
 def _read(file: Path, count: int, shape: tuple[int, ...], dtype: type) -> np.ndarray | None:
-    """The rows of a file, or None where it is not there or not whole."""
+    """The rows of a file, or None if it is missing or damaged."""
     try:
         rows = np.load(file, mmap_mode="r")
     except (OSError, ValueError, EOFError):
@@ -135,7 +135,7 @@ def _read(file: Path, count: int, shape: tuple[int, ...], dtype: type) -> np.nda
 
 
 def _batches(images: Images, names: list[str], size: int, batch_size: int):
-    pictures = encoded(images, names).map(lambda data: decode(data, size), tf.data.AUTOTUNE)
+    pictures = read_encoded(images, names).map(lambda data: decode(data, size), tf.data.AUTOTUNE)
     try:
         yield from pictures.batch(batch_size).prefetch(2)
     except tf.errors.OpError:

@@ -1,4 +1,4 @@
-"""Pictures: a folder or a tar of them, read in place, and decoded by TensorFlow."""
+"""Pictures in a folder or an unextracted tar, and their decoding by TensorFlow."""
 
 import abc
 import os
@@ -33,7 +33,7 @@ class Images(abc.ABC):
 
     @abc.abstractmethod
     def stamp(self, name: str) -> str:
-        """Changes whenever the picture does, without reading it."""
+        """A text that changes with the picture, found without reading it."""
 
 
 def open_images(path: Path) -> Images:
@@ -46,7 +46,7 @@ def open_images(path: Path) -> Images:
 
 @final
 class Folder(Images):
-    """The files of a folder and of those below it; a name is the path from the folder on."""
+    """The files of a folder and its subfolders; names are relative paths."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -72,11 +72,11 @@ class Folder(Images):
 
 @final
 class Tar(Images):
-    """The files in a tar, which is never extracted: each is read from where it lies."""
+    """The files in a tar, each read at its offset: nothing is extracted."""
 
     def __init__(self, path: Path):
         self.path = path
-        self.places: dict[str, tuple[int, int]] = {}
+        self.members: dict[str, tuple[int, int]] = {}
         try:
             with tarfile.open(path, "r:") as tar:
                 for member in tar:
@@ -84,7 +84,7 @@ class Tar(Images):
                         self._add(member)
         except (tarfile.TarError, OSError, ValueError) as error:
             reason = f"not a whole, uncompressed tar: {error}"
-            raise UserError(f"{path}: {reason}; a folder is accepted too") from None
+            raise UserError(f"{path}: {reason}; expected such a tar or a folder") from None
         self.file = os.open(path, os.O_RDONLY)
         self.status = os.fstat(self.file)
 
@@ -98,28 +98,28 @@ class Tar(Images):
             raise UserError(f"{self.path}: the member '{member.name}' leads out of the folder")
         if not member.isreg() or member.issparse():
             raise UserError(f"{self.path}: the member '{member.name}' is not a plain file")
-        if str(name) in self.places:
+        if str(name) in self.members:
             raise UserError(f"{self.path}: the member '{member.name}' is there twice")
-        self.places[str(name)] = (member.offset_data, member.size)
+        self.members[str(name)] = (member.offset_data, member.size)
 
     def names(self):
-        return sorted(self.places)
+        return sorted(self.members)
 
     def read(self, name):
-        offset, size = self.places[name]
+        offset, size = self.members[name]
         return os.pread(self.file, size, offset)
 
     def size(self, name):
-        return self.places[name][1]
+        return self.members[name][1]
 
     def stamp(self, name):
-        return f"{self.places[name]} {self.status.st_size} {self.status.st_mtime_ns}"
+        return f"{self.members[name]} {self.status.st_size} {self.status.st_mtime_ns}"
 
 
 # ---------------------------------------------------------------- in the graph
 
 
-def encoded(images: Images, names: list[str]) -> tf.data.Dataset:
+def read_encoded(images: Images, names: list[str]) -> tf.data.Dataset:
     """The encoded pictures, scalar strings, in the order of the names."""
 
     def read(name):
@@ -130,9 +130,9 @@ def encoded(images: Images, names: list[str]) -> tf.data.Dataset:
 
 
 def decode(data: tf.Tensor, size: int) -> tf.Tensor:
-    """An encoded JPEG or PNG as (size, size, 3) float32 in 0..255: the largest square amid it.
+    """An encoded JPEG or PNG as (size, size, 3) float32 in 0..255: its central square.
 
-    What is transparent becomes white; a picture of 16 bits keeps them until it is resized.
+    Transparent pixels become white. 16-bit pictures are resized at full precision.
     """
     image = pixels(data)
     height, width = tf.unstack(tf.shape(image)[:2])
@@ -145,7 +145,7 @@ def decode(data: tf.Tensor, size: int) -> tf.Tensor:
 
 def pixels(data: tf.Tensor) -> tf.Tensor:
     """An encoded JPEG or PNG as (H, W, 3) float32 in 0..255."""
-    # The decoders take GIF and BMP too, each in its own way.
+    # TensorFlow's decoders would also accept GIF and BMP, with other shapes.
     is_png, is_jpeg = (_starts_with(data, start) for start in (PNG, JPEG))
     known = tf.debugging.Assert(is_png | is_jpeg, ["the picture is neither JPEG nor PNG"])
     with tf.control_dependencies([known]):
@@ -163,35 +163,35 @@ def _jpeg(data: tf.Tensor) -> tf.Tensor:
 
 
 def _png(data: tf.Tensor) -> tf.Tensor:
-    # Asked for four channels, the decoder makes up a wrong alpha where a pixel has under 8 bits.
+    # With channels=4 the decoder returns a wrong alpha for pixels of less than 8 bits.
     image = tf.cast(tf.io.decode_png(data, dtype=tf.uint16), tf.float32)
     channels = tf.shape(image)[2]  # 1 to 4; of 2 and 4 the last is alpha
     count = channels - (channels + 1) % 2
     opaque = tf.concat([image, tf.fill(tf.shape(image[..., :1]), 65535.0)], axis=2)
-    colours, alpha = opaque[..., :count] / 257, opaque[..., count : count + 1] / 65535
-    return tf.repeat(alpha * colours + (1 - alpha) * 255, 3 // count, axis=2)
+    colors, alpha = opaque[..., :count] / 257, opaque[..., count : count + 1] / 65535
+    return tf.repeat(alpha * colors + (1 - alpha) * 255, 3 // count, axis=2)
 
 
 def check(images: Images, names: list[str]) -> tuple[list[str], list[str]]:
     """The names of the pictures that can be decoded, and of the others."""
     indices = tf.data.Dataset.range(len(names))
-    pictures = tf.data.Dataset.zip(indices, encoded(images, names))
+    pictures = tf.data.Dataset.zip(indices, read_encoded(images, names))
     sizes = pictures.map(lambda i, data: (i, tf.size(pixels(data))), tf.data.AUTOTUNE)
-    fine = {int(i) for i, _ in sizes.ignore_errors().as_numpy_iterator()}
+    valid = {int(i) for i, _ in sizes.ignore_errors().as_numpy_iterator()}
     return (
-        [name for i, name in enumerate(names) if i in fine],
-        [name for i, name in enumerate(names) if i not in fine],
+        [name for i, name in enumerate(names) if i in valid],
+        [name for i, name in enumerate(names) if i not in valid],
     )
 
 
 def check_picture(data: bytes, path: Path) -> None:
-    """Refuses the content of a file that cannot be decoded."""
+    """Raises UserError if the content of a file cannot be decoded."""
     if not data.startswith((PNG, JPEG)):
-        reason = "it begins like neither" if data else "the file is empty"
+        reason = "the first bytes are of neither" if data else "the file is empty"
         raise UserError(f"{path}: not a JPEG or PNG picture ({reason})")
     try:
         pixels(tf.constant(data))
     except tf.errors.OpError as error:
-        # TensorFlow's words, without the names of its operations around them.
+        # TensorFlow's message without the names of its operations.
         words = re.sub(r"\{\{.*?\}\}|\[.*", "", str(error.message).splitlines()[0]).strip()
         raise UserError(f"{path}: a damaged picture, cannot be decoded ({words})") from None

@@ -18,21 +18,21 @@ def captioner(
     beam_width: int = 1,
     length_penalty: float = 0.0,
 ):
-    """A function of sources (B, ...), what the model takes; beam width 1 is the greedy search.
+    """A function of pixels or features (B, H, W, C); beam width 1 is the greedy search.
 
     It returns a dict: text (B,), words (B, T) as strings, "" behind the last one, score (B,), the
     log-probability with its penalty, and attention (B, T, H, W). No caption has the word [UNK].
     """
     size = len(tokenizer.vocabulary)
     if beam_width > size:
-        raise UserError(f"--beam-width {beam_width}: accepted is at most {size}, the vocabulary")
+        raise UserError(f"--beam-width {beam_width}: expected at most {size}, the vocabulary")
     height, width = model.network.encoder.output_shape[1:3]
-    unwritten = np.where(np.arange(size) == UNK, -np.inf, 0).astype("float32")
+    mask = np.where(np.arange(size) == UNK, -np.inf, 0).astype("float32")
 
     @ka.search.sharing(model.network.step)
     def step(tokens, state):
         logits, weights, state = model.network.step(tokens, state)
-        return logits + unwritten, weights, state
+        return logits + mask, weights, state
 
     @tf.function(autograph=False, reduce_retracing=True)
     def caption(source):

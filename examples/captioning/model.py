@@ -1,4 +1,4 @@
-"""The captioner's network: pictures to a map of features, and an LSTM that looks at it."""
+"""The captioner's network: pictures to a feature map, and an LSTM that attends to it."""
 
 from typing import final
 
@@ -10,11 +10,11 @@ from examples.captioning import efficientnet
 from examples.captioning.config import Config
 from examples.captioning.tokenizer import PAD
 
-AROUND = 8  # channels
+CONTEXT = 8  # channels
 
 
 def frozen_encoder(config: Config) -> keras.Model | int:
-    """What stands between the pixels and the trained network; if nothing, the pictures' side."""
+    """The frozen network in front of the trained one; if there is none, the pictures' size."""
     return efficientnet.encoder() if config.encoder == "efficientnet" else config.size
 
 
@@ -46,49 +46,51 @@ def _attention(config: Config):
 
 
 def _encoder(config: Config, source_shape: tuple) -> keras.Model:
-    """To a map (H, W, C); without attention its mean, a map of one place."""
+    """From pixels or features to a map (H, W, C); without attention to its mean, (1, 1, C)."""
     layers = keras.layers
     source = keras.Input(source_shape, name="source")
     if config.encoder == "cnn":
         features = _cnn(source, config.channels)
     else:
-        features = _in_view(source, config)
+        features = _with_mean(source, config)
     if config.attention == "none":
         features = layers.GlobalAveragePooling2D(keepdims=True)(features)
     return keras.Model(source, features, name="encoder")
 
 
-def _in_view(features, config: Config):
-    """What is at each place of a frozen encoder's map, and beside it what is there on average.
+def _with_mean(features, config: Config):
+    """Projects a frozen encoder's map and concatenates its mean to each position.
 
-    So a look at one place forgets nothing that the mean tells. Half of the channels are for either.
+    So attention to one position loses nothing that the model without attention knows. Each gets
+    half of the channels.
     """
     layers = keras.layers
     local = layers.Dense(config.channels // 2, activation="relu")(features)
     whole = layers.GlobalAveragePooling2D(keepdims=True)(local)
     beside = layers.Concatenate()([local, layers.UpSampling2D(local.shape[1:3])(whole)])
-    # The same channels everywhere: a mean over places would average any other noise away.
+    # The same channels at all positions: the mean would average independent noise away.
     return layers.SpatialDropout2D(config.dropout)(beside)
 
 
 def _cnn(pixels, channels: int):
-    """What is at each place, of 8 x 8 pixels, and in a few channels what is around it.
+    """A position for each 8 x 8 pixels, and a few channels for its surroundings.
 
-    A place sees 23 pixels, about one thing. Counts and relations need a wide view; but one that
-    told which things are around would let attention look anywhere: it is too narrow for names.
+    The receptive field is 23 pixels wide, about one object. Counts and relations need a wider one.
+    It has few channels, because with the names of the objects nearby in it attention could be
+    anywhere.
     """
     layers = keras.layers
     local = layers.Rescaling(1 / 127.5, -1)(pixels)
     for filters, strides in ((32, 2), (64, 2), (64, 1)):
         local = _convolution(local, filters, strides=strides)
-    # "same" pads behind: two steps have moved each place's view to the lower right of it. This one,
-    # padded before, moves it back.
+    # With stride 2, "same" pads at the end: two such layers have shifted each receptive field to
+    # the lower right. Padding at the beginning shifts it back.
     local = layers.ZeroPadding2D(((1, 0), (1, 0)))(local)
     local = _convolution(local, 128, strides=2, padding="valid")
     local = layers.Dense(channels, activation="relu")(Coordinates()(local))
-    around = _convolution(local, 64, dilation_rate=2)
-    around = layers.Add()([around, _convolution(around, 64, dilation_rate=4)])
-    return layers.Concatenate()([local, layers.Dense(AROUND, activation="tanh")(around)])
+    context = _convolution(local, 64, dilation_rate=2)
+    context = layers.Add()([context, _convolution(context, 64, dilation_rate=4)])
+    return layers.Concatenate()([local, layers.Dense(CONTEXT, activation="tanh")(context)])
 
 
 def _convolution(features, filters: int, padding="same", **options):
@@ -99,7 +101,7 @@ def _convolution(features, filters: int, padding="same", **options):
 @final
 @keras.saving.register_keras_serializable("captioning")
 class Coordinates(keras.layers.Layer):
-    """Tells each place of a map where it is, from -1 to 1 down and to the right.
+    """Concatenates to each position of a map its coordinates (down, right), from -1 to 1.
 
     Reference: Liu et al. 2018, "An Intriguing Failing of Convolutional Neural Networks and the
     CoordConv Solution", arXiv:1807.03247.
@@ -108,9 +110,9 @@ class Coordinates(keras.layers.Layer):
     def call(self, features):
         shape = ops.shape(features)[:3]
         down, right = (ops.linspace(-1.0, 1.0, size) for size in shape[1:])
-        where = ops.stack(ops.meshgrid(down, right, indexing="ij"), axis=-1)  # (H, W, 2)
-        where = ops.broadcast_to(ops.cast(where, features.dtype)[None], (*shape, 2))
-        return ops.concatenate([features, where], axis=-1)
+        grid = ops.stack(ops.meshgrid(down, right, indexing="ij"), axis=-1)  # (H, W, 2)
+        grid = ops.broadcast_to(ops.cast(grid, features.dtype)[None], (*shape, 2))
+        return ops.concatenate([features, grid], axis=-1)
 
     def compute_output_shape(self, features_shape):
         return (*features_shape[:-1], features_shape[-1] + 2)
@@ -118,23 +120,25 @@ class Coordinates(keras.layers.Layer):
 
 @final
 class Captioner(keras.Model):
-    """An `EncoderDecoder` whose loss reads its attention too.
+    """An `EncoderDecoder` whose loss depends on its attention too.
 
         L = -log p(y | x) + lambda sum_i (1 - sum_t alpha_ti)^2               (Xu 2015, eq. 14)
 
-    per word of the batch; to which hard attention by REINFORCE adds `ka.losses.reinforce`.
+    per word of the batch. With REINFORCE, `ka.losses.reinforce` is added.
     """
 
     def __init__(self, network: ka.models.EncoderDecoder, config: Config):
         super().__init__()
         self.network = network
         self.config = config
-        self.draws = isinstance(
+        self.reinforced = isinstance(
             getattr(network.decoder.attention, "alignment", None), ka.alignments.Hard
         )
-        self.nll = keras.metrics.Mean("nll")  # per word; the loss of hard attention tells little
-        if self.draws:
-            # One for each width of a batch, as longer captions are less likely. None is known yet.
+        self.nll = keras.metrics.Mean(
+            "nll"
+        )  # per word: the loss with REINFORCE is no measure of quality
+        if self.reinforced:
+            # One for each width of a batch, as longer captions are less likely; NaN: not known yet.
             self.baseline = self.add_weight(
                 name="baseline",
                 shape=(config.max_length + 2,),
@@ -154,17 +158,17 @@ class Captioner(keras.Model):
         log_probs = ops.log_softmax(y_pred["logits"], axis=-1)
         log_probs = ops.take_along_axis(log_probs, y[:, :, None], axis=-1)[:, :, 0]
         log_likelihood = ops.sum(ops.where(written, log_probs, 0.0), axis=1)  # (B,)
-        counted = ops.any(written, axis=1)  # all but the rows that fill a batch up
+        counted = ops.any(written, axis=1)  # not the rows that fill up a batch
         loss, words = -log_likelihood, ops.sum(ops.cast(written, log_likelihood.dtype))
         self.nll.update_state(ops.sum(loss) / words, words)
         if self.config.doubly_stochastic:
             spread = ka.losses.doubly_stochastic(y_pred["weights"], written)
             loss = loss + self.config.doubly_stochastic * ops.where(counted, spread, 0.0)
-        if self.draws and training:
+        if self.reinforced and training:
             mean = ops.sum(log_likelihood) / ops.sum(ops.cast(counted, log_likelihood.dtype))
             known = ops.where(ops.isnan(self.baseline), mean, self.baseline)
-            here = ops.arange(known.shape[0]) == ops.shape(y)[1]
-            baseline = ops.sum(ops.where(here, known, 0.0))
+            current = ops.arange(known.shape[0]) == ops.shape(y)[1]
+            baseline = ops.sum(ops.where(current, known, 0.0))
             loss = loss + ka.losses.reinforce(
                 log_likelihood,
                 **y_pred["attention"],
@@ -172,8 +176,8 @@ class Captioner(keras.Model):
                 reward_weight=self.config.reward,
                 entropy_weight=self.config.entropy,
             )
-            following = ka.losses.moving_average(baseline, mean)
-            self.baseline.assign(ops.where(here, following, self.baseline))
+            updated = ka.losses.moving_average(baseline, mean)
+            self.baseline.assign(ops.where(current, updated, self.baseline))
         return ops.sum(loss) / words
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):

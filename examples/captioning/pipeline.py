@@ -10,7 +10,7 @@ from examples.captioning.features import Features
 from examples.captioning.tokenizer import PAD, Tokenizer
 from examples.common import batches
 
-SHIFT = 4  # pixels that a training picture moves, at most, to each side
+SHIFT = 4  # pixels by which a training picture is shifted at most
 
 
 def encode(pictures: list[Picture], tokenizer: Tokenizer, limit: int) -> tuple[np.ndarray, ...]:
@@ -30,8 +30,8 @@ def encode(pictures: list[Picture], tokenizer: Tokenizer, limit: int) -> tuple[n
 class Batches(batches.Batches):
     """Training batches ((source, target_in), target_out) of captions and their pictures.
 
-    The last batch of a bucket is filled up with empty captions of pictures from all over, which no
-    loss or metric counts.
+    The last batch of a bucket is filled up with empty captions, which no loss or metric counts, of
+    different pictures: batch normalization counts those.
 
     Args:
         source: The pictures' pixels or features.
@@ -67,7 +67,7 @@ class Batches(batches.Batches):
             rows = tf.image.stateless_random_crop(
                 tf.pad(rows, around, "SYMMETRIC"), (self.batch_size, *self.source.shape), seed
             )
-        written = ids[:, 1:]
+        target_out = ids[:, 1:]
         # [END] is no input: hard attention would draw a position for it, and learn from the draw.
-        read = tf.where(written == PAD, PAD, ids[:, :-1])
-        return (tf.cast(rows, tf.float32), read), written
+        target_in = tf.where(target_out == PAD, PAD, ids[:, :-1])
+        return (tf.cast(rows, tf.float32), target_in), target_out

@@ -4,8 +4,9 @@
     row    = group [" and " group]
     group  = "a star" | "two stars" | "three stars"
 
-A row runs from left to right. So a scene has one caption, and exact match says all. Pairs of nouns
-are held out: scenes of the development and the test side put together what no training scene does.
+Rows are read from left to right. So each scene has exactly one caption, and exact match is a fair
+score. Pairs of nouns are held out: each development or test scene has a pair that no training scene
+has.
 """
 
 import io
@@ -98,13 +99,13 @@ def _add(archive: tarfile.TarFile, name: str, picture: Image.Image) -> None:
 
 
 def split_of(first: str, second: str) -> str:
-    """The split in which two nouns meet, by a hash: 10 % of the pairs test, 5 % dev."""
+    """The split of scenes with both nouns, by a hash: 10 % of the pairs test, 5 % dev."""
     share = hash_share(" ".join(sorted((first, second))))
     return "test" if share < 0.1 else "dev" if share < 0.15 else "train"
 
 
 def choose_nouns(chooser: random.Random, number: int, split: str) -> list[str]:
-    """Different nouns. In training no two of them are held out, in a held-out split some are."""
+    """Different nouns: in training without a held-out pair, in another split with one of it."""
     while True:
         nouns = chooser.sample(list(NOUNS), number)
         splits = {split_of(*pair) for pair in itertools.combinations(nouns, 2)}
@@ -153,7 +154,7 @@ class Artist:
         tops = [chooser.randint(0, SIZE - height)] if len(rows) == 1 else [0, SIZE - height]
         for top, row in zip(tops, rows, strict=True):
             size = chooser.randint(22, 26)
-            for noun, left in self._places(chooser, row, size):
+            for noun, left in self._positions(chooser, row, size):
                 shape = self.artwork[noun].rotate(chooser.uniform(-12, 12), expand=True)
                 shape.thumbnail((size, size))
                 left += (size - shape.width) // 2
@@ -163,7 +164,7 @@ class Artist:
         return Scene(picture, caption, objects)
 
     @staticmethod
-    def _places(chooser: random.Random, row: list[tuple[str, int]], size: int):
+    def _positions(chooser: random.Random, row: list[tuple[str, int]], size: int):
         """Where the things of a row begin: those of one noun side by side, others further off."""
         gap = 7
         free = SIZE - size * sum(number for _, number in row) - gap * (len(row) - 1)

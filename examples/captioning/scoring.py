@@ -13,8 +13,8 @@ from examples.captioning.data import Picture
 def scores(found: Sequence[str], references: Sequence[Sequence[str]]) -> dict:
     """All but CIDEr in percent.
 
-    Captions are normalised before (lower-cased, without punctuation) and split at spaces, as Xu
-    2015 and Karpathy have it; BLEU counts all references of a picture, without smoothing.
+    Captions are normalized (lower-cased, without punctuation) and split at spaces, as in Xu 2015.
+    BLEU uses all references of a picture, without smoothing.
     """
     most = max(map(len, references))
     columns = [[row[i] if i < len(row) else None for row in references] for i in range(most)]
@@ -32,7 +32,7 @@ def _bleu(order: int) -> BLEU:
 
 
 def pointing(found: Iterable[Sequence[str]], maps: Iterable, pictures: Iterable[Picture]) -> float:
-    """The share of nouns whose map (H, W) has its peak in a box of an object of that name.
+    """The share of nouns whose map (H, W) has its peak in the box of such an object.
 
     In percent, over all nouns in the captions; one that is not in the picture counts as missed.
     """

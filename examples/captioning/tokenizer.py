@@ -1,4 +1,4 @@
-"""Words to ids in Python, ids back to text in the graph, so that an exported model carries it."""
+"""Words to ids in Python; ids to text as graph operations, so that an export includes them."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ PAD, UNK, START, END = range(len(SPECIAL))
 
 
 class Tokenizer:
-    """Words of captions that are normalised already: lower-cased, single spaces between them.
+    """The words of normalized captions: lower-cased, separated by single spaces.
 
     Args:
         vocabulary: The words; the first four are SPECIAL.
@@ -18,11 +18,11 @@ class Tokenizer:
 
     def __init__(self, vocabulary: list[str]):
         if tuple(vocabulary[: len(SPECIAL)]) != SPECIAL:
-            raise ValueError(f"`vocabulary` begins with {vocabulary[:4]}; accepted is {SPECIAL}.")
+            raise ValueError(f"`vocabulary` begins with {vocabulary[:4]}; expected {SPECIAL}.")
         self.vocabulary = tuple(vocabulary)
         self.ids = {word: i for i, word in enumerate(vocabulary)}
         if len(self.ids) < len(vocabulary):
-            raise ValueError("`vocabulary` holds a word twice; accepted is a list without that.")
+            raise ValueError("`vocabulary` holds a word twice; expected different words.")
 
     def encode(self, caption: str, limit: int) -> list[int]:
         """[START], the ids of at most `limit` words, [END]."""
@@ -40,7 +40,7 @@ class Tokenizer:
 
 
 def learn_vocabulary(captions: Iterable[str], min_count: int) -> list[str]:
-    """The words that stand at least `min_count` times in `captions`, the commonest first."""
+    """The words that occur at least `min_count` times in `captions`, the most frequent first."""
     counts = Counter(word for caption in captions for word in caption.split())
     kept = sorted((-count, word) for word, count in counts.items() if count >= min_count)
     return [*SPECIAL, *(word for _, word in kept)]

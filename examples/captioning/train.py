@@ -14,7 +14,7 @@ from examples.captioning.run import Run
 from examples.captioning.tokenizer import Tokenizer, learn_vocabulary
 from examples.common.errors import UserError
 from examples.common.files import write
-from examples.common.fit import EndOfEpoch, fit, optimizer, restore
+from examples.common.fit import EndOfEpoch, fit, optimizer
 
 
 def train(run: Run, config: Config, splits: Splits, images: Images) -> dict:
@@ -45,9 +45,6 @@ def train(run: Run, config: Config, splits: Splits, images: Images) -> dict:
     )
     model = network.build(config, len(tokenizer.vocabulary))
     compile_model(model, config, batches.steps)
-    progress = restore(run, model)
-    if config.start_from and not progress["epoch"]:
-        _start(model, tokenizer, Run(Path(config.start_from)))
     print(
         f"{config.data}: {len(splits.train)} training, {len(splits.dev)} development, "
         f"{len(splits.test)} test pictures"
@@ -67,7 +64,9 @@ def train(run: Run, config: Config, splits: Splits, images: Images) -> dict:
         sample = f"{splits.dev[i].name}: {found[i]}   (reference: {splits.dev[i].captions[0]})"
         return result["bleu4"], result["exact_match"], sample
 
-    end = EndOfEpoch(run, progress, score, started)
+    end = EndOfEpoch(run, model, score, started)
+    if config.start_from and not end.progress["epoch"]:
+        _copy_weights(Run(Path(config.start_from)), model, tokenizer)
     return fit(model, batches, config.epochs, end)
 
 
@@ -81,10 +80,10 @@ def compile_model(model: network.Captioner, config: Config, steps: int) -> None:
     model.optimizer.build(model.trainable_variables)
 
 
-def _start(model: network.Captioner, tokenizer: Tokenizer, run: Run) -> None:
+def _copy_weights(run: Run, model: network.Captioner, tokenizer: Tokenizer) -> None:
     """Gives the model the weights of another run, which may have another attention."""
-    _, other, known = inference.load(run)
-    if known.vocabulary != tokenizer.vocabulary:
+    _, other, other_tokenizer = inference.load(run)
+    if other_tokenizer.vocabulary != tokenizer.vocabulary:
         raise UserError(f"{run.folder}: --start-from needs a run on the same captions")
     mine, theirs = (
         [*each.trainable_variables, *each.network.encoder.non_trainable_variables]

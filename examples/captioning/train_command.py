@@ -43,7 +43,7 @@ def train(
     pictures = open_images(images)
     bad = check(pictures, [picture.name for split in splits[:3] for picture in split])[1]
     if bad:
-        splits = data.without(splits, bad)
+        splits = data.leave_out(splits, bad)
     config = dataclasses.replace(
         config,
         data=str(source.captions or SCENES),
@@ -58,7 +58,7 @@ def train(
 
 
 def _scenes(folder: Path) -> tuple[Path, Path]:
-    """The default data, drawn once. Its captions are written last."""
+    """The default data, drawn once; the captions are written last."""
     from examples.captioning import scenes
 
     images, captions = folder / "images.tar", folder / "captions.json"

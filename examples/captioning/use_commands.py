@@ -61,7 +61,7 @@ def explain(
     """Draw, for each word of a picture's caption, its attention beside saliency and Grad-CAM."""
     path = to or out / "explained.png"
     if path.suffix != ".png":
-        raise UserError(f"--to {path}: accepted is a name that ends in .png")
+        raise UserError(f"--to {path}: expected a name that ends in .png")
     with quiet_import():
         from examples.captioning.caption import read
         from examples.captioning.explain import explain

@@ -1,1 +1,1 @@
-"""What both pipelines share: the run folder, files written whole, errors of one line."""
+"""What the examples share: options, the run folder, batches, fitting, opening models."""

@@ -7,7 +7,7 @@ import math
 def positive_integer(text):
     """Reads an integer of at least 1."""
     if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r}; accepted is an integer of at least 1")
+        raise argparse.ArgumentTypeError(f"{text!r}; expected an integer of at least 1")
     return int(text)
 
 
@@ -18,5 +18,5 @@ def positive_number(text):
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r}; accepted is a finite number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a finite number above 0")
     return number

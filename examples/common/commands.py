@@ -72,6 +72,6 @@ def train_and_report(train, run, *arguments) -> None:
         print(f"\nstopped: {kept}the same command goes on from the last whole epoch")
         raise typer.Exit(130) from None
     print(
-        f"kept: epoch {progress['best_epoch']}; best {run.score} on the development data "
+        f"kept: epoch {progress['best_epoch']}; best BLEU on the development data "
         f"{progress['best_bleu']}; {progress['seconds']:.0f} s in all; {run.weights}"
     )

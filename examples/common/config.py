@@ -48,7 +48,7 @@ class Config(abc.ABC):
     def require(self, name: str, valid: bool, expected: str) -> None:
         if not valid:
             option = "--" + name.replace("_", "-")
-            raise UserError(f"{option} {getattr(self, name)}: accepted is {expected}")
+            raise UserError(f"{option} {getattr(self, name)}: expected {expected}")
 
     def differences(self, other: Self) -> list[str]:
         """The fields in which two runs differ, as `name: mine, not other's`."""

@@ -22,18 +22,51 @@ def optimizer(config: Config, steps: int) -> keras.optimizers.Optimizer:
     return keras.optimizers.Adam(schedule, global_clipnorm=1.0)
 
 
-def variables(model: keras.Model) -> list:
-    """Weights, random seeds, and the optimizer's slots, step count and learning rate."""
-    return [*model.variables, *model.optimizer.variables]
+class EndOfEpoch(keras.callbacks.Callback):
+    """Scores the model, keeps the best one, and saves the state from which training resumes.
+
+    Of models that score nearly the same the later is kept: its learning rate was lower, and half a
+    point of BLEU on a small development set is noise. Each file is replaced whole, the checkpoint
+    last: after a kill between two of them the epoch is run again, with the same result.
+
+    Args:
+        run: The folder for everything.
+        model: The compiled model. It is set to the run's checkpoint, if there is one.
+        score: A function of an epoch's number that returns BLEU and exact match on the
+            development data, and a sample to print.
+        started: When the work on this run began, by `time.monotonic`.
+    """
+
+    def __init__(self, run: RunFolder, model: keras.Model, score, started: float):
+        super().__init__()
+        self.run, self.score, self.since = run, score, started
+        # Weights, random seeds, and the optimizer's slots, step count and learning rate.
+        self.variables = [*model.variables, *model.optimizer.variables]
+        self.progress = {"epoch": 0, "best_epoch": 0, "best_bleu": -1.0, "seconds": 0.0}
+        self.progress |= run.load_checkpoint(self.variables)
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["bleu"], logs["exact"], self.sample = self.score(epoch)
+        now, best = time.monotonic(), self.progress["best_bleu"]
+        self.progress |= {
+            "epoch": epoch + 1,
+            "seconds": self.progress["seconds"] + now - self.since,
+        }
+        self.since = now
+        if logs["bleu"] >= best - 0.5:
+            self.progress |= {"best_bleu": max(logs["bleu"], best), "best_epoch": epoch + 1}
+            self.run.save_weights(self.model)
+        metrics = {
+            "train_seconds": round(self.progress["seconds"], 1),
+            "epochs": epoch + 1,
+            "best_epoch": self.progress["best_epoch"],
+            f"dev_{self.run.score}": self.progress["best_bleu"],
+        }
+        self.run.update_metrics(metrics)
+        self.run.save_checkpoint(self.variables, self.progress)
 
 
-def restore(run: RunFolder, model: keras.Model) -> dict:
-    """Fills a compiled model from the run's checkpoint, if there is one; returns the progress."""
-    fresh = {"epoch": 0, "best_epoch": 0, "best_bleu": -1.0, "seconds": 0.0}
-    return fresh | run.load_checkpoint(variables(model))
-
-
-def fit(model: keras.Model, batches: Batches, epochs: int, end: "EndOfEpoch", dev=None) -> dict:
+def fit(model: keras.Model, batches: Batches, epochs: int, end: EndOfEpoch, dev=None) -> dict:
     """Trains from the progress of `end` up to `epochs`; returns the new progress."""
     first = end.progress["epoch"]
     if first:
@@ -55,43 +88,3 @@ def fit(model: keras.Model, batches: Batches, epochs: int, end: "EndOfEpoch", de
             verbose=1 if sys.stdout.isatty() else 2,
         )
     return end.progress
-
-
-class EndOfEpoch(keras.callbacks.Callback):
-    """Scores the model, keeps the best one, and saves the state from which training resumes.
-
-    Of models that score nearly the same the later is kept: its learning rate was lower, and half a
-    point of BLEU on a small development set is noise. Each file is replaced whole, the checkpoint
-    last: after a kill between two of them the epoch is run again, with the same result.
-
-    Args:
-        run: Where everything is kept.
-        progress: From `restore`.
-        score: A function of the epoch's number that returns BLEU and exact match on the
-            development data, and a sample to print.
-        started: When the work on this run began, by `time.monotonic`.
-    """
-
-    def __init__(self, run: RunFolder, progress: dict, score, started: float):
-        super().__init__()
-        self.run, self.progress, self.score = run, progress, score
-        self.since = started
-
-    def on_epoch_end(self, epoch, logs=None):
-        logs["bleu"], logs["exact"], self.sample = self.score(epoch)
-        now, best = time.monotonic(), self.progress["best_bleu"]
-        self.progress["epoch"] = epoch + 1
-        self.progress["seconds"] += now - self.since
-        self.since = now
-        if logs["bleu"] >= best - 0.5:
-            self.progress |= {"best_bleu": max(logs["bleu"], best), "best_epoch": epoch + 1}
-            self.run.save_weights(self.model)
-        self.run.update_metrics(
-            {
-                "train_seconds": round(self.progress["seconds"], 1),
-                "epochs": epoch + 1,
-                "best_epoch": self.progress["best_epoch"],
-                f"dev_{self.run.score}": self.progress["best_bleu"],
-            }
-        )
-        self.run.save_checkpoint(variables(self.model), self.progress)

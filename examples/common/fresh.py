@@ -1,11 +1,11 @@
-"""Batches that are drawn as they are needed."""
+"""Batches that are drawn when they are needed."""
 
 import keras
 import numpy as np
 
 
 class FreshBatches(keras.utils.PyDataset):
-    """An epoch of batches that no other epoch repeats: `draw(rng)` gives one."""
+    """`batches` new batches in every epoch, each from `draw(rng)`."""
 
     def __init__(self, batches, draw, seed):
         super().__init__()

@@ -16,7 +16,7 @@ TRANSFORMER = {"units": 512, "embedding": 128, "dropout": 0.1, "learning_rate": 
 
 
 def _either(name: str, panel: str, text: str):
-    """An option with a default for each model, which `text` has in place of {} and {}."""
+    """An option with a default for each model; both are formatted into `text`."""
     return option(None, panel, text.format(RECURRENT[name], TRANSFORMER[name]))
 
 

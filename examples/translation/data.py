@@ -42,7 +42,7 @@ def emoji_pairs(language: str, min_source: int = 3, min_target: int = 2) -> list
 
     languages = [code for code in emoji.LANGUAGES if code != "en"]
     if language not in languages:
-        raise UserError(f"unknown language '{language}': accepted are {', '.join(languages)}")
+        raise UserError(f"unknown language '{language}': expected one of {', '.join(languages)}")
     emoji.config.load_language(language)
 
     def name(code: str) -> str:

@@ -4,7 +4,7 @@ import time
 
 import matplotlib
 
-matplotlib.use("Agg")  # before pyplot: pictures go to files, a display is not needed
+matplotlib.use("Agg")  # before pyplot: pictures go to files, without a display
 
 import matplotlib.pyplot as plt
 import tensorflow as tf
@@ -77,7 +77,7 @@ def draw_alignments(run: Run, translate, texts: list[str], found: list[str], num
     for ax, text in zip(axes.flat, chosen, strict=False):
         result = {name: value.numpy()[0] for name, value in translate(tf.constant([text])).items()}
         source, target = (_labels(result[name]) for name in ("source_tokens", "tokens"))
-        # One row and column more: where the sentence ends, and what is read there.
+        # One row and column more, for [END].
         weights = result["attention"][: len(target) + 1, : len(source) + 1]
         ka.visualize.plot_alignment(weights, [*source, "[END]"], [*target, "[END]"], ax=ax)
     write_with(run.folder / "alignment.png", figure.savefig)

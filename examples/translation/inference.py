@@ -29,7 +29,7 @@ def translator(
     """
     size = len(target.vocabulary)
     if beam_width > size:
-        raise UserError(f"--beam-width {beam_width}: accepted is at most {size}, the vocabulary")
+        raise UserError(f"--beam-width {beam_width}: expected at most {size}, the vocabulary")
 
     @tf.function(input_signature=[TEXT], autograph=False)
     def translate(text):
@@ -39,9 +39,9 @@ def translator(
         pieces = source.encode(text)  # (B, None)
         sizes = pieces.row_lengths()
         longest = tf.argmax(tf.pad(sizes, [[0, 1]]))
-        told = f"text {{}} has {{}} tokens, the limit is {max_length}"
-        told = tf.strings.format(told, (longest + 1, tf.reduce_max(sizes)))
-        tf.debugging.Assert(tf.reduce_all(sizes <= max_length), [told])
+        message = f"text {{}} has {{}} tokens, the limit is {max_length}"
+        message = tf.strings.format(message, (longest + 1, tf.reduce_max(sizes)))
+        tf.debugging.Assert(tf.reduce_all(sizes <= max_length), [message])
         ids = tf.concat([pieces, tf.fill((tf.size(text), 1), END)], axis=1).to_tensor()  # (B, S)
         result = ka.search.beam(
             model.step,

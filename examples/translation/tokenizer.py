@@ -1,4 +1,4 @@
-"""Text to sub-word ids and back, in the graph, so that an exported model carries it along."""
+"""Text to sub-word ids and back, as graph operations, so that an export includes them."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from examples.common.errors import UserError
 
 SPECIAL = ("[PAD]", "[UNK]", "[START]", "[END]")
 PAD, UNK, START, END = range(len(SPECIAL))
-SPACE = "\u2581"  # stands before a piece that follows a space, as in SentencePiece
+SPACE = "\u2581"  # begins a piece that follows a space, as in SentencePiece
 
 
 class Tokenizer(tf.Module):
@@ -29,9 +29,9 @@ class Tokenizer(tf.Module):
     def __init__(self, vocabulary: list[str], fold_case: bool = False):
         super().__init__()
         if tuple(vocabulary[: len(SPECIAL)]) != SPECIAL:
-            raise ValueError(f"`vocabulary` begins with {vocabulary[:4]}; accepted is {SPECIAL}.")
+            raise ValueError(f"`vocabulary` begins with {vocabulary[:4]}; expected {SPECIAL}.")
         if len(set(vocabulary)) < len(vocabulary):
-            raise ValueError("`vocabulary` holds a piece twice; accepted is a list without that.")
+            raise ValueError("`vocabulary` holds a piece twice; expected different pieces.")
         self.vocabulary = tuple(vocabulary)
         self.fold_case = fold_case
         ids = tf.range(len(vocabulary), dtype=tf.int64)
@@ -95,7 +95,7 @@ def learn_vocabulary(texts: Iterable[str], size: int, fold_case: bool) -> list[s
         vocab_size=size,
         reserved_tokens=list(SPECIAL),
         lower_thresh=1,
-        # Each character takes two places, as the first of a word and inside one.
+        # Each character needs two pieces: one at the start of a word, one inside words.
         max_unique_chars=max(1, (size - len(SPECIAL)) // 2),
     )
     return vocabulary[:size]

@@ -7,7 +7,7 @@ import keras
 import keras_attention as ka
 from examples.common.errors import UserError
 from examples.common.files import write
-from examples.common.fit import EndOfEpoch, fit, optimizer, restore
+from examples.common.fit import EndOfEpoch, fit, optimizer
 from examples.translation import inference, pipeline, scoring
 from examples.translation import model as network
 from examples.translation.config import Config
@@ -55,7 +55,7 @@ def train(run: Run, config: Config, splits: Splits) -> dict:
         sample = f"{sources[i]} -> {found[i]}   (reference: {references[i]})"
         return result["bleu"], result["exact_match"], sample
 
-    end = EndOfEpoch(run, restore(run, model), score, started)
+    end = EndOfEpoch(run, model, score, started)
     return fit(model, batches, config.epochs, end, dev_batches.in_order())
 
 

@@ -34,10 +34,10 @@ def translate(translator, texts: list[str], batch_size: int = 64) -> list[dict]:
         try:
             result = translator(tf.constant(part))
         except tf.errors.InvalidArgumentError as error:
-            told = re.search(r"text (\d+) has (\d+) tokens, the limit is (\d+)", str(error))
-            if not told:
+            match = re.search(r"text (\d+) has (\d+) tokens, the limit is (\d+)", str(error))
+            if not match:
                 raise
-            number, size, limit = (int(group) for group in told.groups())
+            number, size, limit = (int(group) for group in match.groups())
             raise UserError(
                 f"text {start + number} has {size} tokens, the limit is {limit}"
             ) from None
