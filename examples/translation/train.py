@@ -36,9 +36,10 @@ def train(run: Run, config: Config, splits: Splits) -> dict:
     )
     model = network.build(config, len(source.vocabulary), len(target.vocabulary))
     compile_model(model, config, batches.steps)
+    dropped = f", {splits.dropped} with an empty side dropped" if splits.dropped else ""
     print(
         f"{config.data}: {len(splits.train)} training, {len(splits.dev)} development, "
-        f"{len(splits.test)} test pairs; {splits.dropped} with an empty side dropped"
+        f"{len(splits.test)} test pairs{dropped}"
     )
     print(
         f"{len(source.vocabulary)} source and {len(target.vocabulary)} target pieces, buckets of "
