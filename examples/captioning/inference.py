@@ -29,7 +29,7 @@ def captioner(
     height, width = model.network.encoder.output_shape[1:3]
     mask = np.where(np.arange(size) == UNK, -np.inf, 0).astype("float32")
 
-    @ka.search.sharing(model.network.step)
+    @ka.search.shares_state(model.network.step)
     def step(tokens, state):
         logits, weights, state = model.network.step(tokens, state)
         return logits + mask, weights, state
