@@ -1,8 +1,7 @@
-"""The base of the attention decoders: a recurrent cell that attends to a memory at each step.
+"""The base of the decoders: a recurrent cell that attends to a memory at each step.
 
 A call unrolls the decoder over the target (teacher forcing); `ka.search` takes its `begin` and
-`step`. The memory is an argument of the call, and its keys are prepared once per sequence. Shapes:
-B batch, T target steps, S memory steps, D widths, O output width.
+`step`. Shapes: B batch, T target steps, S memory steps, D widths, O output width.
 """
 
 import abc
@@ -14,7 +13,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_attention import search
+from keras_attention import masks, search
 from keras_attention._internal import rnn, validation
 from keras_attention._internal.loop_variables import read_variables_once
 from keras_attention._internal.serialization import deserialize
@@ -63,11 +62,10 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
 
     @abc.abstractmethod
     def _step(self, inputs: Any, state: dict, attend: Callable) -> tuple:
-        """Takes one step with inputs (B, Din).
+        """Takes one step; returns the input of `_readout`, the weights, and the next state.
 
         `attend` is `attention.step` over the memory: a function of a query (B, Dq) and of `state`,
         that of the attention, to the context (B, D), the weights (B, S) and the next state.
-        Returns what `_readout` turns into the output, the weights, and the next state.
         """
 
     @abc.abstractmethod
@@ -105,16 +103,15 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         memory = keras.tree.map_structure(
             lambda source: ops.convert_to_tensor(source, dtype=self.compute_dtype), memory
         )
-        batch_size = ops.shape(keras.tree.flatten(memory)[0])[0]
         input_feed = self._initial_input_feed(memory)
-        masks = keras.tree.flatten(memory_mask)
-        for part, mask in zip(keras.tree.flatten(memory), masks, strict=False):
+        parts, part_masks = map(keras.tree.flatten, (memory, memory_mask))
+        for part, mask in zip(parts, part_masks, strict=False):
             if mask is not None:
                 validate_memory_mask("memory_mask", mask, part.shape)
         self.attention.attention_shape(memory_shapes(memory))
         prepared = self.attention.prepare(memory, value_mask=memory_mask)
         attention_state = self.attention.initial_state(prepared)
-        cell_state = rnn.initial_cell_state(self.cell, batch_size)
+        cell_state = rnn.initial_cell_state(self.cell, ops.shape(parts[0])[0])
         if initial_state is not None:
             cell_state = rnn.pack_initial_state(cell_state, initial_state)
         return {"cell": cell_state, "attention": attention_state, "memory": prepared, **input_feed}
@@ -168,9 +165,8 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         Masking: Keras fills `inputs_mask` and `memory_mask` with the masks attached to the tensors.
         The mask of the inputs is passed on.
         """
-        outputs, weights, state = self.decode(
-            inputs, memory, inputs_mask, memory_mask, initial_state, training
-        )
+        results = self.decode(inputs, memory, inputs_mask, memory_mask, initial_state, training)
+        outputs, weights, state = results
         return self._pack_outputs(outputs, weights, state["cell"])
 
     def decode(
@@ -185,30 +181,27 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
     ) -> tuple:
         """Like `call`, but always returns outputs, weights and the state after the last step.
 
-        Masks must be given: Keras fills in those attached to tensors for `call` only. The state is
-        that of `begin` and `step`: "cell" is the state of the cell and "attention" that of the
-        attention, which may hold what a loss needs; see `ka.alignments.Hard`. A `sampler`
-        chooses the inputs of each step; see `models.scheduled_sampling`.
+        Masks must be given: Keras fills in those attached to tensors for `call` only. The state has
+        the form of `begin`; "attention" may hold what a loss needs, see `ka.alignments.Hard`. A
+        `sampler` chooses the inputs of each step, see `models.scheduled_sampling`.
         """
         inputs = ops.convert_to_tensor(inputs, dtype=self.compute_dtype)
         if not self.built:
             self.build(tuple(inputs.shape), memory_shapes(memory))
         _validate_inputs(inputs.shape, memory_shapes(memory))
         validation.mask("inputs_mask", inputs_mask, inputs.shape[:2], "(batch, steps)")
-        state, steps = self.begin(memory, memory_mask, initial_state), ops.shape(inputs)[1]
-        noise = self.attention.sample_noise(steps, state["memory"], training) if training else {}
-        cell_shape = (ops.shape(inputs)[0], inputs.shape[-1] + self.dims.extra_input)
-        dropout = (
-            rnn.dropout_masks(self.cell, cell_shape, self.compute_dtype)
-            if training
-            else contextlib.nullcontext()
-        )
+        batch_size, steps = ops.shape(inputs)[:2]
+        state, noise = self.begin(memory, memory_mask, initial_state), {}
+        dropout: contextlib.AbstractContextManager = contextlib.nullcontext()
+        if training:
+            noise = self.attention.sample_noise(steps, state["memory"], training)
+            cell_shape = (batch_size, inputs.shape[-1] + self.dims.extra_input)
+            dropout = rnn.dropout_masks(self.cell, cell_shape, self.compute_dtype)
         with read_variables_once(self), dropout:
             outputs, weights, state = self._unroll(inputs, state, noise, inputs_mask, sampler)
         if inputs_mask is not None:
-            unmasked = ops.cast(ops.expand_dims(inputs_mask, 2), "bool")
-            outputs = ops.where(unmasked, outputs, 0)
-            weights = ops.where(unmasked, weights, 0)
+            outputs = masks.zero_masked(outputs, inputs_mask)
+            weights = masks.zero_masked(weights, inputs_mask)
         is_map = not isinstance(memory, (list, tuple)) and len(memory.shape) == 4
         if is_map and len(self.attention.attention_shape(memory_shapes(memory))) == 2:
             weights = ops.reshape(weights, (*ops.shape(weights)[:2], *ops.shape(memory)[1:3]))
@@ -254,11 +247,11 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         def spec(*shape: int | None) -> keras.KerasTensor:
             return keras.KerasTensor((inputs.shape[0], *shape), dtype=self.compute_dtype)
 
-        dims, steps = self._dims(self.attention.context_dim(memory_shape)), inputs.shape[1]
+        output_dim = self._dims(self.attention.context_dim(memory_shape)).output
+        outputs = spec(inputs.shape[1], output_dim)
+        weights = spec(inputs.shape[1], *attention_shape)
         cell_state = keras.tree.map_structure(spec, rnn.state_sizes(self.cell))
-        return self._pack_outputs(
-            spec(steps, dims.output), spec(steps, *attention_shape), cell_state
-        )
+        return self._pack_outputs(outputs, weights, cell_state)
 
     def get_config(self) -> dict:
         return {
@@ -271,10 +264,8 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
 
     def _pack_outputs(self, outputs: Any, weights: Any, cell_state: list) -> Any:
         results = [outputs]
-        if self.return_attention_scores:
-            results.append(weights)
-        if self.return_state:
-            results.extend(cell_state)
+        results += [weights] if self.return_attention_scores else []
+        results += cell_state if self.return_state else []
         return results[0] if len(results) == 1 else tuple(results)
 
 
@@ -285,6 +276,5 @@ def memory_shapes(memory: Any) -> Any:
 
 def _validate_inputs(inputs_shape: Any, memory_shape: Any) -> None:
     validation.rank("inputs", inputs_shape, "(batch, steps, width)")
-    is_multi_source = isinstance(memory_shape[0], (list, tuple))
-    for shape in memory_shape if is_multi_source else [memory_shape]:
+    for shape in memory_shape if isinstance(memory_shape[0], (list, tuple)) else [memory_shape]:
         validation.equal("inputs", inputs_shape[0], "memory", shape[0], "batch size")
