@@ -110,9 +110,12 @@ def test_scheduled_sampling_that_never_draws_is_teacher_forcing(kind):
     )
 
 
-@EVERY_DECODER
-def test_scheduled_sampling_that_always_draws_reads_its_own_words(kind):
+@pytest.mark.parametrize("kind", [*DECODERS, "deep_output"])
+def test_scheduled_sampling_that_always_draws_reads_its_own_words(kind, monkeypatch):
     """A sharp head leaves one word to draw, so that the logits are those of greedy search."""
+    cell, attention = LAYERS.GRUCell(11), ka.BahdanauAttention(7)
+    deep = ka.BahdanauDecoder(cell, attention, readout=ka.DeepOutput(5))
+    monkeypatch.setitem(DECODERS, "deep_output", lambda: deep)
     plain, model = sampling(kind, 1.0, sharpness=1e4)
     logits = to_numpy(model((SOURCE, TARGET_IN), training=True))
     tokens, state = TARGET_IN[:, 0], plain.begin(SOURCE)
