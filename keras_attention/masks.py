@@ -1,46 +1,55 @@
-"""Masks: boolean, True where attention may look, broadcastable to (B, T, S).
+"""Masks: boolean, True for positions that may be attended, broadcastable to (B, T, S).
 
-This is the one place where masks become numbers. Everything else passes them on as booleans.
+Only this module turns masks into numbers; everything else passes them on as booleans.
 """
 
 import warnings
+from typing import Any
 
 from keras import backend, ops
 
-# The score of what nobody may see: finite, and its exponential is 0 beside any other.
+# The score of masked positions: finite, and its exponential is 0 beside any other.
 MASKED_SCORE = -1e30
 
 
-def implicit_mask(tensor):
+def implicit_mask(tensor: Any) -> Any:
     """Returns the mask that Keras attached to `tensor`, or None."""
     return getattr(tensor, "_keras_mask", None)
 
 
-def causal_mask(query_length, memory_length):
-    """Returns a (1, T, S) mask with which query `t` sees memory `s <= t`."""
+def causal_mask(query_length: Any, memory_length: Any) -> Any:
+    """Returns a (1, T, S) mask with which query `t` attends to memory `s <= t`."""
     queries = ops.arange(query_length, dtype="int32")
     memory = ops.arange(memory_length, dtype="int32")
     return ops.expand_dims(queries[:, None] >= memory[None, :], 0)
 
 
-def local_mask(query_length, memory_length, window):
-    """Returns a (1, T, S) mask with which query `t` sees memory `s` where |t - s| <= `window`."""
+def local_mask(query_length: Any, memory_length: Any, window: int) -> Any:
+    """Returns a (1, T, S) mask with which query `t` attends to `s` where |t - s| <= `window`."""
     queries = ops.arange(query_length, dtype="int32")
     memory = ops.arange(memory_length, dtype="int32")
     return ops.expand_dims(ops.abs(queries[:, None] - memory[None, :]) <= window, 0)
 
 
-def causal_window_mask(query_length, memory_length, causal=False, window=None):
-    """Returns the (1, T, S) mask of what a causal order and a window leave, or None for neither."""
+def causal_window_mask(
+    query_length: Any, memory_length: Any, causal: bool = False, window: int | None = None
+) -> Any:
+    """Returns the (1, T, S) mask of a causal order, a window, or both; None for neither."""
     lengths = query_length, memory_length
-    causal = causal_mask(*lengths) if causal else None
+    causal_order = causal_mask(*lengths) if causal else None
     if window is None:
-        return causal
+        return causal_order
     local = local_mask(*lengths, window)
-    return local if causal is None else ops.logical_and(causal, local)
+    return local if causal_order is None else ops.logical_and(causal_order, local)
 
 
-def combine(query_mask=None, value_mask=None, key_mask=None, attention_mask=None, causal_mask=None):
+def combine(
+    query_mask: Any = None,
+    value_mask: Any = None,
+    key_mask: Any = None,
+    attention_mask: Any = None,
+    causal_mask: Any = None,
+) -> Any:
     """Returns where all the given masks allow attention, or None if none is given.
 
     Args:
@@ -64,7 +73,7 @@ def combine(query_mask=None, value_mask=None, key_mask=None, attention_mask=None
     return combined
 
 
-def mask_scores(scores, mask=None):
+def mask_scores(scores: Any, mask: Any = None) -> Any:
     """Returns `scores` in at least float32, all finite, and -1e30 where `mask` is False."""
     dtype = backend.standardize_dtype(scores.dtype)
     scores = ops.cast(scores, backend.result_type(dtype, "float32"))
@@ -73,7 +82,7 @@ def mask_scores(scores, mask=None):
     return scores if mask is None else ops.where(ops.cast(mask, "bool"), scores, MASKED_SCORE)
 
 
-def masked_softmax(scores, mask=None):
+def masked_softmax(scores: Any, mask: Any = None) -> Any:
     """Softmax over the last axis of `scores`, with weight exactly 0 where `mask` is False.
 
     A row with nothing to attend gets zero weights, and zero gradients. The arithmetic runs in at
@@ -81,7 +90,7 @@ def masked_softmax(scores, mask=None):
     """
     dtype = backend.standardize_dtype(scores.dtype)
     scores = mask_scores(scores, mask)
-    if mask is None and scores.shape[-1] == 1:  # A memory of one place, of which Keras would warn.
+    if mask is None and scores.shape[-1] == 1:  # Keras warns about a single position.
         mask = ops.ones_like(scores, dtype="bool")
     if mask is None:
         return ops.cast(ops.softmax(scores, axis=-1), dtype)
@@ -95,14 +104,14 @@ def masked_softmax(scores, mask=None):
     return ops.cast(exponentials / ops.where(total > 0, total, 1.0), dtype)
 
 
-def zero_masked(sequence, mask=None):
+def zero_masked(sequence: Any, mask: Any = None) -> Any:
     """Returns `sequence` (B, S, D) with zeros where `mask` (B, S) is False."""
     if mask is None:
         return sequence
     return ops.where(ops.expand_dims(ops.cast(mask, "bool"), 2), sequence, 0)
 
 
-def masked_mean(values, mask=None):
+def masked_mean(values: Any, mask: Any = None) -> Any:
     """Mean of `values` (B, S, D) over the S positions that `mask` (B, S) allows: (B, D).
 
     The mean of nothing is zero. The sum runs in at least float32.
@@ -124,7 +133,7 @@ _OLD_NAMES = {
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _OLD_NAMES:
         raise AttributeError(f"module 'keras_attention.masks' has no attribute {name!r}")
     renamed = _OLD_NAMES[name]

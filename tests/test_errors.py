@@ -264,7 +264,7 @@ CASES = {
     ),
     "temperature_negative": (
         lambda: ka.alignments.StraightThrough(-1.0),
-        ["`temperature`", "-1.0", "at least 0"],
+        ["`temperature`", "-1.0", "above 0"],
     ),
     "changed_width": (
         lambda: changed_width(ka.BahdanauAttention(3)),

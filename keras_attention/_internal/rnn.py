@@ -116,12 +116,6 @@ def pack_initial_state(cell_state: list, initial_state: Any) -> list:
     return keras.tree.pack_sequence_as(cell_state, given)
 
 
-def call_cell(cell: Any, inputs: Any, cell_state: Any) -> tuple:
-    """Returns output and next state of any Keras cell, the state in the structure it had."""
-    output, next_state = cell(inputs, cell_state)
-    return output, keras.tree.pack_sequence_as(cell_state, keras.tree.flatten(next_state))
-
-
 def output_size(cell: Any) -> int:
     """Returns the width of the output of `cell`, any Keras RNN cell."""
     size = getattr(cell, "output_size", None)
@@ -145,6 +139,12 @@ def dropout_masks(cell: Any, shape: tuple, dtype: Any) -> Iterator[None]:
         yield
     finally:
         reset_dropout_masks(cell)
+
+
+def has_dropout(cell: Any) -> bool:
+    """Returns whether `cell`, or a cell inside it, may have dropout masks."""
+    names = ("dropout", "recurrent_dropout")
+    return any(getattr(layer, name, 0) for layer in _flat_cells(cell) for name in names)
 
 
 def reset_dropout_masks(cell: Any) -> None:

@@ -1,12 +1,14 @@
 """Alignments: how scores become weights.
 
-An alignment is a layer: `call(scores, mask, query, state, noise) -> (weights, state)`. Anything
-shaped like a softmax is one; the other arguments are there for alignments that look at the query,
-remember their last weights, or draw. All that is random is drawn by `sample_noise` before a
-decoder's loop, so that a step is a function of its arguments.
+An alignment is a layer: `call(scores, mask, query, state, noise) -> (weights, state)`. A softmax
+needs scores and mask only; others read the query, remember their last weights, or sample. All
+random numbers come from `sample_noise`, before a decoder's loop: a step is a function of its
+arguments.
 """
 
-from keras_attention._internal import serialization
+from typing import Any
+
+from keras_attention._internal.part import get_part
 from keras_attention.alignments.base import Alignment as Alignment
 from keras_attention.alignments.hard import Hard as Hard
 from keras_attention.alignments.local import LocalMonotonic as LocalMonotonic
@@ -17,20 +19,11 @@ from keras_attention.alignments.sparse import Entmax15 as Entmax15
 from keras_attention.alignments.sparse import Sparsemax as Sparsemax
 from keras_attention.alignments.straight_through import StraightThrough as StraightThrough
 
-_BY_NAME = {
-    "softmax": Softmax,
-    "sparsemax": Sparsemax,
-    "entmax15": Entmax15,
-    "monotonic": Monotonic,
-    "hard": Hard,
-    "straight_through": StraightThrough,
-}
 
+def get(identifier: Any, dtype: Any = None) -> Alignment:
+    """Returns the alignment that `identifier` stands for: a name, a config, or an `Alignment`.
 
-def get(identifier, dtype=None) -> Alignment:
-    """Returns the alignment that `identifier` names: a name, a config, or an `Alignment` itself.
-
-    Names: "softmax", "sparsemax", "entmax15", "monotonic", "hard", "straight_through". Local
-    alignments need arguments, and so have none.
+    The names are those in `names` of the alignment classes; an unknown name's error lists them. An
+    alignment that needs arguments, such as a local one, has none.
     """
-    return serialization.get_part("alignment", identifier, Alignment, _BY_NAME, dtype)
+    return get_part("alignment", identifier, Alignment, dtype)

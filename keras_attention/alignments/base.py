@@ -1,52 +1,52 @@
 """The abstract alignment."""
 
 import abc
+from typing import Any
 
-import keras
+from keras_attention._internal.part import Part
+from keras_attention._internal.typing import Shape, Tensor
 
 
-class Alignment(keras.layers.Layer, abc.ABC):
+class Alignment(Part, abc.ABC):
     """Abstract: weights (B, T, S) from scores (B, T, S) and a mask that broadcasts to them."""
 
     # Whether the weights of a step depend on those of the step before, so that T has to be 1.
-    sequential: bool
+    sequential = False
 
-    def __init__(self, **kwargs):
-        # What comes is in the compute dtype already, but for states, which keep their own.
+    def __init__(self, **kwargs: Any) -> None:
+        # The inputs are in the compute dtype already, except for states, which keep their own.
         super().__init__(autocast=False, **kwargs)
-        self.supports_masking = True
 
-    def build(self, scores_shape, query_shape=None):
+    def build(self, scores_shape: Shape, query_shape: Shape | None = None) -> None:
         self.add_variables(None if query_shape is None else query_shape[-1])
 
-    @abc.abstractmethod
-    def add_variables(self, query_width: int | None):
-        """Adds the weights, if there are any. The width is None where there is no query."""
+    def add_variables(self, query_dim: int | None) -> None:
+        """Adds the variables, if any. The size of the query is None if there is no query."""
 
     @abc.abstractmethod
-    def call(self, scores, mask=None, query=None, state=(), noise=()):
+    def call(
+        self,
+        scores: Tensor,
+        mask: Tensor = None,
+        query: Tensor = None,
+        state: Any = (),
+        noise: Any = (),
+    ) -> tuple[Tensor, Any]:
         """Returns the weights, zero where masked, and the next state."""
 
-    @abc.abstractmethod
-    def initial_state(self, value):
+    def initial_state(self, value: Tensor) -> Any:
         """Returns the state before the first step over memory `value` (B, S, D).
 
-        A nest of tensors with the batch first; `()` if steps do not depend on each other.
+        A nest of tensors, batch first; `()` if steps do not depend on each other.
         """
+        return ()
 
-    @abc.abstractmethod
-    def sample_noise(self, shape, training):
+    def sample_noise(self, shape: Shape, training: bool | None) -> tuple[Tensor, ...]:
         """Returns the noise for scores of `shape` (B, T, S): a tuple of tensors (B, T, ...).
 
-        Empty where nothing is drawn, as at inference.
+        It is empty if nothing is sampled, as at inference.
         """
+        return ()
 
-    def compute_mask(self, scores, previous_mask=None):
-        return None  # The mask of the scores says nothing about later axes of the weights.
-
-    def compute_output_shape(self, scores_shape):
+    def compute_output_shape(self, scores_shape: Shape) -> tuple:
         return tuple(scores_shape)
-
-    def get_config(self):
-        # Stated here, as Keras infers no config when a dtype policy is among the arguments.
-        return dict(super().get_config())

@@ -1,45 +1,43 @@
-"""Draws by Gumbel noise, and the abstract alignment that makes them.
+"""Sampling with Gumbel noise, and the abstract alignment that samples.
 
-The place with the largest score plus Gumbel noise is a draw from the softmax of the scores: with
-the noise drawn before a loop, a step inside of it is a function of its arguments.
+The position with the largest score plus Gumbel noise is a sample from the softmax of the scores.
+With the noise sampled before a loop, a step inside it is a function of its arguments.
 """
 
 import abc
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_attention._internal.typing import Config, Shape, Tensor
 from keras_attention.alignments.base import Alignment
 
 
 class SampledAlignment(Alignment, abc.ABC):
-    """Abstract: all weight on one position, drawn in training and the likeliest at inference."""
+    """Abstract: all weight on one position, sampled in training, the most probable at inference."""
 
-    sequential = False
-
-    def __init__(self, seed, **kwargs):
+    @abc.abstractmethod
+    def __init__(self, seed: int | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def add_variables(self, query_width):
-        pass
-
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "seed": self.seed}
 
 
-def gumbel_noise(shape, seed, dtype):
-    """Returns draws from the standard Gumbel distribution, -log(-log(u))."""
-    # Away from 0 and 1, whose logarithms are no numbers.
+def gumbel_noise(shape: Shape, seed: Any, dtype: str) -> Tensor:
+    """Returns samples of the standard Gumbel distribution, -log(-log(u))."""
+    # Away from 0 and 1, whose logarithms are infinite or zero.
     uniform = keras.random.uniform(shape, 1e-7, 1 - 1e-7, dtype="float32", seed=seed)
     return ops.cast(-ops.log(-ops.log(uniform)), dtype)
 
 
-def largest(energies, mask=None):
+def one_hot_argmax(energies: Tensor, mask: Tensor = None) -> Tensor:
     """Returns 1 at the first of the largest `energies` (B, T, S), 0 elsewhere and where masked.
 
-    No gradient passes. What is masked must be small already; a row that allows nothing is zero.
+    It has no gradient. Masked energies must be small already; a row that allows nothing is zero.
     """
     # Keras's argmax has no counterpart in ONNX and LiteRT.
     ones = ops.cast(energies >= ops.max(energies, axis=-1, keepdims=True), energies.dtype)

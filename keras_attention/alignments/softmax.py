@@ -1,10 +1,11 @@
 """Softmax: the alignment of global attention."""
 
-from typing import final
+from typing import Any, final
 
 import keras
 
 from keras_attention import masks
+from keras_attention._internal.typing import Tensor
 from keras_attention.alignments.base import Alignment
 
 
@@ -26,16 +27,14 @@ class Softmax(Alignment):
     Reference: Bahdanau, Cho, Bengio 2015, arXiv:1409.0473.
     """
 
-    sequential = False
+    names = ("softmax",)
 
-    def add_variables(self, query_width):
-        pass
-
-    def call(self, scores, mask=None, query=None, state=(), noise=()):
+    def call(
+        self,
+        scores: Tensor,
+        mask: Tensor = None,
+        query: Tensor = None,
+        state: Any = (),
+        noise: Any = (),
+    ) -> tuple[Tensor, Any]:
         return masks.masked_softmax(scores, mask), state
-
-    def initial_state(self, value):
-        return ()
-
-    def sample_noise(self, shape, training):
-        return ()

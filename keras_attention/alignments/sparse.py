@@ -1,11 +1,13 @@
-"""Sparse alignments: weights that are exactly zero where a softmax's are small."""
+"""Sparse alignments: small weights are exactly zero, unlike those of a softmax."""
 
-from typing import final
+from collections.abc import Callable
+from typing import Any, final
 
 import keras
 from keras import ops
 
 from keras_attention import masks
+from keras_attention._internal.typing import Tensor
 from keras_attention.alignments.base import Alignment
 
 
@@ -18,7 +20,7 @@ class Sparsemax(Alignment):
 
     with tau such that the weights sum to 1.
 
-    Masking: the projection is that of the allowed scores; a row that allows none gets zero weights.
+    Masking: only the allowed scores are projected; a row that allows none gets zero weights.
 
     Example:
 
@@ -29,19 +31,17 @@ class Sparsemax(Alignment):
     Reference: Martins, Astudillo 2016, "From Softmax to Sparsemax", arXiv:1602.02068.
     """
 
-    sequential = False
+    names = ("sparsemax",)
 
-    def add_variables(self, query_width):
-        pass
-
-    def call(self, scores, mask=None, query=None, state=(), noise=()):
-        return _masked(_sparsemax, scores, mask), state
-
-    def initial_state(self, value):
-        return ()
-
-    def sample_noise(self, shape, training):
-        return ()
+    def call(
+        self,
+        scores: Tensor,
+        mask: Tensor = None,
+        query: Tensor = None,
+        state: Any = (),
+        noise: Any = (),
+    ) -> tuple[Tensor, Any]:
+        return _project(_sparsemax, scores, mask), state
 
 
 @final
@@ -65,54 +65,52 @@ class Entmax15(Alignment):
     arXiv:1905.05702, section 3 and algorithm 2.
     """
 
-    sequential = False
+    names = ("entmax15",)
 
-    def add_variables(self, query_width):
-        pass
-
-    def call(self, scores, mask=None, query=None, state=(), noise=()):
-        return _masked(_entmax15, scores, mask), state
-
-    def initial_state(self, value):
-        return ()
-
-    def sample_noise(self, shape, training):
-        return ()
+    def call(
+        self,
+        scores: Tensor,
+        mask: Tensor = None,
+        query: Tensor = None,
+        state: Any = (),
+        noise: Any = (),
+    ) -> tuple[Tensor, Any]:
+        return _project(_entmax15, scores, mask), state
 
 
-# No score so far below the highest has weight. Sums of many such stay small.
+# Scores this far below the highest have zero weight; clipping them keeps sums of many small.
 _FLOOR = -4.0
 
 
-def _masked(transform, scores, mask):
-    hidden = masks.mask_scores(scores, mask)
-    hidden = hidden - ops.stop_gradient(ops.max(hidden, axis=-1, keepdims=True))
-    weights = transform(ops.maximum(hidden, _FLOOR))
+def _project(projection: Callable, scores: Tensor, mask: Tensor) -> Tensor:
+    shifted = masks.mask_scores(scores, mask)
+    shifted = shifted - ops.stop_gradient(ops.max(shifted, axis=-1, keepdims=True))
+    weights = projection(ops.maximum(shifted, _FLOOR))
     if mask is not None:
         weights = ops.where(ops.cast(mask, "bool"), weights, 0.0)
     return ops.cast(weights, scores.dtype)
 
 
-# Both find their support from sorted scores, and then tau from the scores in it. So the gradient
-# does not pass the sorting, which would be as long as it is useless.
+# Both find their support from the sorted scores, and tau from the scores in the support, so that no
+# gradient passes through the sorting.
 
 
-def _sparsemax(scores):
-    ordered, counts = _descending(scores)
-    fits = 1 + counts * ordered > ops.cumsum(ordered, axis=-1)
-    support = _support(scores, ordered, fits)
+def _sparsemax(scores: Tensor) -> Tensor:
+    ordered, counts = _sorted_with_counts(scores)
+    in_support = 1 + counts * ordered > ops.cumsum(ordered, axis=-1)
+    support = _support(scores, ordered, in_support)
     size = ops.sum(support, axis=-1, keepdims=True)
     tau = (ops.sum(support * scores, axis=-1, keepdims=True) - 1) / size
     return ops.where(support > 0, scores - tau, 0.0)
 
 
-def _entmax15(scores):
+def _entmax15(scores: Tensor) -> Tensor:
     halves = scores / 2
-    ordered, counts = _descending(halves)
+    ordered, counts = _sorted_with_counts(halves)
     first = ops.cumsum(ordered, axis=-1) / counts
     second = ops.cumsum(ordered**2, axis=-1) / counts
-    room = ops.maximum((1 - counts * (second - first**2)) / counts, 0)
-    support = _support(halves, ordered, first - ops.sqrt(room) <= ordered)
+    delta = ops.maximum((1 - counts * (second - first**2)) / counts, 0)
+    support = _support(halves, ordered, first - ops.sqrt(delta) <= ordered)
     size = ops.sum(support, axis=-1, keepdims=True)
     mean = ops.sum(support * halves, axis=-1, keepdims=True) / size
     spread = ops.sum(support * (halves - mean) ** 2, axis=-1, keepdims=True)
@@ -120,13 +118,14 @@ def _entmax15(scores):
     return support * (halves - tau) ** 2
 
 
-def _descending(scores):
+def _sorted_with_counts(scores: Tensor) -> tuple[Tensor, Tensor]:
     ordered = ops.stop_gradient(ops.flip(ops.sort(scores, axis=-1), axis=-1))
     return ordered, ops.cumsum(ops.ones_like(ordered), axis=-1)
 
 
-def _support(scores, ordered, fits):
-    """1 where a score is among the first that fit, 0 elsewhere."""
-    fits = ops.logical_and(fits, ordered > _FLOOR / 2)  # what long sums round is not in question
-    lowest = ops.min(ops.where(fits, ordered, 0.0), axis=-1, keepdims=True)
+def _support(scores: Tensor, ordered: Tensor, in_support: Tensor) -> Tensor:
+    """Returns 1 for the scores in the support, which is told of the sorted ones, 0 elsewhere."""
+    # Rounding errors of long sums must not add scores far below.
+    in_support = ops.logical_and(in_support, ordered > _FLOOR / 2)
+    lowest = ops.min(ops.where(in_support, ordered, 0.0), axis=-1, keepdims=True)
     return ops.stop_gradient(ops.cast(scores >= lowest, scores.dtype))

@@ -1,35 +1,36 @@
-"""Straight-through Gumbel-softmax: a draw that passes the gradient of a softmax."""
+"""Straight-through Gumbel-softmax: a sample with the gradient of a softmax."""
 
-from typing import final
+from typing import Any, final
 
 import keras
 from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import validation
-from keras_attention.alignments.sampling import SampledAlignment, gumbel_noise, largest
+from keras_attention._internal.typing import Config, Shape, Tensor
+from keras_attention.alignments.sampling import SampledAlignment, gumbel_noise, one_hot_argmax
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class StraightThrough(SampledAlignment):
-    """All weight on one position, drawn in training; gradients as if the draw were soft.
+    """All weight on one position, sampled in training; gradients of the softmax.
 
         forward:   a_t = one_hot(argmax_s(e_ts + g_ts)),  g_ts ~ Gumbel(0, 1)       (eq. 1)
         backward:  that of softmax((e_t + g_t) / temperature)             (eq. 2; section 2.2)
 
-    The draws are those of `ka.alignments.Hard`, and so is the likeliest position at inference, but
-    the scores learn by backpropagation, from the loss of the model alone. The gradient is biased:
-    it is that of weights which the model did not use, and asks how the loss would change if the
-    context moved a little towards other values, not if it became another one. It has less variance
-    than `ka.losses.reinforce` without the mix, whose gradient is unbiased. A low temperature brings
-    the softmax near the draw, and the variance up.
+    It samples, and chooses at inference, as `ka.alignments.Hard` does, but the scores learn by
+    backpropagation, from the loss of the model alone. The gradient is biased: it is that of the
+    soft weights, not of the sample used in the forward pass, so it measures small moves of the
+    context rather than choosing another position. It has less variance than `ka.losses.reinforce`
+    without expected weights, whose gradient is unbiased. A low temperature brings the softmax
+    nearer to the sample, and raises the variance.
 
     Args:
         temperature: Above 0.
-        seed: Seed of the draws.
+        seed: Seed of the samples.
 
-    Masking: masked positions are never drawn; a row that allows none gets zero weights.
+    Masking: masked positions are never sampled; a row that allows none gets zero weights.
 
     Example:
 
@@ -41,29 +42,33 @@ class StraightThrough(SampledAlignment):
     arXiv:1611.01144, section 2.2.
     """
 
-    def __init__(self, temperature=1.0, seed=None, **kwargs):
-        super().__init__(seed, **kwargs)
-        self.temperature = validation.not_negative("temperature", temperature)
-        if self.temperature == 0:
-            raise ValueError("`temperature` is 0; expected a number above 0: it divides.")
+    names = ("straight_through",)
 
-    def call(self, scores, mask=None, query=None, state=(), noise=()):
+    def __init__(self, temperature: float = 1.0, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(seed, **kwargs)
+        self.temperature = validation.positive("temperature", temperature)
+
+    def call(
+        self,
+        scores: Tensor,
+        mask: Tensor = None,
+        query: Tensor = None,
+        state: Any = (),
+        noise: Any = (),
+    ) -> tuple[Tensor, Any]:
         energies = masks.mask_scores(scores, mask)
         if not len(noise):
-            return ops.cast(largest(energies, mask), scores.dtype), state
+            return ops.cast(one_hot_argmax(energies, mask), scores.dtype), state
         energies = energies + ops.cast(noise[0], energies.dtype)
         soft = masks.masked_softmax(energies / self.temperature, mask)
-        # In this order it is exactly the draw.
-        weights = largest(energies, mask) + (soft - ops.stop_gradient(soft))
+        # In this order the value is exactly the sample.
+        weights = one_hot_argmax(energies, mask) + (soft - ops.stop_gradient(soft))
         return ops.cast(weights, scores.dtype), state
 
-    def initial_state(self, value):
-        return ()
-
-    def sample_noise(self, shape, training):
+    def sample_noise(self, shape: Shape, training: bool | None) -> tuple[Tensor, ...]:
         if not training:
             return ()
         return (gumbel_noise(shape, self.seed_generator, self.compute_dtype),)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "temperature": self.temperature}

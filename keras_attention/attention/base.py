@@ -10,7 +10,6 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_attention import masks
 from keras_attention._internal import rnn, validation
 from keras_attention._internal.loop_variables import read_variables_once
 from keras_attention._internal.typing import Config, Shape, Tensor
@@ -123,9 +122,8 @@ class MemoryAttention(AttentionMechanism, abc.ABC):
         if value_mask is not None:
             validate_memory_mask("value_mask", value_mask, value.shape)
             value_mask = ops.cast(value_mask, "bool")
-        keys = self.make_keys(flatten_spatial(key)[0])
-        value, value_mask = flatten_spatial(value, value_mask)
-        memory = {"keys": keys, "value": value, "mask": value_mask}
+        key, (value, value_mask) = flatten_spatial(key)[0], flatten_spatial(value, value_mask)
+        memory = {"keys": self.make_keys(key), "value": value, "mask": value_mask}
         return {name: part for name, part in memory.items() if part is not None}
 
     def attention_shape(self, value_shape: Shape) -> tuple[int | None, ...]:
@@ -198,11 +196,6 @@ def validate_memory_mask(argument: str, mask: Tensor, value_shape: Shape) -> Non
     """Checks the mask of a sequence (B, S, D) or of a feature map (B, H, W, D)."""
     axes = "(batch, height, width)" if len(value_shape) == 4 else "(batch, memory)"
     validation.mask(argument, mask, value_shape[:-1], axes)
-
-
-def combined_mask(memory: dict[str, Tensor], mask: Tensor) -> Tensor:
-    """Returns where both `mask` and the mask of a prepared memory allow attention, or None."""
-    return masks.combine(value_mask=memory.get("mask"), attention_mask=mask)
 
 
 def weighted_sum(weights: Tensor, memory: dict[str, Tensor], noise: dict[str, Any]) -> Tensor:

@@ -11,7 +11,7 @@ from keras_attention._internal import validation
 from keras_attention._internal.serialization import add_kernel
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention._ops.dense import dense
-from keras_attention.attention.base import combined_mask, weighted_sum
+from keras_attention.attention.base import weighted_sum
 from keras_attention.attention.sequence import SequenceAttention
 
 
@@ -72,7 +72,7 @@ class HistoryAttention(SequenceAttention, abc.ABC):
                 f"`query` has shape {tuple(query.shape)}; {type(self).__name__}.attend expected "
                 "one step, (batch, 1, width). Call the layer or a decoder for many steps."
             )
-        mask = combined_mask(memory, mask)
+        mask = masks.combine(value_mask=memory.get("mask"), attention_mask=mask)
         query = dense(query, self._cast(self.query_kernel))  # (B, 1, U)
         features = self._history_features(self._cast(state))  # (B, S, U)
         hidden = ops.tanh(memory["keys"] + query + features)

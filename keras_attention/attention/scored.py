@@ -6,11 +6,11 @@ from typing import Any, final
 import keras
 from keras import ops
 
-from keras_attention import alignments, scores
+from keras_attention import alignments, masks, scores
 from keras_attention._internal import validation
 from keras_attention._internal.serialization import build_once, take_ownership
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
-from keras_attention.attention.base import MemoryAttention, combined_mask, weighted_sum
+from keras_attention.attention.base import MemoryAttention, weighted_sum
 from keras_attention.attention.sequence import SequenceAttention
 
 
@@ -51,7 +51,7 @@ class ScoredAttention(MemoryAttention, abc.ABC):
     ) -> tuple[Tensor, Tensor, Any]:
         weights, state = self.alignment(
             self.score(query, memory["keys"]),
-            mask=combined_mask(memory, mask),
+            mask=masks.combine(value_mask=memory.get("mask"), attention_mask=mask),
             query=query,
             state=state,
             noise=noise.get("alignment", ()),

@@ -1,18 +1,18 @@
 """Spatial attention over the positions of an image, as in Show, Attend and Tell (Xu 2015)."""
 
 import abc
-import functools
 from typing import Any, final
 
 import keras
 from keras import ops
 
 from keras_attention import masks
-from keras_attention._internal import serialization, validation
+from keras_attention._internal import validation
 from keras_attention._internal.output_spec import output_spec
+from keras_attention._internal.part import get_part
 from keras_attention._internal.serialization import build_once
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
-from keras_attention.alignments import Hard, Softmax, StraightThrough
+from keras_attention.alignments import Softmax
 from keras_attention.alignments.sampling import SampledAlignment
 from keras_attention.attention.base import validate_memory_mask
 from keras_attention.attention.scored import ScoredAttention
@@ -209,11 +209,7 @@ class HardSpatialAttention(SpatialAttention):
         dtype: Any = None,
         **kwargs: Any,
     ) -> None:
-        by_name = {
-            "hard": functools.partial(Hard, seed=seed),
-            "straight_through": functools.partial(StraightThrough, seed=seed),
-        }
-        alignment = serialization.get_part("alignment", alignment, SampledAlignment, by_name, dtype)
+        alignment = get_part("alignment", alignment, SampledAlignment, dtype, seed=seed)
         super().__init__(units, alignment, gate, kernel_initializer, dropout, seed, dtype, **kwargs)
 
     def get_config(self) -> Config:

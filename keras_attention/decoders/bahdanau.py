@@ -70,7 +70,7 @@ class BahdanauDecoder(AttentionDecoder):
         query = self._hidden_state(state["cell"])
         context, weights, attention_state = attend(query, state=state["attention"])
         cell_inputs = ops.concatenate([inputs, context], axis=-1)
-        output, cell_state = rnn.call_cell(self.cell, cell_inputs, state["cell"])
+        output, cell_state = self._call_cell(cell_inputs, state["cell"])
         if self.readout is not None:
             output = ops.concatenate([output, context], axis=-1)
         return output, weights, {**state, "cell": cell_state, "attention": attention_state}

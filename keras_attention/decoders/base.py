@@ -16,7 +16,7 @@ from keras import ops
 from keras_attention import masks, search
 from keras_attention._internal import rnn, validation
 from keras_attention._internal.loop_variables import read_variables_once
-from keras_attention._internal.serialization import deserialize
+from keras_attention._internal.serialization import build_once, deserialize
 from keras_attention.attention.base import AttentionMechanism, validate_memory_mask
 from keras_attention.decoders.dims import DecoderDims
 
@@ -56,6 +56,7 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
                 f"`attention` is {attention!r}; expected an attention layer of this library, "
                 "such as ka.BahdanauAttention(256)."
             )
+        self._has_dropout = rnn.has_dropout(self.cell)
         self.return_state = return_state
         self.return_attention_scores = return_attention_scores
         self.supports_masking = True
@@ -71,6 +72,10 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
     @abc.abstractmethod
     def _dims(self, context_dim: int) -> DecoderDims:
         """Returns the sizes that go with contexts of this size."""
+
+    def _call_cell(self, inputs: Any, cell_state: Any) -> tuple:
+        output, next_state = self.cell(inputs, cell_state)
+        return output, keras.tree.pack_sequence_as(cell_state, keras.tree.flatten(next_state))
 
     def _initial_input_feed(self, memory: Any) -> dict:
         """Returns what a step gives to the next one, beside the states of cell and attention."""
@@ -88,11 +93,8 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         _validate_inputs(inputs_shape, memory_shape)
         batch_size, context_dim = inputs_shape[0], self.attention.context_dim(memory_shape)
         self.dims = self._dims(context_dim)
-        # Loading a `.keras` file builds the sublayers first; building them again would fail.
-        if not self.cell.built:
-            self.cell.build((batch_size, inputs_shape[-1] + self.dims.extra_input))
-        if not self.attention.built:
-            self.attention.build((batch_size, None, self.dims.query), memory_shape)
+        build_once(self.cell, (batch_size, inputs_shape[-1] + self.dims.extra_input))
+        build_once(self.attention, (batch_size, None, self.dims.query), memory_shape)
         self._build_readout(inputs_shape[-1], context_dim, self.dims)
 
     def begin(self, memory: Any, memory_mask: Any = None, initial_state: Any = None) -> dict:
@@ -135,7 +137,8 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
             step_output, weights, state = self._step(inputs, state, attend)
             return self._readout(step_output, inputs), weights, state
         finally:
-            rnn.reset_dropout_masks(self.cell)
+            if self._has_dropout:
+                rnn.reset_dropout_masks(self.cell)
 
     def call(
         self,
@@ -235,9 +238,6 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         outputs, weights, state = scan(sampled_step)
         del state["output"]
         return outputs, weights, {**state, "memory": memory}
-
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        return previous_mask
 
     def compute_output_spec(self, inputs: Any, memory: Any, *args: Any, **kwargs: Any) -> Any:
         memory_shape = memory_shapes(memory)

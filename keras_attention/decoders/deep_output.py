@@ -70,9 +70,6 @@ class DeepOutput(keras.layers.Layer):
         shape = (*ops.shape(pieces)[:-1], self.units, self.pieces)
         return ops.max(ops.reshape(pieces, shape), axis=-1)  # (B, T, units)
 
-    def compute_mask(self, state: Any, previous_mask: Any = None) -> Any:
-        return previous_mask
-
     def compute_output_shape(
         self, state_shape: Any, inputs_shape: Any, context_shape: Any
     ) -> tuple:

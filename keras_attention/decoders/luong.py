@@ -81,7 +81,7 @@ class LuongDecoder(AttentionDecoder):
     def _step(self, inputs: Any, state: dict, attend: Callable) -> tuple:
         if self.input_feeding:
             inputs = ops.concatenate([inputs, state["attentional_vector"]], axis=-1)
-        hidden, cell_state = rnn.call_cell(self.cell, inputs, state["cell"])
+        hidden, cell_state = self._call_cell(inputs, state["cell"])
         context, weights, attention_state = attend(hidden, state=state["attention"])
         attentional_vector = self._attentional_vector(context, hidden)
         next_state = {**state, "cell": cell_state, "attention": attention_state}

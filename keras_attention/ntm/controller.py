@@ -50,7 +50,8 @@ def call_controller(
     """Returns the controller's output (B, C) and its next state."""
     if _is_feed_forward(controller):
         return controller(inputs), []
-    return rnn.call_cell(controller, inputs, state)
+    output, next_state = controller(inputs, state)
+    return output, keras.tree.pack_sequence_as(state, keras.tree.flatten(next_state))
 
 
 def _is_feed_forward(controller: keras.layers.Layer) -> bool:

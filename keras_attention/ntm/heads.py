@@ -9,7 +9,7 @@ from keras import ops
 from keras_attention._internal.serialization import add_kernel
 from keras_attention._internal.typing import Shape, Tensor
 from keras_attention.ntm import addressing
-from keras_attention.scores.cosine import cosine, unit
+from keras_attention.scores.cosine import cosine, l2_normalize
 
 
 @final
@@ -51,7 +51,7 @@ class Heads(keras.layers.Layer):
         outputs = ops.reshape(outputs, (-1, self.num_heads, sum(self._sizes)))
         ends = list(itertools.accumulate(self._sizes[:-1]))
         keys, strength, gate, shifts, gamma, *erase_add = ops.split(outputs, ends, axis=-1)
-        scores = ops.softplus(strength) * cosine(keys, unit(memory))  # (B, H, N)
+        scores = ops.softplus(strength) * cosine(keys, l2_normalize(memory))  # (B, H, N)
         weights = ops.softmax(scores, axis=-1)
         weights = addressing.interpolate(weights, previous, ops.sigmoid(gate))
         weights = addressing.shift(weights, ops.softmax(shifts, axis=-1))

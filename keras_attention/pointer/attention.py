@@ -88,9 +88,6 @@ class PointerAttention(keras.layers.Layer):
         mask = masks.combine(query_mask, value_mask, attention_mask=attention_mask)
         return masks.masked_softmax(self.score(query, self.score.prepare(value)), mask)
 
-    def compute_mask(self, query: Tensor, previous_mask: Tensor = None) -> Tensor:
-        return previous_mask
-
     def compute_output_shape(self, query_shape: Shape, value_shape: Shape) -> Shape:
         _validate_shapes(query_shape, value_shape)
         return (query_shape[0], query_shape[1], value_shape[1])

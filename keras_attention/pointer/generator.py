@@ -108,9 +108,6 @@ class PointerGenerator(keras.layers.Layer):
         vocabulary_part = ops.pad(p_gen * probabilities, [[0, 0], [0, 0], [0, self.extra_ids]])
         return vocabulary_part + copy_distribution(weights * (1 - p_gen), source_ids, size)
 
-    def compute_mask(self, probabilities: Tensor, previous_mask: Tensor = None) -> Tensor:
-        return previous_mask
-
     def compute_output_shape(
         self,
         probabilities_shape: Shape,

@@ -1,11 +1,13 @@
-"""The additive score: Bahdanau's, and Luong's concat."""
+"""The additive score (Bahdanau 2015), which Luong calls concat."""
 
-from typing import final
+from typing import Any, final
 
 import keras
 from keras import ops
 
-from keras_attention._internal import serialization, validation
+from keras_attention._internal import validation
+from keras_attention._internal.serialization import add_kernel
+from keras_attention._internal.typing import Config, Initializer, Tensor
 from keras_attention._ops.additive_scores import additive_scores
 from keras_attention._ops.dense import dense
 from keras_attention.scores.base import Score
@@ -18,20 +20,20 @@ class Additive(Score):
 
         score(s_t, m_s) = v^T tanh(W s_t + U m_s)                       (appendix A.1.2)
 
-    and with `normalize`, v is kept apart from its length and a bias is added:
+    and with `normalize`, weight normalization and a bias:
 
         score(s_t, m_s) = g (v / |v|)^T tanh(W s_t + U m_s + b)
 
-    Weights: `query_kernel` (Dq, units), `key_kernel` (Dk, units), `score_vector` (units,), and with
-    `normalize` `gain` () and `bias` (units,). The keys are U m, projected once per memory.
+    Variables: `query_kernel` (Dq, units), `key_kernel` (Dk, units), `score_vector` (units,), and
+    with `normalize` `gain` () and `bias` (units,). The keys are U m, projected once per memory.
 
-    Memory: of the order of the scores (B, T, S) and of the projections, forward and backward and
-    whatever `units` is. The hidden layer of all pairs, (B, T, S, units), is held where it is small
-    only, and computed again for the gradients.
+    Memory: of the order of the scores (B, T, S) and of the projections, forward and backward,
+    whatever `units` is. The hidden layer of all pairs, (B, T, S, units), is stored only if it is
+    small, and recomputed for the gradients.
 
     Args:
-        units: Width of the hidden layer. None: as many as the query is wide.
-        normalize: Whether to use weight normalisation.
+        units: Size of the hidden layer. Defaults to the size of the query.
+        normalize: Whether to use weight normalization.
         kernel_initializer: Initializer of the kernels and of `score_vector`.
 
     Example:
@@ -46,44 +48,45 @@ class Additive(Score):
     arXiv:1602.07868.
     """
 
-    def __init__(self, units=None, normalize=False, kernel_initializer="glorot_uniform", **kwargs):
+    names = ("additive", "concat")
+
+    def __init__(
+        self,
+        units: int | None = None,
+        normalize: bool = False,
+        kernel_initializer: Initializer = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.units = None if units is None else validation.positive_integer("units", units)
         self.normalize = normalize
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-    def add_variables(self, query_width, memory_width):
-        units = self.units or query_width
-
-        def add(name, shape):
-            initializer = serialization.clone_initializer(self.kernel_initializer)
-            return self.add_weight(name=name, shape=shape, initializer=initializer)
-
-        self.query_kernel = add("query_kernel", (query_width, units))
-        self.key_kernel = add("key_kernel", (memory_width, units))
-        self.score_vector = add("score_vector", (units,))
+    def add_variables(self, query_dim: int, memory_dim: int) -> None:
+        units = self.units or query_dim
+        self.query_kernel = add_kernel(self, "query_kernel", (query_dim, units))
+        self.key_kernel = add_kernel(self, "key_kernel", (memory_dim, units))
+        self.score_vector = add_kernel(self, "score_vector", (units,))
         if self.normalize:
             self.gain = self.add_weight(
                 name="gain", shape=(), initializer=keras.initializers.Constant(units**-0.5)
             )
             self.bias = self.add_weight(name="bias", shape=(units,), initializer="zeros")
 
-    def make_keys(self, memory):
-        keys = dense(memory, self._cast(self.key_kernel))  # (B, S, U)
-        return keys + self._cast(self.bias) if self.normalize else keys
+    def make_keys(self, memory: Tensor) -> Tensor:
+        keys = dense(memory, ops.cast(self.key_kernel, self.compute_dtype))  # (B, S, U)
+        return keys + ops.cast(self.bias, self.compute_dtype) if self.normalize else keys
 
-    def call(self, query, keys):
-        query = dense(query, self._cast(self.query_kernel))  # (B, T, U)
-        return additive_scores(query, keys, self._direction())
+    def call(self, query: Tensor, keys: Tensor) -> Tensor:
+        query_kernel = ops.cast(self.query_kernel, self.compute_dtype)
+        score_vector = ops.convert_to_tensor(self.score_vector)
+        if self.normalize:
+            norm = ops.sqrt(ops.maximum(ops.sum(ops.square(score_vector)), 1e-12))
+            score_vector = self.gain * score_vector / norm
+        score_vector = ops.cast(score_vector, self.compute_dtype)
+        return additive_scores(dense(query, query_kernel), keys, score_vector)
 
-    def _direction(self):
-        if not self.normalize:
-            return self._cast(self.score_vector)
-        vector = ops.convert_to_tensor(self.score_vector)
-        length = ops.sqrt(ops.maximum(ops.sum(ops.square(vector)), 1e-12))
-        return self._cast(self.gain * vector / length)
-
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "units": self.units,

@@ -1,23 +1,22 @@
 """The abstract score."""
 
 import abc
+from typing import Any
 
-import keras
 from keras import ops
 
+from keras_attention._internal.part import Part
+from keras_attention._internal.typing import Shape, Tensor
 
-class Score(keras.layers.Layer, abc.ABC):
+
+class Score(Part, abc.ABC):
     """Abstract: a score of each query against each memory position.
 
-    The attention layer that owns a score builds it. Used alone, it is built by hand:
+    The attention layer that owns a score builds it. To use one alone, build it by hand:
     `score.build(query_shape, memory_shape)`.
     """
 
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.supports_masking = True
-
-    def build(self, query_shape, memory_shape=None):
+    def build(self, query_shape: Shape, memory_shape: Shape | None = None) -> None:
         if memory_shape is None:
             raise ValueError(
                 f"{type(self).__name__} '{self.name}' is not built, and the memory's width is not "
@@ -30,12 +29,11 @@ class Score(keras.layers.Layer, abc.ABC):
             )
         self.add_variables(query_shape[-1], memory_shape[-1])
 
-    @abc.abstractmethod
-    def add_variables(self, query_width: int, memory_width: int):
-        """Adds the weights, and refuses widths that do not go together."""
+    def add_variables(self, query_dim: int, memory_dim: int) -> None:
+        """Adds the variables, if any, and refuses sizes that do not go together."""
 
-    def prepare(self, memory):
-        """Returns the keys, (B, S, any), of `memory` (B, S, Dk): work done once per memory."""
+    def prepare(self, memory: Tensor) -> Tensor:
+        """Returns the keys, (B, S, any), of `memory` (B, S, Dk): computed once per memory."""
         if not self.built:
             raise ValueError(
                 f"{type(self).__name__} '{self.name}' is not built; call the layer that owns it "
@@ -44,23 +42,16 @@ class Score(keras.layers.Layer, abc.ABC):
         # Decoders prepare outside of `__call__`, where Keras does not cast for the layer.
         return self.make_keys(ops.convert_to_tensor(memory, dtype=self.compute_dtype))
 
-    @abc.abstractmethod
-    def make_keys(self, memory):
-        """Returns the keys of a memory in the compute dtype."""
+    def make_keys(self, memory: Tensor) -> Tensor:
+        """Returns the keys of a memory in the compute dtype: by default the memory itself."""
+        return memory
 
     @abc.abstractmethod
-    def call(self, query, keys):
+    def call(self, query: Tensor, keys: Tensor) -> Tensor:
         """Returns the scores (B, T, S) of `query` (B, T, Dq) against prepared `keys`."""
 
-    def compute_mask(self, query, previous_mask=None):
-        return None  # A mask of the query says nothing about the last axis of the scores.
-
-    def compute_output_shape(self, query_shape, keys_shape):
+    def compute_output_shape(self, query_shape: Shape, keys_shape: Shape) -> tuple:
         return (query_shape[0], query_shape[1], keys_shape[1])
 
-    def get_config(self):
-        # Stated here, as Keras infers no config when a dtype policy is among the arguments.
-        return dict(super().get_config())
-
-    def _cast(self, weight):
-        return ops.cast(weight, self.compute_dtype)
+    def _cast(self, variable: Any) -> Tensor:
+        return ops.cast(variable, self.compute_dtype)

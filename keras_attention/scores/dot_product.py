@@ -1,22 +1,23 @@
-"""Content scores that are inner products: Luong's dot and general, Vaswani's scaled dot."""
+"""Inner products: dot and general (Luong 2015), scaled dot (Vaswani 2017)."""
 
-from typing import final
+from typing import Any, final
 
 import keras
 from keras import ops
 
+from keras_attention._internal.typing import Config, Initializer, Tensor
 from keras_attention._ops.dense import dense
 from keras_attention.scores.base import Score
 
 
-def _inner_product(query, keys):
+def _inner_product(query: Tensor, keys: Tensor) -> Tensor:
     return ops.einsum("btd,bsd->bts", query, keys)
 
 
-def validate_equal_dims(score, query_width, memory_width):
-    if query_width != memory_width:
+def validate_equal_dims(score: str, query_dim: int, memory_dim: int) -> None:
+    if query_dim != memory_dim:
         raise ValueError(
-            f"`query` has width {query_width}, but the memory has width {memory_width}; "
+            f"`query` has width {query_dim}, but the memory has width {memory_dim}; "
             f'{score} expected equal widths. For others use "general" or "additive".'
         )
 
@@ -28,7 +29,7 @@ class Dot(Score):
 
         score(h_t, m_s) = h_t . m_s                                     (section 3.1, "dot")
 
-    Query and memory have the same width.
+    Query and memory have the same size.
 
     Example:
 
@@ -41,25 +42,24 @@ class Dot(Score):
     Translation", arXiv:1508.04025.
     """
 
-    def add_variables(self, query_width, memory_width):
-        validate_equal_dims("Dot", query_width, memory_width)
+    names = ("dot",)
 
-    def make_keys(self, memory):
-        return memory
+    def add_variables(self, query_dim: int, memory_dim: int) -> None:
+        validate_equal_dims("Dot", query_dim, memory_dim)
 
-    def call(self, query, keys):
+    def call(self, query: Tensor, keys: Tensor) -> Tensor:
         return _inner_product(query, keys)
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class ScaledDot(Score):
-    """The inner product over the square root of the width.
+    """The inner product over the square root of the size.
 
         score(q_t, k_s) = q_t . k_s / sqrt(D)                           (eq. 1)
 
-    Query and memory have the same width D. The division keeps the variance of the scores at that
-    of the entries, whatever D.
+    Query and memory have the same size D. The division keeps the variance of the scores at that of
+    the entries, whatever D is.
 
     Example:
 
@@ -71,13 +71,12 @@ class ScaledDot(Score):
     Reference: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762.
     """
 
-    def add_variables(self, query_width, memory_width):
-        validate_equal_dims("ScaledDot", query_width, memory_width)
+    names = ("scaled_dot",)
 
-    def make_keys(self, memory):
-        return memory
+    def add_variables(self, query_dim: int, memory_dim: int) -> None:
+        validate_equal_dims("ScaledDot", query_dim, memory_dim)
 
-    def call(self, query, keys):
+    def call(self, query: Tensor, keys: Tensor) -> Tensor:
         return _inner_product(query / query.shape[-1] ** 0.5, keys)
 
 
@@ -88,10 +87,10 @@ class General(Score):
 
         score(h_t, m_s) = h_t^T W_a m_s                                 (section 3.1, "general")
 
-    W_a^T is the weight `kernel` (Dk, Dq), and the keys are m W_a^T, projected once per memory.
+    W_a^T is the variable `kernel` (Dk, Dq), and the keys are m W_a^T, projected once per memory.
 
     Args:
-        use_scale: Whether to multiply the scores by one learned number, the weight `scale`, which
+        use_scale: Whether to multiply the scores by a learned number, the variable `scale`, which
             starts at 1.
         kernel_initializer: Initializer of `kernel`.
 
@@ -105,29 +104,36 @@ class General(Score):
     Reference: Luong, Pham, Manning 2015, arXiv:1508.04025.
     """
 
-    def __init__(self, use_scale=False, kernel_initializer="glorot_uniform", **kwargs):
+    names = ("general",)
+
+    def __init__(
+        self,
+        use_scale: bool = False,
+        kernel_initializer: Initializer = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.use_scale = use_scale
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-    def add_variables(self, query_width, memory_width):
+    def add_variables(self, query_dim: int, memory_dim: int) -> None:
         self.kernel = self.add_weight(
             name="kernel",
-            shape=(memory_width, query_width),
+            shape=(memory_dim, query_dim),
             initializer=self.kernel_initializer,
         )
         self.scale = (
             self.add_weight(name="scale", shape=(), initializer="ones") if self.use_scale else None
         )
 
-    def make_keys(self, memory):
+    def make_keys(self, memory: Tensor) -> Tensor:
         keys = dense(memory, self._cast(self.kernel))  # (B, S, Dq)
         return keys if self.scale is None else keys * self._cast(self.scale)
 
-    def call(self, query, keys):
+    def call(self, query: Tensor, keys: Tensor) -> Tensor:
         return _inner_product(query, keys)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "use_scale": self.use_scale,

@@ -1,11 +1,12 @@
-"""The location score: Luong's, which reads the query alone."""
+"""The location score (Luong 2015), a function of the query alone."""
 
-from typing import final
+from typing import Any, final
 
 import keras
 from keras import ops
 
 from keras_attention._internal import validation
+from keras_attention._internal.typing import Config, Initializer, Tensor
 from keras_attention._ops.dense import dense
 from keras_attention.scores.base import Score
 
@@ -13,20 +14,20 @@ from keras_attention.scores.base import Score
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class Location(Score):
-    """A score of each position, whatever stands there.
+    """A score of each position, whatever its content.
 
         score(h_t, m_s) = (W_a h_t)_s                                   (eq. 8, "location")
 
-    W_a^T is the weight `kernel` (Dq, max_length), a column per position. A memory of S positions
-    is scored by the first S of them.
+    W_a^T is the variable `kernel` (Dq, max_length), with a column per position. A memory of S
+    positions uses the first S columns.
 
     Args:
         max_length: The longest memory.
         kernel_initializer: Initializer of `kernel`.
 
     Raises:
-        ValueError: A memory is longer than `max_length`. Where the length is unknown until the
-            graph runs, the backend's own error about the shapes comes instead.
+        ValueError: If a memory is longer than `max_length`. A length that is unknown until the
+            graph runs gives the backend's own error about shapes.
 
     Example:
 
@@ -39,31 +40,33 @@ class Location(Score):
     Translation", arXiv:1508.04025, section 3.1.
     """
 
-    def __init__(self, max_length, kernel_initializer="glorot_uniform", **kwargs):
+    def __init__(
+        self, max_length: int, kernel_initializer: Initializer = "glorot_uniform", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.max_length = validation.positive_integer("max_length", max_length)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-    def add_variables(self, query_width, memory_width):
+    def add_variables(self, query_dim: int, memory_dim: int) -> None:
         self.kernel = self.add_weight(
             name="kernel",
-            shape=(query_width, self.max_length),
+            shape=(query_dim, self.max_length),
             initializer=self.kernel_initializer,
         )
 
-    def make_keys(self, memory):
+    def make_keys(self, memory: Tensor) -> Tensor:
         if memory.shape[1] is not None and memory.shape[1] > self.max_length:
             raise ValueError(
                 f"The memory has length {memory.shape[1]}; "
                 f"expected at most `max_length`, {self.max_length}."
             )
-        return memory[:, :, :1]  # What counts is how many there are.
+        return memory[:, :, :1]  # Only their number matters.
 
-    def call(self, query, keys):
+    def call(self, query: Tensor, keys: Tensor) -> Tensor:
         scores = dense(query, self._cast(self.kernel))  # (B, T, max_length)
         return scores[:, :, : ops.shape(keys)[1]]
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "max_length": self.max_length,
