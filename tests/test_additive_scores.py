@@ -80,7 +80,7 @@ def test_numbers_and_gradients_are_those_of_the_equation(scores, dtype, atol, kn
 
 @EVERY_MODE
 @pytest.mark.parametrize("steps", [None, 1], ids=["unknown", "known"])
-def test_one_query_is_no_exception(steps, mode):
+def test_a_single_query(steps, mode):
     given = arrays(steps=1)
     shapes = [(None, steps, U), *UNKNOWN[1:], (None, steps, None)]
     assert_close(run(additive_scores, given, mode, shapes), by_hand(*given), 1e-10)
@@ -88,7 +88,7 @@ def test_one_query_is_no_exception(steps, mode):
 
 @pytest.mark.parametrize("mode", ["eager", "graph"])
 def test_second_gradients_are_those_of_the_equation(mode):
-    """As a penalty on gradients takes them; XLA cannot, of a loop whose turns it cannot count."""
+    """As for a penalty on gradients. XLA cannot, as the number of iterations is unknown."""
 
     def second(scores):
         def run(*tensors):
@@ -106,8 +106,8 @@ def test_second_gradients_are_those_of_the_equation(mode):
 
 @EVERY_MODE
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
-def test_what_is_large_is_walked_and_what_is_small_held(known, mode, monkeypatch):
-    """Whichever it is, the numbers do not tell, so the ways say which they are."""
+def test_large_scores_are_looped_and_small_ones_dense(known, mode, monkeypatch):
+    """Both give the same numbers, so each adds a number of its own here."""
     shapes = None if known else [*UNKNOWN, (None, None, None)]
     monkeypatch.setattr(module, "dense_scores", lambda *tensors: dense_scores(*tensors) + 100)
     monkeypatch.setattr(module, "looped_scores", lambda *tensors: looped_scores(*tensors) + 200)
@@ -129,7 +129,7 @@ def test_the_size_of_unknown_shapes_does_not_overflow():
     ("policy", "atol"),
     [("float32", 1e-5), ("mixed_float16", 2e-2), ("mixed_bfloat16", 1e-1), ("float64", 1e-10)],
 )
-def test_a_layer_does_not_tell_which_way_it_goes(policy, atol, mode, monkeypatch):
+def test_a_layer_returns_the_same_dense_and_looped(policy, atol, mode, monkeypatch):
     """Context, weights and the gradients of inputs and weights, with masks."""
     keras.utils.set_random_seed(5)
     layer = ka.BahdanauAttention(U, normalize=True, dtype=policy)
@@ -165,8 +165,8 @@ def test_sums_of_float16_run_in_float32():
     """In float16 a sum of ones ends at 2048."""
     query = tf.fill((1, 2, 4096), tf.constant(20.0, "float16"))
     vector = tf.ones(4096, "float16")
-    for asking in (query, query[:, :1]):
-        scores = additive_scores(asking, query, vector)
+    for queries in (query, query[:, :1]):
+        scores = additive_scores(queries, query, vector)
         assert scores.dtype == "float16"
         assert (to_numpy(scores) == 4096).all()
 
@@ -187,7 +187,7 @@ def test_the_hidden_layer_of_all_pairs_is_never_held():
 
 
 def test_a_loop_over_queries_keeps_no_hidden_layer_for_the_gradients():
-    """A decoder's loop keeps what the gradient of each step needs: nothing of (B, S, U)."""
+    """A decoder's loop keeps tensors for the gradient of each step, but no (B, S, U)."""
     layer = ka.BahdanauDecoder(keras.layers.GRUCell(3), ka.BahdanauAttention(U))
     inputs, memory = np.ones((B, T, 3), "float32"), np.ones((B, S, U + 2), "float32")
     layer(inputs, memory)

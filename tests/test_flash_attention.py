@@ -1,4 +1,4 @@
-"""Attention in blocks equals attention at once: context and gradients, whatever is masked."""
+"""Attention in tiles equals attention with all weights: context and gradients, for all masks."""
 
 import functools
 
@@ -18,8 +18,8 @@ SIDES = 2, 4  # do not divide T and S: 13 queries and 11 keys make 7 and 3 block
 MODES = ["eager", "graph", "xla"]
 
 
-def at_once(query, key, value, value_mask, attention_mask, causal, window):
-    """The same from the equation, with every weight, in TensorFlow's own operations."""
+def materialized(query, key, value, value_mask, attention_mask, causal, window):
+    """The equation, with all weights, in TensorFlow's own operations."""
     allowed = np.ones((B, query.shape[2], key.shape[2]), bool)
     t, s = np.ogrid[: query.shape[2], : key.shape[2]]
     allowed &= True if value_mask is None else value_mask[:, None]
@@ -52,7 +52,7 @@ def with_gradients(attend, mode="eager", known=True):
 
     if mode == "eager":
         return run
-    # Of unknown batch and lengths, as it comes from data of many lengths.
+    # Batch and lengths are unknown, as for data of many lengths.
     specification = [tf.TensorSpec([None, N, None, width]) for width in (K, K, V, V)]
     return tf.function(run, None if known else specification, jit_compile=mode == "xla")
 
@@ -82,30 +82,30 @@ EVERY_CASE = pytest.mark.parametrize(("names", "causal", "window"), CASES)
 
 @EVERY_CASE
 @pytest.mark.parametrize(("mode", "known"), [("graph", True), ("graph", False), ("xla", False)])
-def test_blocks_equal_all_at_once(names, causal, window, mode, known):
+def test_tiles_equal_all_weights(names, causal, window, mode, known):
     given = {**masks_of(names), "causal": causal, "window": window}
     tiled = functools.partial(tiled_attention, **given, sides=SIDES)
     inputs = drawn()
     results = with_gradients(tiled, mode, known)(*inputs)
-    wanted = with_gradients(functools.partial(at_once, **given))(*inputs)
+    wanted = with_gradients(functools.partial(materialized, **given))(*inputs)
     assert_close(numbers(results), numbers(wanted))
     if "value" in names:
         assert all((result[0] == 0).all() for result in numbers(results))
 
 
 @pytest.mark.parametrize(("names", "causal", "window"), CASES[3:])
-def test_blocks_equal_all_at_once_in_float64(names, causal, window):
+def test_tiles_equal_all_weights_in_float64(names, causal, window):
     given = {**masks_of(names), "causal": causal, "window": window}
     tiled = functools.partial(tiled_attention, **given, sides=SIDES)
     inputs = drawn("float64")
     results = with_gradients(tiled)(*inputs)
-    wanted = with_gradients(functools.partial(at_once, **given))(*inputs)
+    wanted = with_gradients(functools.partial(materialized, **given))(*inputs)
     assert_close(numbers(results), numbers(wanted), 1e-10)
 
 
 @pytest.mark.parametrize("mode", ["eager", "graph"])
-def test_second_gradients_are_those_of_all_at_once(mode):
-    """As a penalty on gradients takes them; XLA cannot, of a loop whose turns it cannot count."""
+def test_second_gradients_are_those_of_all_weights(mode):
+    """As for a penalty on gradients. XLA cannot, as the number of iterations is unknown."""
     given = {**masks_of("value", memory=7), "causal": True, "window": None}
 
     def second(attend):
@@ -119,7 +119,7 @@ def test_second_gradients_are_those_of_all_at_once(mode):
 
     inputs = drawn("float64", queries=5, memory=7)
     tiled = functools.partial(tiled_attention, **given, sides=SIDES)
-    wanted = numbers(second(functools.partial(at_once, **given))(*inputs))
+    wanted = numbers(second(functools.partial(materialized, **given))(*inputs))
     assert_close(numbers(second(tiled)(*inputs)), wanted, 1e-10)
 
 
@@ -137,7 +137,7 @@ def test_half_precision_has_no_nan(dtype, scale):
     assert (context[0] == 0).all()
     if scale == 1:
         inputs = [tf.cast(x, "float32") for x in (query, key, value, coefficients)]
-        wanted = with_gradients(functools.partial(at_once, **given))(*inputs)
+        wanted = with_gradients(functools.partial(materialized, **given))(*inputs)
         assert_close([context, *gradients], numbers(wanted), 0.05)
 
 
@@ -145,7 +145,7 @@ def test_half_precision_has_no_nan(dtype, scale):
 def test_sums_of_values_beyond_float16_stay_finite(flat):
     """A sum of 512 values of 150 overflows float16, their mean does not.
 
-    Of a padded or masked query too, which is zero: it would make NaN of the keys' gradients.
+    Padded and masked queries are zero; their NaN would reach the gradients of the keys.
     """
     random = np.random.default_rng(11)
     query, key = random.normal(size=(B, 1, 301, 8)), random.normal(size=(B, 1, 512, 8))
@@ -153,12 +153,12 @@ def test_sums_of_values_beyond_float16_stay_finite(flat):
     halves = [tf.constant(x, "float16") for x in inputs]
     context, *gradients = numbers(with_gradients(tiled_attention)(*halves))
     assert all(np.isfinite(x).all() for x in (context, *gradients))
-    wanted = at_once(*(tf.constant(x) for x in inputs[:3]), None, None, False, None)
+    wanted = materialized(*(tf.constant(x) for x in inputs[:3]), None, None, False, None)
     assert_close([context], [to_numpy(wanted)], 0.5)
 
 
-def test_future_and_far_blocks_are_never_visited():
-    """NaN where no block looks leaves no trace; a mask would multiply it by zero."""
+def test_future_and_distant_tiles_are_skipped():
+    """NaN in a skipped tile has no effect; a mask would multiply it by zero."""
     for causal, window, poisoned in ((True, None, slice(8, None)), (False, 3, slice(8, None))):
         query, key, value, _ = drawn(queries=4, memory=12)
         key, value = (
@@ -171,7 +171,7 @@ def test_future_and_far_blocks_are_never_visited():
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Attention in blocks has small ones, and puts down here that it was called."""
+    """Makes tiles small, and records each call of tiled attention."""
     calls, tiled = [], functools.partial(tiled_attention, sides=SIDES)
 
     def counted(*arguments, **options):
@@ -183,16 +183,16 @@ def calls(monkeypatch):
 
 
 @pytest.fixture
-def long_everywhere(calls, monkeypatch):
-    """No sequence is short enough for attention at once: the calls in blocks."""
+def always_tiled(calls, monkeypatch):
+    """No sequence is short enough to hold all weights: the calls of tiled attention."""
     monkeypatch.setattr(entry, "MATERIALIZE_BELOW", 0)
     return calls
 
 
 @pytest.mark.parametrize("jit_compile", [True, False])
 @pytest.mark.parametrize("causal", [True, False])
-def test_nothing_to_attend_with_or_to_is_no_error(causal, jit_compile, long_everywhere):
-    """Of unknown sizes, with gradients: an empty batch, no query, no key."""
+def test_empty_batches_and_sequences_are_no_error(causal, jit_compile, always_tiled):
+    """With unknown sizes and gradients: an empty batch, no query, no key."""
     spec = tf.TensorSpec((None, 2, None, 3))
 
     @tf.function(input_signature=[spec, spec, spec], jit_compile=jit_compile)
@@ -208,10 +208,10 @@ def test_nothing_to_attend_with_or_to_is_no_error(causal, jit_compile, long_ever
         assert context.shape == query.shape
         assert [x.shape for x in gradients] == [query.shape, key.shape, key.shape]
         assert (to_numpy(context) == 0).all()
-    assert long_everywhere
+    assert always_tiled
 
 
-def test_what_a_masked_query_holds_reaches_no_gradient(long_everywhere):
+def test_masked_queries_have_no_effect_on_gradients(always_tiled):
     query, key, value, _ = (tf.constant(x, "float32") for x in drawn())
     mask = np.arange(query.shape[2])[None] < 4
     found = []
@@ -222,41 +222,43 @@ def test_what_a_masked_query_holds_reaches_no_gradient(long_everywhere):
             context, _ = dot_product_attention(masked_query, key, value, mask, scale=1.0)
         found.append([context, *tape.gradient(context, (masked_query, key, value))])
     assert_close(*map(numbers, found))
-    assert long_everywhere
+    assert always_tiled
 
 
 @pytest.mark.parametrize(
     "shape", [(B, 1, S), (1, T, 1), (T, S), (1, T, S), (1, S), (B, 1, 1), (1, 1)]
 )
-def test_masks_that_broadcast(shape, long_everywhere):
-    """A mask that is the same for all queries or all keys is never made larger."""
+def test_masks_that_broadcast(shape, always_tiled):
+    """A mask that is the same for all queries or all keys is not broadcast."""
     mask = np.random.default_rng(7).uniform(size=shape) < 0.6
     query, key, value, _ = drawn()
     context, _ = dot_product_attention(query, key, value, attention_mask=mask, scale=1.0)
     wide = np.broadcast_to(mask, (B, T, S))
-    assert_close([to_numpy(context)], [to_numpy(at_once(query, key, value, None, wide, 0, None))])
-    assert long_everywhere
+    assert_close(
+        [to_numpy(context)], [to_numpy(materialized(query, key, value, None, wide, 0, None))]
+    )
+    assert always_tiled
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize(("causal", "window"), [(False, None), (True, None), (False, 2)])
-def test_the_layer_in_blocks_answers_as_with_weights(policy, causal, window, long_everywhere):
+def test_the_layer_in_tiles_equals_the_layer_with_weights(policy, causal, window, always_tiled):
     random = np.random.default_rng(9)
     x, mask = random.normal(size=(B, T, 17)), random.uniform(size=(B, T)) < 0.7
     mask[0] = False
     layer = ka.SelfAttention(N, K, value_dim=V, window=window, dtype=policy)
     options = {"mask": mask, "use_causal_mask": causal}
     wanted, _ = layer(x, **options, return_attention_scores=True)
-    assert not long_everywhere
+    assert not always_tiled
     assert_close(
         [to_numpy(layer(x, **options))], [to_numpy(wanted)], 1e-5 if policy == "float32" else 1e-2
     )
-    assert long_everywhere
+    assert always_tiled
 
 
 @pytest.mark.parametrize("weights", [False, True])
-def test_the_graph_of_the_layer_holds_no_weights(weights, long_everywhere):
-    """Nor does that of its gradients, unless they are asked for."""
+def test_the_graph_of_the_layer_holds_no_weights(weights, always_tiled):
+    """Nor does that of its gradients, unless the call returns them."""
     length = 61
     layer = ka.SelfAttention(N, K, value_dim=V)
     layer.build((B, length, 17))
@@ -272,10 +274,10 @@ def test_the_graph_of_the_layer_holds_no_weights(weights, long_everywhere):
     largest = largest_tensor(step.get_concrete_function().graph)
     pairs = B * N * length * length
     assert (largest >= pairs) == weights
-    assert bool(long_everywhere) != weights
+    assert bool(always_tiled) != weights
 
 
-def test_across_with_all_masks(long_everywhere):
+def test_across_with_all_masks(always_tiled):
     random = np.random.default_rng(11)
     query, value, key = (random.normal(size=(B, n, 17)) for n in (T, S, S))
     given = {
@@ -289,18 +291,18 @@ def test_across_with_all_masks(long_everywhere):
     }
     layer = ka.SelfAttention(N, K)
     wanted, _ = layer(query, value, key, **given, return_attention_scores=True)
-    assert not long_everywhere
+    assert not always_tiled
     assert_close([to_numpy(layer(query, value, key, **given))], [to_numpy(wanted)])
-    assert long_everywhere
+    assert always_tiled
 
 
 @pytest.mark.parametrize("jit_compile", [True, False])
 def test_training_on_lengths_that_are_unknown(jit_compile, calls):
-    """A graph for any length works in blocks, and learns what attention at once does."""
+    """A graph for any length uses tiles, and learns the same as with all weights."""
     random = np.random.default_rng(13)
     batches = [random.normal(size=(B, n, 17)).astype("float32") for n in (3, T)]
     trained = []
-    # Eagerly the lengths are known, and few.
+    # Eagerly the lengths are known, and short.
     for options in ({"run_eagerly": True}, {"jit_compile": jit_compile}):
         keras.utils.set_random_seed(3)
         inputs = keras.Input((None, 17))
@@ -332,7 +334,7 @@ def test_an_export_serves_short_and_long(tmp_path, calls):
     ("options", "causal"), [({}, False), ({}, True), ({"window": 9}, False)], ids=str
 )
 def test_fit_of_a_known_length_and_an_unknown_batch(options, causal, jit_compile, monkeypatch):
-    """Where Keras's trainer, which has no AutoGraph, knows some of the sizes only."""
+    """Keras's trainer, which has no AutoGraph, knows only some of the sizes."""
     layer = ka.SelfAttention(2, 3, **options)
     sequence, mask = keras.Input((300, 5)), keras.Input((300,), dtype="bool")
     outputs = layer(sequence, mask=mask, use_causal_mask=causal)
@@ -343,5 +345,5 @@ def test_fit_of_a_known_length_and_an_unknown_batch(options, causal, jit_compile
     model.fit(given, given[0], batch_size=2, verbose=0)
     tiled = model.predict(given, batch_size=2, verbose=0)
     monkeypatch.setattr(entry, "MATERIALIZE_BELOW", 10**6)
-    at_once = numbers([layer(given[0], mask=given[1], use_causal_mask=causal)])
-    assert_close([tiled], at_once)
+    expected = numbers([layer(given[0], mask=given[1], use_causal_mask=causal)])
+    assert_close([tiled], expected)

@@ -19,7 +19,7 @@ def normal(*shape, seed=5):
     return np.random.default_rng(seed + sum(shape)).normal(size=shape).astype("float32")
 
 
-def test_no_step_sees_itself_or_what_comes_after():
+def test_no_step_attends_to_itself_or_later_steps():
     layer, x, changed = ka.IntraAttention(UNITS), normal(B, T, WIDTH), normal(B, T, WIDTH, seed=6)
     changed[:, :4] = x[:, :4]
     before, after = (numbers(layer(y, return_attention_scores=True)) for y in (x, changed))
@@ -32,7 +32,7 @@ def test_no_step_sees_itself_or_what_comes_after():
 
 
 def test_the_first_step_is_that_of_an_lstm():
-    """With an empty tape nothing is carried over."""
+    """With an empty tape h~ and c~ are zero."""
     layer, x = ka.IntraAttention(UNITS), normal(B, 1, WIDTH)
     peer = keras.layers.LSTM(UNITS, return_sequences=True)
     states = layer(x)
@@ -73,7 +73,7 @@ def test_masked_steps_have_no_gradient_and_nothing_is_nan(policy, scale):
     hidden, weights = numbers(results)
     assert all(np.isfinite(values).all() for values in [hidden, weights, *gradients])
     assert (hidden[~mask] == 0).all()
-    # The first step that is read has nothing to look back at.
+    # The first unmasked step has no past.
     may = np.tri(T, k=-1, dtype=bool) & mask[:, None] & mask[:, :, None]
     assert (weights[~may] == 0).all()
     sums = weights.sum(axis=2)[may.any(axis=2)]
@@ -82,7 +82,7 @@ def test_masked_steps_have_no_gradient_and_nothing_is_nan(policy, scale):
     assert (gradients[0][mask] != 0).any()
 
 
-def test_taking_steps_out_is_the_same_as_masking_them():
+def test_removing_steps_equals_masking_them():
     layer, x = ka.IntraAttention(UNITS), normal(1, T, WIDTH)
     mask = np.array([[0, 1, 1, 0, 0, 1, 1]], bool)
     wanted = to_numpy(layer(x[:, mask[0]]))
@@ -95,7 +95,7 @@ def test_taking_steps_out_is_the_same_as_masking_them():
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_the_tapes_are_as_long_as_the_sequence_in_every_precision(policy):
-    """Steps beyond 256 have no number of their own in bfloat16."""
+    """bfloat16 rounds integers above 256."""
     layer, steps = ka.IntraAttention(3, dtype=policy), 300
     _, weights = layer(normal(1, steps, WIDTH), return_attention_scores=True)
     seen = to_numpy(weights)[0] > 0
@@ -103,7 +103,7 @@ def test_the_tapes_are_as_long_as_the_sequence_in_every_precision(policy):
 
 
 def test_names_and_shapes_of_weights():
-    """Old checkpoints are brought over by these names, so they are a promise."""
+    """Old checkpoints are converted by these names: they must not change."""
     layer = ka.IntraAttention(UNITS)
     layer(normal(B, T, WIDTH))
     assert {weight.name: tuple(weight.shape) for weight in layer.weights} == {
@@ -118,7 +118,7 @@ def test_names_and_shapes_of_weights():
     assert [set(part) for part in bias] == [{0}, {1}, {0}, {0}]
 
 
-def test_asking_for_the_weights_never_changes_the_answer():
+def test_returning_the_weights_does_not_change_the_output():
     layer, x = ka.IntraAttention(UNITS), normal(B, T, WIDTH)
     hidden, _ = layer(x, return_attention_scores=True)
     np.testing.assert_array_equal(to_numpy(layer(x)), to_numpy(hidden))

@@ -25,8 +25,8 @@ def test_an_empty_sequence_gives_zeros(policy):
     assert np.isfinite(context).all()
 
 
-def test_without_a_preference_it_is_the_mean():
-    """Of the steps that count: that is what `GlobalAveragePooling1D` gives."""
+def test_with_a_zero_context_vector_it_is_the_mean():
+    """The mean of the unmasked steps, as `GlobalAveragePooling1D` returns it."""
     x, mask = normal(B, S, WIDTH), np.array([[1, 1, 0, 0, 0], [1, 1, 1, 1, 0]], bool)
     layer = ka.AttentionPooling(UNITS)
     layer(x)
@@ -74,7 +74,7 @@ def test_errors_name_the_argument_and_what_is_expected(name):
 
 @pytest.mark.parametrize("attentive", [True, False])
 def test_it_learns_to_find_the_word_that_matters(attentive):
-    """The class is that of the one marked step. In the mean, the mark has lost its step."""
+    """The class is the letter of the marked step, which a mean does not tell."""
     random = np.random.default_rng(7)
     examples, steps, letters = 768, 20, 6
     text = random.integers(0, letters, size=(examples, steps))

@@ -86,7 +86,7 @@ def test_alone_it_equals_keras_with_the_sequence_given_twice():
 )
 @hypothesis.settings(max_examples=30)
 def test_all_masks_together_equal_the_oracle(given, causal, window, seed):
-    """Of one sequence with itself; where a row is empty, the output is the bias."""
+    """Self-attention; the output of a query without a key is the bias."""
     random, x = np.random.default_rng(seed), normal(B, S, QUERY)
     layer = ka.SelfAttention(3, 5, window=window)
     layer(x)
@@ -107,7 +107,7 @@ def test_all_masks_together_equal_the_oracle(given, causal, window, seed):
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
-def test_asking_for_the_weights_of_one_sequence_never_changes_the_answer(policy):
+def test_returning_the_weights_does_not_change_the_output(policy):
     x, mask = normal(B, S, QUERY), masked((B, S), 1)
     mask[0] = False
     layer = ka.SelfAttention(3, 5, window=1, dtype=policy)
@@ -121,7 +121,7 @@ def test_asking_for_the_weights_of_one_sequence_never_changes_the_answer(policy)
 @pytest.mark.parametrize("scale", [1.0, 30.0])
 @pytest.mark.parametrize("causal", [True, False])
 def test_random_masks_of_one_sequence(policy, scale, causal):
-    """What is masked has weight and gradient exactly 0, empty rows give the bias, never a NaN."""
+    """Masked steps have weight and gradient exactly 0, empty rows give the bias and never NaN."""
     random, examples = np.random.default_rng(29), 101
     layer = ka.SelfAttention(3, 5, window=2 if causal else None, dtype=policy)
     layer(normal(1, S, QUERY))
@@ -174,8 +174,8 @@ def test_every_way_to_mask_one_sequence_is_the_same():
     assert np.abs(to_numpy(layer(x)) - wanted).max() > 1e-3
 
 
-def test_a_window_and_the_future_are_out_of_sight():
-    """A change beyond the window, or after a step, reaches nobody it should not."""
+def test_no_attention_beyond_a_window_or_to_the_future():
+    """A change does not affect steps outside of its window, or before it."""
     x, changed = normal(1, 7, QUERY), normal(1, 7, QUERY, seed=6)
     changed[:, :4] = x[:, :4]
     layer = ka.SelfAttention(3, 5, window=2)
@@ -190,7 +190,7 @@ def test_a_window_and_the_future_are_out_of_sight():
 
 
 def test_names_and_shapes_of_weights():
-    """Old checkpoints are brought over by these names, so they are a promise."""
+    """Old checkpoints are converted by these names: they must not change."""
     layer = ka.SelfAttention(HEADS, KEY_DIM, value_dim=VALUE_DIM, output_shape=FINAL)
     layer(normal(B, T, QUERY), normal(B, S, VALUE), normal(B, S, KEY))
     assert {weight.name: tuple(weight.shape) for weight in layer.weights} == {
@@ -232,7 +232,7 @@ def layer(**options):
     return ka.SelfAttention(**{"num_heads": 2, "key_dim": 3, **options})
 
 
-# What is done, and the words that its message must contain, the argument in backticks first.
+# An action, and the words that its error must contain, the argument in backticks first.
 ERRORS = {
     "num_heads": (lambda: layer(num_heads=0), ["`num_heads`", "0", "at least 1"]),
     "key_dim": (lambda: layer(key_dim=2.5), ["`key_dim`", "2.5", "integer"]),
@@ -300,7 +300,7 @@ def test_errors_name_the_argument_and_what_is_expected(name):
 
 @pytest.mark.parametrize("attentive", [True, False])
 def test_it_learns_to_reverse(attentive):
-    """Each step says the letter at the mirrored step. Without attention a step knows its own."""
+    """Each step outputs the letter at the mirrored step, which needs attention."""
     random = np.random.default_rng(7)
     examples, steps, letters = 512, 8, 6
     text = random.integers(0, letters, size=(examples, steps))

@@ -28,21 +28,22 @@ def test_it_is_the_identity_at_first_and_learns_from_there(policy):
 
 
 @pytest.mark.parametrize(
-    ("channels", "reduction", "narrow"), [(64, 8, 8), (15, 8, 1), (3, 8, 1), (1, 8, 1), (7, 1, 7)]
+    ("channels", "reduction", "reduced_dim"),
+    [(64, 8, 8), (15, 8, 1), (3, 8, 1), (1, 8, 1), (7, 1, 7)],
 )
-def test_the_reduction_rounds_down_and_leaves_a_channel(channels, reduction, narrow):
+def test_the_reduction_rounds_down_and_leaves_a_channel(channels, reduction, reduced_dim):
     layer = ka.SelfAttention2D(reduction)
     layer(normal(1, 2, 2, channels))
     assert {weight.name: tuple(weight.shape) for weight in layer.weights} == {
-        "f_kernel": (channels, narrow),
-        "g_kernel": (channels, narrow),
-        "h_kernel": (channels, narrow),
-        "v_kernel": (narrow, channels),
+        "f_kernel": (channels, reduced_dim),
+        "g_kernel": (channels, reduced_dim),
+        "h_kernel": (channels, reduced_dim),
+        "v_kernel": (reduced_dim, channels),
         "gamma": (),
     }
 
 
-def test_weights_are_a_map_per_place_and_do_not_change_the_answer():
+def test_weights_are_a_map_per_position_and_do_not_change_the_output():
     layer, x = ka.SelfAttention2D(3), normal(B, HEIGHT, WIDTH, CHANNELS)
     layer(x)
     layer.gamma.assign(0.7)
@@ -78,8 +79,8 @@ def test_errors_name_the_argument_and_what_is_expected(name):
 
 
 @pytest.mark.parametrize("attentive", [True, False])
-def test_it_learns_to_look_across_the_map(attentive):
-    """Every place says the colour of the one marked place, which no 3x3 convolution reaches."""
+def test_it_learns_to_attend_across_the_map(attentive):
+    """Each position outputs the color of the marked one, which no 3x3 convolution reaches."""
     random = np.random.default_rng(7)
     examples, side, colours = 384, 7, 4
     picture = random.integers(0, colours, size=(examples, side, side))

@@ -1,4 +1,4 @@
-"""SNAIL's blocks beyond the layer table: what each step sees, padding in front, errors."""
+"""SNAIL's blocks beyond the layer table: receptive fields, padding in front, errors."""
 
 import math
 
@@ -23,7 +23,7 @@ def normal(*shape):
     return np.random.default_rng(sum(shape)).normal(size=shape)
 
 
-def seen(layer, length):
+def receptive_field(layer, length):
     """(T, T): whether the outputs of step t have a gradient by the inputs of step s."""
     x = tf.constant(normal(1, length, WIDTH))
     with tf.GradientTape() as tape:
@@ -32,7 +32,7 @@ def seen(layer, length):
     return np.abs(to_numpy(tape.jacobian(outputs, x))).sum(axis=(1, 3)) > 0
 
 
-# ---- What a step sees
+# ---- Receptive fields
 
 
 @pytest.mark.parametrize("name", BLOCKS)
@@ -49,9 +49,9 @@ def test_a_change_changes_nothing_before_it(name):
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33])
-def test_each_step_sees_its_whole_past_and_nothing_else(length):
+def test_each_step_depends_on_its_whole_past_only(length):
     layer = ka.TemporalConvBlock(5, length, dtype="float64")
-    np.testing.assert_array_equal(seen(layer, length), np.tri(length, dtype=bool))
+    np.testing.assert_array_equal(receptive_field(layer, length), np.tri(length, dtype=bool))
     assert len(layer.blocks) == math.ceil(math.log2(length))
 
 
@@ -61,20 +61,22 @@ def test_no_dense_block_of_a_temporal_block_is_superfluous(length):
     without_the_last = keras.Sequential(
         [ka.CausalConvBlock(5, block.dilation_rate, dtype="float64") for block in layer.blocks[:-1]]
     )
-    assert not seen(without_the_last, length)[-1, 0]
+    assert not receptive_field(without_the_last, length)[-1, 0]
 
 
 def test_the_dilations_of_the_listing_leave_gaps():
-    """With 2, 4, 8 in place of 1, 2, 4 a step sees every other step."""
+    """With 2, 4, 8 instead of 1, 2, 4 a step depends on every other step."""
     listing = keras.Sequential([ka.CausalConvBlock(5, 2**i, dtype="float64") for i in (1, 2, 3)])
     distances = np.arange(9)[:, None] - np.arange(9)
-    np.testing.assert_array_equal(seen(listing, 9), np.tri(9, dtype=bool) & (distances % 2 == 0))
+    np.testing.assert_array_equal(
+        receptive_field(listing, 9), np.tri(9, dtype=bool) & (distances % 2 == 0)
+    )
 
 
-def test_a_dense_block_sees_two_steps():
+def test_a_dense_block_depends_on_two_steps():
     distances = np.arange(7)[:, None] - np.arange(7)
     layer = ka.CausalConvBlock(5, 3, dtype="float64")
-    np.testing.assert_array_equal(seen(layer, 7), (distances == 0) | (distances == 3))
+    np.testing.assert_array_equal(receptive_field(layer, 7), (distances == 0) | (distances == 3))
 
 
 def test_a_dilation_is_that_of_the_equation():
@@ -90,7 +92,7 @@ def test_a_dilation_is_that_of_the_equation():
 
 @pytest.mark.parametrize("length", [1, 2, 5])
 def test_shorter_sequences_than_the_block_was_made_for(length):
-    """They give what a longer one gives at its beginning, even where dilations reach beyond."""
+    """They give the first outputs of a longer one, even if a dilation exceeds their length."""
     layer, x = ka.TemporalConvBlock(5, 11), normal(2, 11, WIDTH)
     whole = numbers(layer(x[:, :length])), numbers(layer(x)[:, :length])
     assert_close(*whole, atol=1e-6)
@@ -101,7 +103,7 @@ def test_shorter_sequences_than_the_block_was_made_for(length):
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_padding_in_front_changes_nothing(name):
-    """What is padded is like the zeros before the first step, through all of a model."""
+    """Padding acts like the zeros before the first step, through a whole model."""
     length, front = 7, 3
     layers = [BLOCKS[key](length + front, dtype="float64") for key in (name, "temporal_conv")]
 
@@ -122,8 +124,8 @@ def test_padding_in_front_changes_nothing(name):
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("name", BLOCKS)
-def test_what_does_not_count_is_zero_and_nothing_is_nan(name, policy):
-    """In outputs and gradients, for random masks and large numbers; every fifth is all padding."""
+def test_masked_steps_are_zero_and_nothing_is_nan(name, policy):
+    """In outputs and gradients, for random masks and large inputs; every fifth is fully masked."""
     length, random = 7, np.random.default_rng(29)
     layer, x = BLOCKS[name](length, dtype=policy), tf.constant(30 * normal(101, length, WIDTH))
     counts = random.uniform(size=(101, length)) < random.uniform(0.3, 1, size=(101, 1))
@@ -145,7 +147,7 @@ def test_what_does_not_count_is_zero_and_nothing_is_nan(name, policy):
 
 
 def test_masks_run_through_a_model():
-    """From an embedding, through all three, to a layer that heeds them."""
+    """From an embedding, through all three, to a layer that uses them."""
     ids = keras.Input((None,), dtype="int32")
     x = keras.layers.Embedding(11, 5, mask_zero=True)(ids)
     x = ka.SnailAttentionBlock(5, 3)(x)
@@ -159,8 +161,8 @@ def test_masks_run_through_a_model():
 # ---- Attention
 
 
-def test_a_bias_of_the_keys_would_not_be_seen():
-    """Which the paper's "affine" has, and the layer leaves out."""
+def test_a_bias_of_the_keys_would_change_nothing():
+    """The paper's "affine" has it, the layer does not."""
     layer, x = ka.SnailAttentionBlock(5, 7, dtype="float64"), normal(2, 4, WIDTH)
     outputs = to_numpy(layer(x))
     layer.query_bias.assign(normal(5))
@@ -168,13 +170,13 @@ def test_a_bias_of_the_keys_would_not_be_seen():
     key = x @ to_numpy(layer.key_kernel) + 3 * normal(5)  # with a bias
     scores = np.where(np.tri(4), np.einsum("btk,bsk->bts", query, key) / math.sqrt(5), -np.inf)
     weights = np.exp(scores) / np.exp(scores).sum(axis=2, keepdims=True)
-    came = layer(x, return_attention_scores=True)
-    np.testing.assert_allclose(to_numpy(came[1]), weights, atol=1e-12)
-    assert np.abs(to_numpy(came[0]) - outputs).max() > 1e-3
+    outputs_and_weights = layer(x, return_attention_scores=True)
+    np.testing.assert_allclose(to_numpy(outputs_and_weights[1]), weights, atol=1e-12)
+    assert np.abs(to_numpy(outputs_and_weights[0]) - outputs).max() > 1e-3
 
 
 @pytest.mark.parametrize("masked", [True, False])
-def test_asking_for_the_weights_never_changes_the_answer(masked):
+def test_returning_the_weights_does_not_change_the_output(masked):
     layer, x = ka.SnailAttentionBlock(5, 7), normal(2, 4, WIDTH)
     mask = np.array([[True, False, True, True], [False, False, True, False]]) if masked else None
     outputs, _ = layer(x, mask=mask, return_attention_scores=True)
@@ -182,8 +184,8 @@ def test_asking_for_the_weights_never_changes_the_answer(masked):
 
 
 @pytest.mark.parametrize("masked", [True, False])
-def test_long_sequences_are_read_in_blocks(masked, monkeypatch):
-    """And the answer is that of all weights."""
+def test_long_sequences_use_tiled_attention(masked, monkeypatch):
+    """The outputs equal those with all weights."""
     calls = []
 
     def counted(*arguments, **options):
@@ -204,7 +206,7 @@ def test_long_sequences_are_read_in_blocks(masked, monkeypatch):
 # ---- Errors
 
 
-def sequential_fori_loop(block, *lengths):
+def call_on_lengths(block, *lengths):
     for length in lengths:
         block(normal(2, length, WIDTH))
 
@@ -221,7 +223,7 @@ ERRORS = {
         ["`dilation_rate`", "5", "`inputs`", "length 5", "below"],
     ),
     "dilation_beyond_a_later_one": (
-        lambda: sequential_fori_loop(ka.CausalConvBlock(3, 5), 6, 5),
+        lambda: call_on_lengths(ka.CausalConvBlock(3, 5), 6, 5),
         ["`dilation_rate`", "5", "`inputs`", "length 5", "below"],
     ),
     "symbolic_dilation": (
@@ -234,7 +236,7 @@ ERRORS = {
         ["`sequence_length`", "2.5", "at least 1"],
     ),
     "longer": (
-        lambda: sequential_fori_loop(ka.TemporalConvBlock(5, 4), 3, 5),
+        lambda: call_on_lengths(ka.TemporalConvBlock(5, 4), 3, 5),
         ["`inputs`", "length 5", "`sequence_length`", "4"],
     ),
     "longer_at_first": (

@@ -54,7 +54,7 @@ def test_without_a_penalty_there_is_no_loss():
     ],
 )
 def test_the_penalty_trains_hops_apart(policy, options):
-    """A loss of the penalty alone falls, however the step is compiled."""
+    """A loss of the penalty alone decreases, for every way to compile the step."""
     sequence = keras.Input((None, WIDTH))
     layer = ka.StructuredSelfAttention(UNITS, HOPS, penalty=1.0, dtype=policy)
     model = keras.Model(sequence, layer(sequence))

@@ -31,7 +31,7 @@ def decoder_block(**options):
 
 
 def randomized(block, *shapes):
-    """Zero biases and gains of 1 would hide what they do."""
+    """Biases of zero and gains of 1 would hide errors."""
     block.build(*shapes)
     random = np.random.default_rng(3)
     for weight in block.trainable_weights:
@@ -60,8 +60,8 @@ def test_positions_may_be_given():
 
 @pytest.mark.parametrize("given", [None, "int32", "float32"])
 @pytest.mark.parametrize("policy", POLICIES)
-def test_no_two_of_many_places_look_alike(policy, given):
-    """In half precision too, in which integers above 2048 or 256 are rounded."""
+def test_the_encodings_of_many_positions_differ(policy, given):
+    """In half precision too, which rounds integers above 2048 or 256."""
     encode = ka.SinusoidalPositionEncoding(dtype=policy)
     positions = None if given is None else np.arange(4000, dtype=given)
     encoded = encode(np.zeros((1, 4000, 32)), positions=positions)
@@ -108,7 +108,7 @@ def random_masks(random, names):
 )
 @hypothesis.settings(max_examples=20)
 def test_all_masks_together_equal_the_oracle(given, causal, norm_first, seed):
-    """Of either block, empty rows included."""
+    """For both blocks, empty rows included."""
     random = np.random.default_rng(seed)
     options = {"use_causal_mask": causal, "return_attention_scores": True}
     inputs = {"inputs": normal(B, T, WIDTH), "memory": normal(B, S, MEMORY)}
@@ -134,7 +134,7 @@ def wanted(block, inputs, masks, causal):
 @pytest.mark.parametrize("policy", POLICIES)
 @EITHER_ORDER
 def test_random_masks_give_no_gradient_and_never_nan(policy, norm_first):
-    """Padding has weight and gradient exactly 0, from large inputs and with empty rows too."""
+    """Padding has weight and gradient exactly 0, for large inputs and empty rows too."""
     random, examples = np.random.default_rng(29), 101
     block = decoder_block(norm_first=norm_first, dtype=policy)
     inputs = tf.constant(30 * normal(examples, T, WIDTH))
@@ -186,7 +186,7 @@ def test_every_way_to_mask_is_the_same(norm_first):
 
 
 @EITHER_ORDER
-def test_the_future_is_out_of_sight(norm_first):
+def test_no_step_depends_on_later_ones(norm_first):
     x, memory = normal(1, T, WIDTH), normal(1, S, MEMORY)
     changed = x.copy()
     changed[:, 3:] = normal(1, 2, WIDTH)
@@ -206,7 +206,7 @@ def test_the_future_is_out_of_sight(norm_first):
 
 
 def run_steps(block, inputs, state, mask=None):
-    """Outputs and weights of a step after the other, along the axis of the steps."""
+    """Outputs and weights of single steps, stacked along the time axis."""
     outputs, weights = [], []
     for t in range(inputs.shape[1]):
         step_mask = None if mask is None else mask[:, t]
@@ -243,8 +243,8 @@ def test_steps_equal_the_full_pass(policy, atol, padding, max_length, norm_first
     assert (step_weights[..., T:] == 0).all()
 
 
-def test_steps_hand_on_the_memory_as_it_is():
-    """What stays the same object stays out of the loop of a search."""
+def test_steps_return_the_same_memory_object():
+    """A search keeps unchanged objects out of its loop."""
     block = decoder_block()
     state = block.begin(normal(B, S, MEMORY), np.ones((B, S), bool), max_length=T)
     _, _, following = block.step(normal(B, WIDTH), state)
@@ -253,8 +253,8 @@ def test_steps_hand_on_the_memory_as_it_is():
     assert len(keras.tree.flatten(state["memory"])) == 3
 
 
-def test_rows_of_a_batch_may_stand_apart():
-    """Each row has a place of its own in the cache."""
+def test_rows_of_a_batch_may_have_different_positions():
+    """Each row has its own position in the cache."""
     block, x = encoder_block(), normal(1, T, WIDTH)
     states = [block.begin(1, T)]
     for t in range(T):
@@ -270,8 +270,8 @@ def test_rows_of_a_batch_may_stand_apart():
 
 @EITHER_ORDER
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_a_step_that_does_not_fit_is_told(norm_first, jit_compile):
-    """By an error, or in a graph, where none can be raised, by numbers that are none."""
+def test_a_step_beyond_the_capacity_is_an_error(norm_first, jit_compile):
+    """Or NaN in a graph, which cannot raise errors."""
     block, x = encoder_block(norm_first=norm_first), normal(B, WIDTH)
     step = tf.function(lambda x, state: block.step(x, state)[::2], jit_compile=jit_compile)
     state = block.begin(B, max_length=2)
@@ -288,7 +288,7 @@ def test_a_step_that_does_not_fit_is_told(norm_first, jit_compile):
 
 
 def test_names_and_shapes_of_weights():
-    """Old checkpoints are brought over by these names, so they are a promise."""
+    """Old checkpoints are converted by these names: they must not change."""
     block = decoder_block(key_dim=5)
     inner = HEADS * 5
     attention = {
@@ -344,16 +344,16 @@ def test_dropouts_are_in_training_only_and_follow_the_seed(rates, norm_first):
         np.testing.assert_array_equal(to_numpy(twin(*inputs, training=True)), first)
 
 
-def test_every_dropout_has_a_seed_of_its_own():
-    """Layers of one seed and shape would drop the same places."""
+def test_every_dropout_has_its_own_seed():
+    """Layers with equal seeds and shapes would drop the same features."""
     block = decoder_block(seed=3, dropout=0.5, attention_dropout=0.5)
     layers = block.residual_dropout, block.self_attention, block.cross_attention
     states = [to_numpy(layer.seed_generator.state).tolist() for layer in layers]
     assert len(set(map(tuple, states))) == 3
 
 
-def test_what_a_sublayer_adds_is_dropped_and_never_what_it_was_given():
-    """With the norm first and nearly all dropped, the inputs come through as they are."""
+def test_dropout_applies_to_the_output_of_a_sublayer_only():
+    """With the norm first and nearly everything dropped, the output is the input."""
     x, memory = normal(1, 40, WIDTH), normal(1, 40, MEMORY)
     block = decoder_block(norm_first=True, dropout=0.999, seed=3)
     through = to_numpy(block(x, memory, training=True)) == x
@@ -376,7 +376,7 @@ def begun(**options):
     return decoder_block().begin(**{"memory": zeros(2, S, MEMORY), "max_length": 3, **options})
 
 
-# What is done, and the words that its message must contain, the argument in backticks first.
+# An action, and the words that its error must contain, the argument in backticks first.
 ERRORS = {
     "num_heads": (lambda: encoder(num_heads=0), ["`num_heads`", "0", "at least 1"]),
     "num_heads_divide": (

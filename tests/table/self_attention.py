@@ -7,17 +7,17 @@ from comparing import to_numpy
 from oracles import attention, self_attention
 from table.row import CELL, FINAL, KEY, LOOP, QUERY, UNITS, VALUE, Row
 
-# Few and narrow, so that random weights train: 2 is B in SIZES and T in OTHER_SIZES, never both.
+# Small, so that random weights train: 2 is B in SIZES and T in OTHER_SIZES, never both.
 HEADS, KEY_DIM = 2, 5
 HOPS = 29
 
-# Of one tensor, one mask is both the queries' and the memory's, which the tests of random masks do
-# not know; those of these layers do.
+# A layer with a single input has one mask for queries and memory, which the generic tests of random
+# masks do not support; the test files of these layers cover it.
 AMONG_THEMSELVES = {"weights": None, "zero": ("weights",)}
 
 
 def each(oracle, *batches, **constant):
-    """An oracle of one example over a batch, in float64: its results, stacked."""
+    """Applies an oracle of one example to a batch, in float64, and stacks its results."""
     batches = [batch.astype(float) if batch.dtype.kind == "f" else batch for batch in batches]
     results = [oracle(*example, **constant) for example in zip(*batches, strict=True)]
     return [np.stack(parts) for parts in zip(*results, strict=True)]

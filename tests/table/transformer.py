@@ -13,16 +13,15 @@ from table.self_attention import each, weights_of
 
 HEADS, KEY_DIM, WIDTH, IDS, LONGEST = 2, 5, 6, 13, 7
 
-# Of one tensor, one mask is both the queries' and the memory's, which the tests of random masks do
-# not know; those of the blocks are in test_transformer.py. What stands in the output at a masked
-# step is the residual of what came in there.
+# A block has one mask for queries and memory, which the generic tests of random masks do not
+# support; test_transformer.py covers it. The output at a masked step is the residual of its input.
 AMONG_THEMSELVES = {"weights": None, "zero": ("weights",)}
 
 ACTIVATIONS = {"relu": lambda x: max(0.0, x), "tanh": math.tanh}
 
 
 def weights_of_block(block):
-    """The weights of a block by the names that the oracles have for them."""
+    """The weights of a block, by their names in the oracles."""
     dense = [*block.hidden.weights, *block.output_projection.weights]
     weights = {"feed_forward": [to_numpy(weight) for weight in dense]}
     for name in ("self_attention", "cross_attention"):
@@ -35,7 +34,7 @@ def weights_of_block(block):
 
 
 def block_oracle(block, inputs, masks, causal):
-    """Output and weights of either block, for all masks given."""
+    """Output and weights of a block, for the given masks."""
     x, memory = inputs["inputs"], inputs.get("memory")
     mask = masks.get("mask", masks.get("inputs_mask"))
     steps = (*x.shape[:2], x.shape[1])
