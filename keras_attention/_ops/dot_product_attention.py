@@ -57,8 +57,11 @@ def dot_product_attention(
             ops.shape(query)[2], ops.shape(key)[2], causal, window
         )
         allowed = masks.combine(query_mask, value_mask, key_mask, attention_mask, causal_mask)
-        context, weights = _materialized(query, key, value, allowed, dropout_mask)
-        return context, weights if return_weights else None
+        allowed = None if allowed is None else ops.expand_dims(allowed, -3)  # for every head
+        scores = ops.matmul(query, ops.swapaxes(key, -1, -2))  # (B, N, T, S)
+        weights = masks.masked_softmax(scores, allowed)
+        dropped = weights if dropout_mask is None else weights * dropout_mask
+        return ops.matmul(dropped, value), weights if return_weights else None
     query_mask, value_mask, attention_mask = _simplify_masks(
         query_mask, _and(value_mask, key_mask), attention_mask
     )
@@ -84,15 +87,6 @@ def _is_small(query: Tensor, key: Tensor) -> bool:
         return pairs <= MATERIALIZE_BELOW or (isinstance(batch, int) and batch == 0)
     # Lengths are unknown: any length on TensorFlow, elsewhere only in an export.
     return backend.backend() != "tensorflow"
-
-
-def _materialized(
-    query: Tensor, key: Tensor, value: Tensor, allowed: Tensor, dropout_mask: Tensor
-) -> tuple[Tensor, Tensor]:
-    allowed = None if allowed is None else ops.expand_dims(allowed, -3)  # the same for every head
-    scores = ops.matmul(query, ops.swapaxes(key, -1, -2))  # (B, N, T, S)
-    weights = masks.masked_softmax(scores, allowed)
-    return ops.matmul(weights if dropout_mask is None else weights * dropout_mask, value), weights
 
 
 def _fused_kernel(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, causal: bool) -> Tensor:
