@@ -7,7 +7,8 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 made_from = setup.cfg pyproject.toml constraints.txt
 install = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: test check docs translate caption reverse sort few-shot copy-task emoji-names test-backends conformance bench package clean
+.PHONY: test smoke coverage check format docs readme translate caption reverse sort few-shot copy-task \
+	emoji-names test-backends conformance bench package clean
 .DELETE_ON_ERROR:
 
 test: .venv/with-test
@@ -21,6 +22,10 @@ check: .venv/with-dev
 docs: .venv/with-dev
 	.venv/bin/python docs/pictures/draw.py
 	.venv/bin/python -m mkdocs build --strict
+
+# Writes the lists of members in README.md.
+readme: .venv/with-test
+	.venv/bin/python docs/members.py
 
 # Trains, evaluates and exports once; then the export translates a line in a process of its own.
 translator = .venv/bin/python -m examples.translation
@@ -61,7 +66,7 @@ test-backends: .venv-jax/ready .venv-torch/ready
 	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest tests/backends
 	KERAS_BACKEND=torch .venv-torch/bin/python -m pytest tests/backends
 
-# A check that fails must not keep the page from being written: it is what the page says.
+# A failing check must not stop the others: the page shows it, and the last command fails.
 layer_table = tests/test_conformance.py tests/test_conformance_masks.py tests/test_export.py
 
 conformance: .venv/with-test .venv-jax/ready .venv-torch/ready
@@ -71,7 +76,7 @@ conformance: .venv/with-test .venv-jax/ready .venv-torch/ready
 		--outcomes out/conformance/jax.json
 	-KERAS_BACKEND=torch .venv-torch/bin/python -m pytest tests/backends \
 		--outcomes out/conformance/torch.json
-	.venv/bin/python docs/conformance.py out/conformance/*.json
+	.venv/bin/python docs/conformance.py > out/conformance/page.md
 
 # The peers get environments of their own, in .bench.
 bench: .venv/with-examples

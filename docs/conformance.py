@@ -1,9 +1,12 @@
-"""Writes docs/conformance.md: what came of every check of every row of the layer table.
+"""The page "Conformance" of the documentation: the outcome of every check for every row.
 
-    python docs/conformance.py out/conformance/*.json
+`make conformance` runs the checks on each backend with `pytest --outcomes FILE`, which writes a
+file per backend to out/conformance, and then
 
-reads what `pytest --outcomes FILE` has written, a file per backend; `make conformance` does both.
-It fails if a check has failed or has not run.
+    python docs/conformance.py
+
+which fails if a check has failed or has not run. `mkdocs` calls `on_files`, and the page is made
+from the same files; it is not committed.
 """
 
 import json
@@ -11,7 +14,7 @@ import pathlib
 import sys
 
 ROOT = pathlib.Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "conformance.md"
+OUTCOMES = ROOT / "out" / "conformance"
 
 MASKS = {
     "test_appended_padding_changes_nothing",
@@ -27,7 +30,7 @@ ON_A_BACKEND = {
     "test_saved_models_load",
     "test_a_step_of_training_descends_as_its_gradient_says",
 }
-# Each column: its head, what is checked, and (backend, tests, policy) that show it.
+# Each column: its head, what is checked, and the (backend, tests, policy) that check it.
 CHECKS = [
     (
         "oracle",
@@ -42,7 +45,7 @@ CHECKS = [
     *(
         (
             head,
-            f"{policy} gives the same, within {bound}",
+            f"{policy} equals the oracle, within {bound}",
             ("tensorflow", {"test_precision"}, policy),
         )
         for head, policy, bound in (
@@ -53,17 +56,17 @@ CHECKS = [
     ),
     (
         "shapes",
-        "symbolic shapes and dtypes are the real ones, with batch and lengths unknown too",
+        "symbolic shapes and dtypes equal the real ones, also with unknown batch and lengths",
         ("tensorflow", {"test_symbolic_shapes_and_dtypes_are_the_real_ones"}, None),
     ),
     (
         "model",
-        "a functional model takes any batch and any lengths",
+        "a functional model accepts any batch size and any lengths",
         ("tensorflow", {"test_a_functional_model_takes_any_batch_and_length"}, None),
     ),
     (
         "config",
-        "`get_config` and `from_config` give the same layer",
+        "`from_config(get_config())` gives an equal layer",
         ("tensorflow", {"test_config_round_trip"}, None),
     ),
     (
@@ -73,27 +76,27 @@ CHECKS = [
     ),
     (
         "training",
-        "two steps of training descend, and are the same eagerly, in a graph and under XLA (the "
-        "draws of a hard attention excepted)",
+        "two training steps lower the loss, and give the same numbers eagerly, in a graph and "
+        "under XLA (except for the samples of hard attention)",
         ("tensorflow", {"test_training_is_the_same_eager_in_a_graph_and_under_xla"}, None),
     ),
     (
         "masks",
-        "padding changes nothing and gets weight and gradient exactly 0; where nothing may be "
-        "attended there are zeros, never NaN, in three precisions; attached and given masks agree",
+        "padding changes nothing, and its weights and gradients are exactly 0; fully masked rows "
+        "give zeros, never NaN, in three precisions; implicit and explicit masks agree",
         ("tensorflow", MASKS, None),
     ),
     (
         "SavedModel",
-        "TensorFlow alone serves it, in a process without Keras and without this library",
+        "TensorFlow serves it in a process without Keras and without this library",
         ("tensorflow", {"test_saved_models_need_tensorflow_alone"}, None),
     ),
-    ("ONNX", "onnxruntime gives the same numbers", ("tensorflow", {"test_onnx"}, None)),
-    ("LiteRT", "LiteRT gives the same numbers", ("tensorflow", {"test_litert"}, None)),
+    ("ONNX", "onnxruntime returns equal outputs", ("tensorflow", {"test_onnx"}, None)),
+    ("LiteRT", "LiteRT returns equal outputs", ("tensorflow", {"test_litert"}, None)),
     *(
         (
             name,
-            f"on {name}: the oracle, empty rows, files, a step of training",
+            f"on {name}: the oracle, fully masked rows, saved files, a training step",
             (backend, ON_A_BACKEND, None),
         )
         for name, backend in (("JAX", "jax"), ("PyTorch", "torch"))
@@ -102,20 +105,24 @@ CHECKS = [
 FORMATS = {"SavedModel": "saved_model", "ONNX": "onnx", "LiteRT": "litert"}  # as in `row.limits`
 WHY = {
     "Select TensorFlow op": "the loop of every recurrent Keras layer, `keras.layers.GRU` too, "
-    "becomes operations of TensorFlow that LiteRT has in its Flex builds only"
+    "becomes TensorFlow operations that only the Flex builds of LiteRT have"
 }
-HELD, NO_MASK, FAILED, MISSING = "✓", "takes none", "**fails**", "not run"
+HELD, NO_MASK, FAILED, MISSING = "✓", "no masks", "**fails**", "not run"
 
 HEAD = """\
 # Conformance
 
-Every public layer is held by the same checks, walked over a table with a row or more for each layer
-(`tests/table`). This page is written by `make conformance`, from what the tests did.
+Every public layer passes the same checks. They run over a table with at least one row for each
+layer (`tests/table`).
+"""
+NOT_RUN = """
+The checks have not run for this build of the page: `make conformance` runs them, and the next build
+shows each row's outcomes.
 """
 
 
 def cell(row, head, shown_by, runs):
-    """What the table says of one row and one check."""
+    """The entry of one row and one check."""
     backend, tests, policy = shown_by
     outcomes = {
         case["outcome"]
@@ -132,9 +139,11 @@ def cell(row, head, shown_by, runs):
 
 
 def page(table, runs):
-    """The page as text, and whether every cell holds or has a stated limit."""
+    """The page as text, and whether every check of every row has passed or has a stated limit."""
     lines = [HEAD, "| check | holds |", "|---|---|"]
     lines += [f"| {head} | {meaning} |" for head, meaning, _ in CHECKS]
+    if not runs:
+        return "\n".join(lines) + "\n" + NOT_RUN, False
     versions = {name: v for run in runs.values() for name, v in run["versions"].items()}
     lines += ["", "Run with " + ", ".join(map(" ".join, sorted(versions.items()))) + ".", ""]
     heads, limits, complete = [head for head, _, _ in CHECKS], {}, True
@@ -149,20 +158,29 @@ def page(table, runs):
         lines.append(f"| `{row.name}` | {stands_for} | {' | '.join(cells)} |")
     if limits:
         lines += ["", "## Limits", ""]
-        lines += ["Where a format cannot run a layer, a test holds what its runtime says:", ""]
+        lines += ["Formats that cannot run a layer. The tests expect the runtime's error:", ""]
         lines += [f'{number}. "{said}": {WHY[said]}.' for said, number in limits.items()]
     return "\n".join(lines) + "\n", complete
 
 
-def main():
+def made():
+    """The page and whether it is complete, from the files that the tests have written."""
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     from table import TABLE
 
-    runs = [json.loads(pathlib.Path(path).read_text()) for path in sys.argv[1:]]
-    text, complete = page(TABLE, {run["backend"]: run for run in runs})
-    PAGE.write_text(text)
-    sys.exit(0 if complete else f"{PAGE.relative_to(ROOT)}: not every check has run and holds")
+    runs = [json.loads(path.read_text()) for path in sorted(OUTCOMES.glob("*.json"))]
+    return page(TABLE, {run["backend"]: run for run in runs})
+
+
+def on_files(files, config):
+    """Called by mkdocs: adds the page."""
+    from mkdocs.structure.files import File
+
+    files.append(File.generated(config, "conformance.md", content=made()[0]))
+    return files
 
 
 if __name__ == "__main__":
-    main()
+    text, complete = made()
+    print(text)
+    sys.exit(0 if complete else "Not every check has run and passed.")

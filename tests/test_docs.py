@@ -1,4 +1,4 @@
-"""What the documentation says is so: its snippets run, and their comments hold.
+"""The documentation is true: its snippets run, their comments hold, and its lists are complete.
 
 Every ```python block of a page runs, in order and in one namespace per page. A comment at the end
 of a statement is checked too:
@@ -131,15 +131,54 @@ def test_every_public_layer_is_explained():
 
 def test_every_picture_is_drawn_by_code_and_shown():
     folder = ROOT / "docs" / "pictures"
-    drawn = re.findall(r"^    \w+\.(\w+),$", (folder / "draw.py").read_text(), re.MULTILINE)
     shown = re.findall(r"\(pictures/(\w+)\.svg\)", (ROOT / "docs" / "mechanisms.md").read_text())
-    assert drawn == shown
-    assert {path.stem for path in folder.glob("*.svg")} == set(drawn)
+    code = "".join(path.read_text() for path in folder.glob("*.py"))
+    assert {path.stem for path in folder.glob("*.svg")} == set(shown)
+    assert [name for name in shown if f"\ndef {name}():" not in code] == []
 
 
-def test_the_table_of_conformance_is_whole_and_holds():
-    """`make conformance` writes it anew."""
-    page = (ROOT / "docs" / "conformance.md").read_text()
-    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [row.name for row in TABLE]
-    assert "| not run |" not in page
-    assert "fails" not in page
+@pytest.fixture
+def scripts(monkeypatch):
+    """Imports a script of docs/ by its name."""
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    return importlib.import_module
+
+
+def test_the_family_table_of_the_readme_lists_every_layer(scripts):
+    family = scripts("members").family()
+    assert family in (ROOT / "README.md").read_text(), "Run `make readme`, which writes the table."
+    assert {layer.__name__ for layer in public_layers()} == set(re.findall(r"`(\w+)`", family))
+
+
+def test_the_reference_has_an_entry_for_every_public_layer_and_function(scripts):
+    entries = set(re.findall(r"^::: keras_attention\.(\S+)$", scripts("members").reference(), re.M))
+    assert {layer.__name__ for layer in public_layers()} <= {
+        entry.split(".")[-1] for entry in entries
+    }
+    assert {"search.beam", "masks.masked_softmax", "export.saved_model", "scores.get"} <= entries
+
+
+def test_the_conformance_page_shows_every_outcome(scripts):
+    conformance = scripts("conformance")
+    rows = [row for row in TABLE if row.name in ("dot", "monotonic_parallel")]
+    runs = {
+        backend: {"backend": backend, "versions": {backend: "1"}, "cases": []}
+        for backend in ("tensorflow", "jax", "torch")
+    }
+    for row in rows:
+        for _, _, (backend, tests, policy) in conformance.CHECKS:
+            runs[backend]["cases"] += [
+                {"row": row.name, "test": test, "policy": policy, "outcome": "passed"}
+                for test in tests
+            ]
+    text, complete = conformance.page(rows, runs)
+    assert complete
+    assert re.search(r"^\| `dot` \| `Dot` \|( ✓ \|){16}$", text, re.MULTILINE)
+    assert re.search(r"^\| `monotonic_parallel` \|.* \[1\]\(#limits\) \|", text, re.MULTILINE)
+
+    runs["tensorflow"]["cases"][0]["outcome"] = "failed"
+    del runs["torch"]
+    text, complete = conformance.page(rows, runs)
+    assert not complete
+    assert re.search(r"^\| `dot` \| `Dot` \| \*\*fails\*\* \|.* not run \|$", text, re.MULTILINE)
+    assert not conformance.page(rows, {})[1]

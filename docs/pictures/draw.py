@@ -2,12 +2,15 @@
 
     python docs/pictures/draw.py
 
-The weights are set by hand, to what the picture is about, or learned in seconds.
+The layers' variables are set by hand to show one effect, or trained in seconds.
 """
 
 import argparse
+import importlib
 import os
 import pathlib
+import pkgutil
+import re
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -17,25 +20,15 @@ import matplotlib
 
 matplotlib.use("Agg")  # The pictures go to files; a display is not needed.
 
-import layers
-import scores_and_alignments
-import snail
-import transformer
 from matplotlib import pyplot as plt
 
-PICTURES = [
-    scores_and_alignments.scores,
-    scores_and_alignments.alignments,
-    scores_and_alignments.local,
-    scores_and_alignments.monotonic,
-    layers.history,
-    layers.pointers,
-    layers.self_attention,
-    transformer.transformer,
-    snail.few_shot,
-    layers.pooling,
-    layers.images,
-    layers.addressing,
+FOLDER = pathlib.Path(__file__).parent
+# The page names the pictures; the function of that name in a module of this folder draws one.
+NAMES = re.findall(r"\(pictures/(\w+)\.svg\)", (FOLDER.parent / "mechanisms.md").read_text())
+MODULES = [
+    importlib.import_module(found.name)
+    for found in pkgutil.iter_modules([str(FOLDER)])
+    if found.name not in ("draw", "drawing")
 ]
 STYLE = {
     "axes.titlesize": 10,
@@ -49,17 +42,18 @@ STYLE = {
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent)
+    parser.add_argument("--out", type=pathlib.Path, default=FOLDER)
     parser.add_argument("--format", choices=["svg", "png"], default="svg")
     options = parser.parse_args()
     # Without a date two runs write the same file.
     metadata = {"Date": None} if options.format == "svg" else None
     options.out.mkdir(parents=True, exist_ok=True)
-    for picture in PICTURES:
+    for name in NAMES:
+        draw = next(vars(module)[name] for module in MODULES if name in vars(module))
         keras.utils.set_random_seed(0)
         with plt.rc_context(STYLE):
-            figure = picture()
-            path = options.out / f"{picture.__name__}.{options.format}"
+            figure = draw()
+            path = options.out / f"{name}.{options.format}"
             figure.savefig(path, dpi=120, metadata=metadata)
             plt.close(figure)
 

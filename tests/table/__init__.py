@@ -1,48 +1,27 @@
-"""The layer table: one row or more per public layer, which the conformance suite walks.
+"""The layer table: one row or more per public layer, over which the conformance suite runs.
 
-A new layer is a new row in the module of its kin, with its oracle.
+Rows stand in the modules of this package, each in a list `ROWS`; a new module is found by itself.
 """
 
+import importlib
 import inspect
+import pkgutil
 
 import keras
 
 import keras_attention as ka
-from table import (
-    attention,
-    decoders,
-    history,
-    models,
-    multi_source,
-    ntm,
-    pointer,
-    self_attention,
-    snail,
-    spatial,
-    transformer,
-)
 from table.row import OTHER_SIZES, SIZES, SMALLEST_SIZES, shaped
 
 __all__ = ["OTHER_SIZES", "SIZES", "SMALLEST_SIZES", "TABLE", "public_layers", "shaped"]
 
-KINS = (
-    attention,
-    decoders,
-    history,
-    models,
-    multi_source,
-    ntm,
-    pointer,
-    self_attention,
-    snail,
-    spatial,
-    transformer,
-)
-TABLE = [row for kin in KINS for row in kin.ROWS]
+MODULES = [
+    importlib.import_module(f"table.{found.name}") for found in pkgutil.iter_modules(__path__)
+]
+TABLE = [row for module in MODULES for row in getattr(module, "ROWS", ())]
 
 
 def public_layers():
-    """Every layer class that the package's public names reach, without those that others extend."""
+    """Every layer class that the packages export, without those that others extend."""
     found, visited = set(), set()
 
     def visit(module):
@@ -50,7 +29,7 @@ def public_layers():
         for name, value in vars(module).items():
             if name.startswith("_") or not _ours(value):
                 continue
-            if inspect.ismodule(value) and value not in visited:
+            if inspect.ismodule(value) and hasattr(value, "__path__") and value not in visited:
                 visit(value)
             elif inspect.isclass(value) and issubclass(value, keras.layers.Layer):
                 found.add(value)
