@@ -17,6 +17,7 @@ from keras_attention import search as search
 from keras_attention.attention import Attention as Attention
 from keras_attention.attention import BahdanauAttention as BahdanauAttention
 from keras_attention.attention import CoverageAttention as CoverageAttention
+from keras_attention.attention import GaussianMixtureAttention as GaussianMixtureAttention
 from keras_attention.attention import HardSpatialAttention as HardSpatialAttention
 from keras_attention.attention import LocationSensitiveAttention as LocationSensitiveAttention
 from keras_attention.attention import LuongAttention as LuongAttention

@@ -3,6 +3,9 @@
 from keras_attention.attention.base import AttentionMechanism as AttentionMechanism
 from keras_attention.attention.base import MemoryAttention as MemoryAttention
 from keras_attention.attention.coverage import CoverageAttention as CoverageAttention
+from keras_attention.attention.gaussian_mixture import (
+    GaussianMixtureAttention as GaussianMixtureAttention,
+)
 from keras_attention.attention.history import HistoryAttention as HistoryAttention
 from keras_attention.attention.location_sensitive import (
     LocationSensitiveAttention as LocationSensitiveAttention,
