@@ -7,17 +7,29 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 made_from = setup.cfg pyproject.toml constraints.txt
 install = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: test smoke coverage check format docs readme translate caption reverse sort few-shot copy-task \
+.PHONY: test smoke check format docs readme translate caption reverse sort few-shot copy-task \
 	emoji-names test-backends conformance bench package clean
 .DELETE_ON_ERROR:
 
+# In CI, also which lines of the library no test runs.
+coverage = $(if $(CI),--cov=keras_attention --cov-report=term:skip-covered)
+
 test: .venv/with-test
-	.venv/bin/python -m pytest -n 2 --dist loadfile
+	.venv/bin/python -m pytest -n 2 --dist loadfile $(coverage)
+
+# Seconds: every saved file loads, imports run one way, a model trains.
+smoke: .venv/with-test
+	.venv/bin/python -m pytest -x tests/test_saved_files.py tests/test_package.py tests/test_reverse.py \
+		-k 'not distribution and not wheel'
 
 check: .venv/with-dev
 	.venv/bin/python -m ruff check
 	.venv/bin/python -m ruff format --check
 	.venv/bin/python -m mypy
+
+format: .venv/with-dev
+	.venv/bin/python -m ruff check --fix
+	.venv/bin/python -m ruff format
 
 docs: .venv/with-dev
 	.venv/bin/python docs/pictures/draw.py

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_attention as ka
-from comparing import numbers, to_numpy
+from comparing import assert_close, numbers, to_numpy
 
 
 def stopping(energies, start):
@@ -103,3 +103,30 @@ def test_a_callable_initializes():
     )
     attention(np.ones((1, 2, 5)), np.ones((1, 3, 5)))
     np.testing.assert_array_equal(to_numpy(attention.alignment.position_vector), np.ones(3))
+
+
+def test_hooks_of_0_1_0_warn_and_still_work():
+    """Scores and alignments of users, who override the hooks by the names that they had."""
+    with pytest.warns(DeprecationWarning, match="`Even.add_alignment_weights` is now called"):
+
+        class Even(ka.alignments.Alignment):
+            def add_alignment_weights(self, query_width):
+                self.added = query_width
+
+            def call(self, scores, mask=None, query=None, state=(), noise=()):
+                return keras.ops.ones_like(scores) / scores.shape[-1], state
+
+    with pytest.warns(DeprecationWarning, match="`Halved.project` is now called `make_keys`"):
+
+        class Halved(ka.scores.Score):
+            def project(self, memory):
+                return memory / 2
+
+            def call(self, query, keys):
+                return keras.ops.matmul(query, keras.ops.transpose(keys, (0, 2, 1)))
+
+    attention, ones = ka.Attention(Halved(), Even()), np.ones((1, 4, 3))
+    results = attention(np.ones((1, 2, 3)), ones, return_attention_scores=True)
+    assert attention.alignment.added == 3
+    assert_close(numbers(results), [np.ones((1, 2, 3)), np.full((1, 2, 4), 0.25)])
+    assert_close(numbers([attention.score.prepare(ones)]), [ones / 2])

@@ -7,45 +7,45 @@ from comparing import to_numpy
 from oracles import alignments, attention
 from table.row import KEY, LOOP, QUERY, UNITS, VALUE, Row
 
+# A function per score of its weights to its oracle.
+SCORE_ORACLES = {
+    ka.scores.Dot: lambda: attention.dot,
+    ka.scores.ScaledDot: lambda: attention.scaled_dot,
+    ka.scores.General: attention.general,
+    ka.scores.Additive: attention.additive,
+    ka.scores.Location: attention.location,
+    ka.scores.Cosine: attention.cosine,
+}
+
 
 def score_oracle(score):
     """The oracle of a score layer, with its weights."""
-    weights = {weight.name: to_numpy(weight) for weight in score.weights}
-    match score:
-        case ka.scores.Dot():
-            return attention.dot
-        case ka.scores.ScaledDot():
-            return attention.scaled_dot
-        case ka.scores.General():
-            return attention.general(**weights)
-        case ka.scores.Additive():
-            return attention.additive(**weights)
-        case ka.scores.Location():
-            return attention.location(**weights)
-        case ka.scores.Cosine():
-            return attention.cosine(**weights)
+    return SCORE_ORACLES[type(score)](**{w.name: to_numpy(w) for w in score.weights})
+
+
+# Functions per alignment of (layer, row, allowed, query, step, last weights), and its weights.
+ALIGNMENT_ORACLES = {
+    ka.alignments.Softmax: lambda layer, row, allowed, query, t, last: attention.softmax_row(
+        row, allowed
+    ),
+    ka.alignments.Sparsemax: lambda layer, row, allowed, *_: alignments.sparsemax(row, allowed),
+    ka.alignments.Entmax15: lambda layer, row, allowed, *_: alignments.entmax15(row, allowed),
+    ka.alignments.LocalMonotonic: lambda layer, row, allowed, query, t, last: attention.softmax_row(
+        row, alignments.in_window(allowed, t, layer.window)
+    ),
+    ka.alignments.LocalPredictive: lambda layer, *of_step, **weights: _local_predictive(
+        layer.window, *of_step, **weights
+    ),
+    ka.alignments.Monotonic: lambda layer, row, allowed, query, t, last, bias: alignments.monotonic(
+        row, allowed, last, float(bias)
+    ),
+}
 
 
 def alignment_oracle(alignment):
     """The oracle of an alignment layer: a function of row, allowed, query, step, last weights."""
     weights = {weight.name: to_numpy(weight) for weight in alignment.weights}
-    match alignment:
-        case ka.alignments.Softmax():
-            return attention.softmax_alignment
-        case ka.alignments.Sparsemax():
-            return lambda row, allowed, query, t, last: alignments.sparsemax(row, allowed)
-        case ka.alignments.Entmax15():
-            return lambda row, allowed, query, t, last: alignments.entmax15(row, allowed)
-        case ka.alignments.LocalMonotonic():
-            return lambda row, allowed, query, t, last: attention.softmax_row(
-                row, alignments.in_window(allowed, t, alignment.window)
-            )
-        case ka.alignments.LocalPredictive():
-            return functools.partial(_local_predictive, alignment.window, **weights)
-        case ka.alignments.Monotonic():
-            return lambda row, allowed, query, t, last: alignments.monotonic(
-                row, allowed, last, float(weights["bias"])
-            )
+    return functools.partial(ALIGNMENT_ORACLES[type(alignment)], alignment, **weights)
 
 
 def _local_predictive(window, row, allowed, query, t, last, position_kernel, position_vector):

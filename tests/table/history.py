@@ -17,11 +17,9 @@ from table.row import CELL, LOOP, UNITS
 def scores_oracle(layer):
     """The oracle of an attention layer's scores, with its weights."""
     weights = {weight.name: to_numpy(weight) for weight in layer.weights}
-    match layer:
-        case ka.CoverageAttention():
-            return history.coverage(**weights)
-        case ka.LocationSensitiveAttention():
-            return history.location(**weights, cumulative=layer.cumulative)
+    if isinstance(layer, ka.LocationSensitiveAttention):
+        return history.location(**weights, cumulative=layer.cumulative)
+    return history.coverage(**weights)
 
 
 def attention_oracle(layer, inputs, masks):
