@@ -131,7 +131,7 @@ def reviews(count):
 
 
 def pooling():
-    """Which words a small classifier of reviews has learned to look at."""
+    """Which words a small classifier of reviews attends to."""
     texts, labels = zip(*reviews(200), strict=True)
     words = sorted({word for text in texts for word in text.split()})
 
@@ -205,7 +205,7 @@ def images():
     row, column = 3, 3
     axes[3].imshow(np.array(weights)[0, row, column], cmap="gray")
     axes[3].plot(column, row, "x", color=ORANGE)
-    axes[3].set(title="SelfAttention2D", xlabel="where the place x looks")
+    axes[3].set(title="SelfAttention2D", xlabel="where position x attends")
     for ax in axes:
         ax.set(xticks=[], yticks=[])
     return figure
@@ -214,7 +214,7 @@ def images():
 def addressing():
     """How a head of a Neural Turing Machine finds a content, and reads what stands after it."""
     locations, width = 12, 6
-    # As they are, the rows differ, and so do the cosines; the head looks for the row at 6.
+    # As they are, the rows differ, and so do the cosines; the head searches the row at 6.
     memory = np.random.default_rng(5).normal(size=(1, locations, width)).astype("float32")
     score = ka.scores.Cosine()
     score.build((1, 1, width), memory.shape)

@@ -8,7 +8,7 @@ import keras_attention as ka
 
 
 def few_shot():
-    """What the last step sees after each dense block, and a look at items of the same class."""
+    """What the last step depends on after each dense block, and attention to items of one class."""
     figure, axes = panels(3, 3, 2.2)
     for ax, rates in ((axes[0], [1, 2, 4, 8]), (axes[1], [2, 4, 8, 16])):
         layers = [ka.CausalConvBlock(4, rate, dtype="float64") for rate in rates]
