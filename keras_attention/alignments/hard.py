@@ -103,8 +103,8 @@ class Hard(SampledAlignment):
 
 def _log_softmax(energies: Tensor, mask: Tensor) -> Tensor:
     """The log of the softmax, but 0 where masked, so that it is finite."""
-    logs = ops.log_softmax(energies, axis=-1)
-    return logs if mask is None else ops.where(ops.cast(mask, "bool"), logs, 0.0)
+    log_alpha = ops.log_softmax(energies, axis=-1)
+    return log_alpha if mask is None else ops.where(ops.cast(mask, "bool"), log_alpha, 0.0)
 
 
 def _sum_over_steps(steps: Tensor, like: Tensor) -> Tensor:

@@ -80,8 +80,8 @@ class SequenceAttention(MemoryAttention, abc.ABC):
         shape = self.compute_output_shape(
             query.shape, value.shape, None if key is None else key.shape
         )
-        weights_shape = (*query.shape[:2], value.shape[1])
-        return output_spec(self, shape, weights_shape, query, value, key, *args, **kwargs)
+        attention_shape = (*query.shape[:2], value.shape[1])
+        return output_spec(self, shape, attention_shape, query, value, key, *args, **kwargs)
 
 
 def _validate_shapes(query_shape: Shape, value_shape: Shape, key_shape: Shape | None) -> None:

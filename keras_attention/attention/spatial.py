@@ -102,8 +102,8 @@ class SpatialAttention(ScoredAttention, abc.ABC):
 
     def compute_output_spec(self, query: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
         shape = self.compute_output_shape(query.shape, value.shape)
-        weights_shape = (*query.shape[:-1], *value.shape[1:-1])
-        return output_spec(self, shape, weights_shape, query, value, *args, **kwargs)
+        attention_shape = (*query.shape[:-1], *value.shape[1:-1])
+        return output_spec(self, shape, attention_shape, query, value, *args, **kwargs)
 
     def get_config(self) -> Config:
         return {

@@ -62,6 +62,6 @@ def cosine(query: Tensor, keys: Tensor) -> Tensor:
 
 def l2_normalize(vectors: Tensor) -> Tensor:
     """Returns vectors of length 1; zeros stay zeros."""
-    wide = ops.cast(vectors, keras.backend.result_type(vectors.dtype, "float32"))
-    squares = ops.sum(ops.square(wide), axis=-1, keepdims=True)
-    return ops.cast(wide * ops.rsqrt(ops.maximum(squares, 1e-12)), vectors.dtype)
+    accumulated = ops.cast(vectors, keras.backend.result_type(vectors.dtype, "float32"))
+    squares = ops.sum(ops.square(accumulated), axis=-1, keepdims=True)
+    return ops.cast(accumulated * ops.rsqrt(ops.maximum(squares, 1e-12)), vectors.dtype)
