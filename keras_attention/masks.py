@@ -1,6 +1,6 @@
 """Masks: boolean, True for positions that may be attended, broadcastable to (B, T, S).
 
-Only this module turns masks into numbers; everything else passes them on as booleans.
+`mask_scores` and `masked_softmax` are where a mask becomes a number: elsewhere masks stay boolean.
 """
 
 import warnings
@@ -74,7 +74,7 @@ def combine(
 
 
 def mask_scores(scores: Any, mask: Any = None) -> Any:
-    """Returns `scores` in at least float32, all finite, and -1e30 where `mask` is False."""
+    """Returns `scores` in at least float32, and -1e30 where `mask` is False."""
     dtype = backend.standardize_dtype(scores.dtype)
     scores = ops.cast(scores, backend.result_type(dtype, "float32"))
     if dtype == "float16":  # An overflow is a large score, not an infinite one.

@@ -57,18 +57,18 @@ def get_part(
         options: Further arguments of a part made from a name.
     """
     part = deserialize(identifier)
-    by_name = {name: leaf for leaf in _leaves(part_class) for name in leaf.names}
+    by_name = {name: cls for cls in _subclasses(part_class) for name in vars(cls).get("names", ())}
     if isinstance(part, str) and part in by_name:
         part = by_name[part](dtype=dtype, **options)
     if not isinstance(part, part_class):
         names = ", ".join(map(repr, by_name))
         raise ValueError(
-            f"`{argument}` is {identifier!r}; expected a {part_class.__name__} or one of {names}."
+            f"`{argument}` is {identifier!r}; expected an instance of {part_class.__name__}, "
+            f"or one of {names}."
         )
     return part
 
 
-def _leaves(part_class: type[Part]) -> list[type[Part]]:
-    subclasses: list[type[Part]] = part_class.__subclasses__()
-    leaves = [leaf for subclass in subclasses for leaf in _leaves(subclass)]
-    return leaves if subclasses else [part_class]
+def _subclasses(part_class: type[Part]) -> list[type[Part]]:
+    direct: list[type[Part]] = part_class.__subclasses__()
+    return direct + [cls for subclass in direct for cls in _subclasses(subclass)]

@@ -24,6 +24,6 @@ def get(identifier: Any, dtype: Any = None) -> Alignment:
     """Returns the alignment that `identifier` stands for: a name, a config, or an `Alignment`.
 
     The names are those in `names` of the alignment classes; an unknown name's error lists them. An
-    alignment that needs arguments, such as a local one, has none.
+    alignment with required arguments, such as a local one, has no name: pass an instance.
     """
     return get_part("alignment", identifier, Alignment, dtype)

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import rnn, validation
+from keras_attention._internal.serialization import clone_initializer
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention.alignments.base import Alignment
 
@@ -14,7 +15,7 @@ from keras_attention.alignments.base import Alignment
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class Monotonic(Alignment):
-    """Each step moves on from the position of the last one, until it stops at a position.
+    """Each step moves on from where the step before it stopped, until it stops itself.
 
         p_ij = sigmoid(e_ij + r + noise)                                (eq. 12)
         q_ij = (1 - p_i,j-1) q_i,j-1 + a_i-1,j,   a_ij = p_ij q_ij      (eq. 13-14)
@@ -75,7 +76,8 @@ class Monotonic(Alignment):
             self.seed_generator = keras.random.SeedGenerator(seed)
 
     def add_variables(self, query_dim: int | None) -> None:
-        self.bias = self.add_weight(name="bias", shape=(), initializer=self.bias_initializer)
+        initializer = clone_initializer(self.bias_initializer)
+        self.bias = self.add_weight(name="bias", shape=(), initializer=initializer)
 
     def call(
         self,

@@ -78,7 +78,7 @@ class Entmax15(Alignment):
         return _project(_entmax15, scores, mask), state
 
 
-# Scores this far below the highest have zero weight; clipping them keeps sums of many small.
+# Scores this far below the highest have zero weight; clipping them keeps long sums accurate.
 _FLOOR = -4.0
 
 
@@ -124,7 +124,7 @@ def _sorted_with_counts(scores: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _support(scores: Tensor, ordered: Tensor, in_support: Tensor) -> Tensor:
-    """Returns 1 for the scores in the support, which is told of the sorted ones, 0 elsewhere."""
+    """Returns 1 for scores in the support, 0 elsewhere; `in_support` is of the sorted scores."""
     # Rounding errors of long sums must not add scores far below.
     in_support = ops.logical_and(in_support, ordered > _FLOOR / 2)
     lowest = ops.min(ops.where(in_support, ordered, 0.0), axis=-1, keepdims=True)

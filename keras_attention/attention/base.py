@@ -117,6 +117,11 @@ class MemoryAttention(AttentionMechanism, abc.ABC):
     def prepare(
         self, value: Tensor, key: Tensor = None, value_mask: Tensor = None
     ) -> dict[str, Tensor]:
+        if not self.built:
+            raise ValueError(
+                f"{type(self).__name__} '{self.name}' is not built; call it once, or the "
+                "decoder that owns it."
+            )
         value = ops.convert_to_tensor(value, dtype=self.compute_dtype)
         key = value if key is None else ops.convert_to_tensor(key, dtype=self.compute_dtype)
         if value_mask is not None:
@@ -127,7 +132,9 @@ class MemoryAttention(AttentionMechanism, abc.ABC):
         return {name: part for name, part in memory.items() if part is not None}
 
     def attention_shape(self, value_shape: Shape) -> tuple[int | None, ...]:
-        if len(value_shape) == 3 or (self.accepts_feature_maps and len(value_shape) == 4):
+        is_list = isinstance(value_shape[0], (list, tuple))
+        ranks = (3, 4) if self.accepts_feature_maps else (3,)
+        if not is_list and len(value_shape) in ranks:
             return tuple(value_shape[1:-1])
         maps = ", or (batch, height, width, channels)" if self.accepts_feature_maps else ""
         raise ValueError(
@@ -205,5 +212,5 @@ def weighted_sum(weights: Tensor, memory: dict[str, Tensor], noise: dict[str, An
 
 
 def _derive_seed(seed: int | None) -> int | None:
-    # Equal seeds sample equal numbers, and an alignment may have been given this one.
+    # Another seed, so that an alignment with this one does not sample the same numbers.
     return None if seed is None else (seed + 0x9E3779B9) % 2**32

@@ -62,3 +62,6 @@ class CoverageAttention(HistoryAttention):
 
     def _history_features(self, state: Tensor) -> Tensor:
         return ops.expand_dims(state, 2) * self._cast(self.coverage_vector)
+
+    def _next_state(self, state: Tensor, weights: Tensor, mask: Tensor) -> Tensor:
+        return state + weights

@@ -45,7 +45,7 @@ class GaussianMixtureAttention(SequenceAttention):
         seed: Seed of the dropout.
 
     Call arguments, Returns, Masking: see `call`. `key` has no effect. A masked query does not move
-    the centers. Masked positions count.
+    the centers. Masked positions keep their numbers.
 
     Example:
 

@@ -20,7 +20,7 @@ class HistoryAttention(SequenceAttention, abc.ABC):
 
         e_ts = v^T tanh(W q_t + U k_s + f(a_1, ..., a_{t-1})_s + b),   a_t = softmax(e_t)
 
-    Its state (B, S) is what f reads of the past weights: by default their sum.
+    Its state (B, S) is what f reads of the past weights, such as their sum.
     """
 
     sequential = True
@@ -45,9 +45,9 @@ class HistoryAttention(SequenceAttention, abc.ABC):
     def _history_features(self, state: Tensor) -> Tensor:
         """Returns f (B, S, U) of the state (B, S), in the compute dtype."""
 
+    @abc.abstractmethod
     def _next_state(self, state: Tensor, weights: Tensor, mask: Tensor) -> Tensor:
         """Returns the state after the weights (B, S), of a step with `mask` (B, 1, S) or None."""
-        return state + weights
 
     def build_projections(self, query_shape: Shape, value_shape: Shape, key_shape: Shape) -> None:
         self.query_kernel = add_kernel(self, "query_kernel", (query_shape[-1], self.units))

@@ -89,7 +89,7 @@ class LocationSensitiveAttention(HistoryAttention):
     def _next_state(self, state: Tensor, weights: Tensor, mask: Tensor) -> Tensor:
         if self.cumulative:
             return state + weights
-        # Weights that attend to nothing do not replace the last ones.
+        # If everything is masked, the previous weights stay.
         return weights if mask is None else ops.where(ops.any(mask, axis=-1), weights, state)
 
     def get_config(self) -> Config:

@@ -1,4 +1,4 @@
-"""Sequence attention: mechanisms that are called as `keras.layers.Attention` is."""
+"""Sequence attention: mechanisms that are called as `keras.layers.MultiHeadAttention` is."""
 
 import abc
 from typing import Any
@@ -36,7 +36,7 @@ class SequenceAttention(MemoryAttention, abc.ABC):
         return_attention_scores: bool = False,
         use_causal_mask: bool = False,
     ) -> Any:
-        """Attends to a sequence, with the arguments of `keras.layers.Attention`.
+        """Attends to a sequence, with the arguments of `keras.layers.MultiHeadAttention`.
 
         Call arguments:
             query: (B, T, Dq).

@@ -172,8 +172,8 @@ class HardSpatialAttention(SpatialAttention):
     with alpha, and beta (section 4.2.1), as in `SoftSpatialAttention`. The position is sampled in
     training, and the most probable one at inference. The score learns from:
 
-    - "hard": `ka.losses.reinforce`, applied to the sums that `ka.alignments.Hard` keeps as its
-      state, and the examples that get the expected context.
+    - "hard": `ka.losses.reinforce` on the sums in the state of `ka.alignments.Hard`, which
+      `decode` of a decoder returns. Examples with the expected context learn by backpropagation.
     - "straight_through": the loss of the model; see `ka.alignments.StraightThrough`.
 
     Args:

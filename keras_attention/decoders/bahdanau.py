@@ -61,10 +61,7 @@ class BahdanauDecoder(AttentionDecoder):
         super().__init__(cell, attention, return_state, return_attention_scores, **kwargs)
         self.readout = deserialize(readout)
         if readout is not None and not isinstance(self.readout, DeepOutput):
-            raise ValueError(
-                f"`readout` is {readout!r}; expected None or a readout of this library, such as "
-                "ka.DeepOutput(256)."
-            )
+            raise ValueError(f"`readout` is {readout!r}; expected None or a ka.DeepOutput.")
 
     def _step(self, inputs: Any, state: dict, attend: Callable) -> tuple:
         query = self._hidden_state(state["cell"])

@@ -24,7 +24,7 @@ from keras_attention.decoders.dims import DecoderDims
 def beam_invariant_state(state: Any) -> Any:
     """Returns the part of a decoder's state that all beams of an example share: its memory.
 
-    There is none if the attention has a state of its own: it then attends with one query at a time.
+    It is empty if the attention is stateful, since each beam then has a state of its own.
     """
     return () if keras.tree.flatten(state["attention"]) else state["memory"]
 
@@ -78,7 +78,7 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         return output, keras.tree.pack_sequence_as(cell_state, keras.tree.flatten(next_state))
 
     def _initial_input_feed(self, memory: Any) -> dict:
-        """Returns what a step gives to the next one, beside the states of cell and attention."""
+        """Returns further parts of the first state, beside those of cell and attention."""
         return {}
 
     def _readout(self, step_output: Any, inputs: Any) -> Any:
@@ -123,8 +123,8 @@ class AttentionDecoder(keras.layers.Layer, abc.ABC):
         """Takes one step, for search.
 
         Args:
-            inputs: (B, Din); or (B K, Din) with a state of B K rows but for its memory, which has B
-                rows, if the attention has no state of its own.
+            inputs: (B, Din). In beam search (B K, Din): the state then has B K rows, and its memory
+                B rows if the attention is stateless.
             state: What `begin` or the last step returned.
 
         Returns:

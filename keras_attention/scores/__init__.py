@@ -21,6 +21,6 @@ def get(identifier: Any, dtype: Any = None) -> Score:
     """Returns the score that `identifier` stands for: a name, a config, or a `Score` itself.
 
     The names are those in `names` of the score classes; an unknown name's error lists them. A score
-    that needs an argument, such as `Location`, has none.
+    with a required argument, such as `Location`, has no name: pass an instance.
     """
     return get_part("score", identifier, Score, dtype)

@@ -5,6 +5,7 @@ from typing import Any, final
 import keras
 from keras import ops
 
+from keras_attention._internal.serialization import add_kernel
 from keras_attention._internal.typing import Config, Initializer, Tensor
 from keras_attention._ops.dense import dense
 from keras_attention.scores.base import Score
@@ -117,11 +118,7 @@ class General(Score):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def add_variables(self, query_dim: int, memory_dim: int) -> None:
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(memory_dim, query_dim),
-            initializer=self.kernel_initializer,
-        )
+        self.kernel = add_kernel(self, "kernel", (memory_dim, query_dim))
         self.scale = (
             self.add_weight(name="scale", shape=(), initializer="ones") if self.use_scale else None
         )

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_attention._internal import validation
+from keras_attention._internal.serialization import add_kernel
 from keras_attention._internal.typing import Config, Initializer, Tensor
 from keras_attention._ops.dense import dense
 from keras_attention.scores.base import Score
@@ -48,11 +49,7 @@ class Location(Score):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def add_variables(self, query_dim: int, memory_dim: int) -> None:
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(query_dim, self.max_length),
-            initializer=self.kernel_initializer,
-        )
+        self.kernel = add_kernel(self, "kernel", (query_dim, self.max_length))
 
     def make_keys(self, memory: Tensor) -> Tensor:
         if memory.shape[1] is not None and memory.shape[1] > self.max_length:

@@ -3,7 +3,7 @@
 A step maps tokens (N,) and a state to logits (N, V), attention weights (N, S) and the next state;
 the state is any nest of tensors with the batch first. `beam` repeats the state once per beam. Parts
 that a step returns unchanged, such as an encoded memory, stay out of the loop, and a step decorated
-with `shares_state`, as those of decoders and models are, takes them without a row per beam.
+with `shares_state`, as those of decoders and models are, gets them with B rows, not one per beam.
 Shapes: B batch, N results per batch entry, T steps, S memory steps, V vocabulary.
 """
 

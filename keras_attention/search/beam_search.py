@@ -157,8 +157,8 @@ def _advance(
 def select(logits: Any, beams: dict, options: _Options) -> tuple:
     """Selects the K best continuations of sequences (B, K), by the logits (B K, V) of their tokens.
 
-    A sequence's penalty is the same for all tokens but the end id, so that C candidates suffice:
-    its K most probable tokens, and the end id, which comes last.
+    A sequence's penalty is the same for all tokens but the end id, so few candidates suffice: its
+    most probable tokens, K of which are not the end id, and the end id, which comes last.
 
     Returns:
         Scores, log-probabilities, the sequences that are continued, and tokens, all (B, K).

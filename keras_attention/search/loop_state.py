@@ -48,7 +48,7 @@ class LoopState:
         parts = getattr(step, "shared_parts", None)
         shared = {id(leaf) for leaf in keras.tree.flatten(parts(state) if parts else ())}
         self._structure = next_state
-        # None for a tensor that changes. A tensor that stands in two places may have moved.
+        # None for a tensor that changes. So does one in two places: the step may swap these.
         self._constants = []
         for old, new in zip(before, after, strict=True):
             unique = id(old) in shared or sum(old is other for other in before) == 1
