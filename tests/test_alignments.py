@@ -1,4 +1,4 @@
-"""Alignments alone: long memories, draws, seeds. Inside attention layers they are in the table."""
+"""Alignments alone: long memories, samples, seeds. Inside attention layers: see the table."""
 
 import keras
 import numpy as np
@@ -8,8 +8,8 @@ import keras_attention as ka
 from comparing import assert_close, numbers, to_numpy
 
 
-def stopping(energies, start):
-    """Raffel 2017, eq. 9: the chance to stop at j, as a sum over where the walk may have begun."""
+def stop_probabilities(energies, start):
+    """Raffel 2017, eq. 9: the probability of stopping at j, summed over the previous position."""
     chosen = 1 / (1 + np.exp(-energies))
     weights = np.zeros(len(energies))
     for j in range(len(energies)):
@@ -28,9 +28,9 @@ def test_monotonic_is_right_on_long_memories_and_for_sure_choices(scale):
     weights, (state,) = alignment(
         energies[None, None].astype("float32"), state=(start[None].astype("float32"),)
     )
-    wanted = stopping(energies.astype("float32").astype(float), start)
-    np.testing.assert_allclose(to_numpy(weights)[0, 0], wanted, atol=1e-6)
-    np.testing.assert_allclose(to_numpy(state)[0], wanted, atol=1e-6)
+    expected = stop_probabilities(energies.astype("float32").astype(float), start)
+    np.testing.assert_allclose(to_numpy(weights)[0, 0], expected, atol=1e-6)
+    np.testing.assert_allclose(to_numpy(state)[0], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -38,23 +38,23 @@ def test_monotonic_is_right_on_long_memories_and_for_sure_choices(scale):
     [lambda: ka.alignments.Hard(0, seed=3), lambda: ka.alignments.StraightThrough(seed=3)],
     ids=["hard", "straight_through"],
 )
-def test_draws_are_in_proportion_and_never_what_is_masked(make):
+def test_samples_have_the_probabilities_of_the_softmax_and_are_never_masked(make):
     scores = np.log(np.array([0.5, 0.3, 0.15, 0.05], "float32"))
     alignment, shape = make(), (8000, 1, 4)
     noise = alignment.sample_noise(shape, training=True)
-    drawn, _ = alignment(np.broadcast_to(scores, shape), noise=noise)
-    np.testing.assert_array_equal(to_numpy(drawn).sum(axis=-1), 1)
-    shares = to_numpy(drawn).mean(axis=(0, 1))
-    np.testing.assert_allclose(shares, [0.5, 0.3, 0.15, 0.05], atol=4 * 0.5 / np.sqrt(8000))
+    sampled, _ = alignment(np.broadcast_to(scores, shape), noise=noise)
+    np.testing.assert_array_equal(to_numpy(sampled).sum(axis=-1), 1)
+    frequencies = to_numpy(sampled).mean(axis=(0, 1))
+    np.testing.assert_allclose(frequencies, [0.5, 0.3, 0.15, 0.05], atol=4 * 0.5 / np.sqrt(8000))
     mask = np.array([False, True, True, False])
-    drawn, _ = alignment(np.broadcast_to(scores, shape), mask=mask, noise=noise)
-    shares = to_numpy(drawn).mean(axis=(0, 1))
-    np.testing.assert_allclose(shares, [0, 2 / 3, 1 / 3, 0], atol=4 * 0.5 / np.sqrt(8000))
+    sampled, _ = alignment(np.broadcast_to(scores, shape), mask=mask, noise=noise)
+    frequencies = to_numpy(sampled).mean(axis=(0, 1))
+    np.testing.assert_allclose(frequencies, [0, 2 / 3, 1 / 3, 0], atol=4 * 0.5 / np.sqrt(8000))
 
 
 @pytest.mark.parametrize("seed", [None, 3, 7])
-def test_places_are_dropped_at_the_rate_whatever_was_drawn(seed):
-    """One seed serves two generators, which must not draw the same numbers."""
+def test_dropout_does_not_depend_on_the_sampled_position(seed):
+    """Two generators are seeded with one number, and must not sample the same noise."""
     alignment = ka.alignments.Hard(expected_probability=0, seed=seed)
     layer = ka.HardSpatialAttention(5, alignment, gate=False, dropout=0.5, seed=seed)
     query = np.ones((4000, 3), "float32")
@@ -66,7 +66,7 @@ def test_places_are_dropped_at_the_rate_whatever_was_drawn(seed):
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("layer_class", [ka.SoftSpatialAttention, ka.HardSpatialAttention])
-def test_maps_with_nothing_to_look_at(policy, layer_class):
+def test_masked_positions_of_feature_maps(policy, layer_class):
     random = np.random.default_rng(5)
     layer = layer_class(7, dtype=policy)
     query, value = random.normal(size=(3, 2, 5)), random.normal(size=(3, 4, 3, 11))
@@ -85,8 +85,7 @@ def test_maps_with_nothing_to_look_at(policy, layer_class):
     np.testing.assert_allclose(to_numpy(one), context[:, 1], atol=1e-2)
 
 
-def test_positions_are_counted_by_steps_that_look_somewhere():
-    """In a call, in steps, and in decoders with and without input feeding."""
+def test_local_monotonic_counts_the_steps_that_are_not_masked():
     alignment = ka.alignments.LocalMonotonic(window=0)
     mask = np.array([[[True] * 4, [False] * 4, [True] * 4]])
     weights, (count,) = alignment(
@@ -130,3 +129,21 @@ def test_hooks_of_0_1_0_warn_and_still_work():
     assert attention.alignment.added == 3
     assert_close(numbers(results), [np.ones((1, 2, 3)), np.full((1, 2, 4), 0.25)])
     assert_close(numbers([attention.score.prepare(ones)]), [ones / 2])
+
+
+def test_a_new_hook_wins_over_an_old_name_in_the_same_class():
+    """As in a score for both versions, or one with a method of its own that is called so."""
+
+    class Halved(ka.scores.Score):
+        def make_keys(self, memory):
+            return memory / 2
+
+        def project(self, memory):
+            raise NotImplementedError
+
+        def call(self, query, keys):
+            return keras.ops.matmul(query, keras.ops.transpose(keys, (0, 2, 1)))
+
+    score, ones = Halved(), np.ones((1, 4, 3))
+    score.build((1, 2, 3), (1, 4, 3))
+    assert_close(numbers([score.prepare(ones)]), [ones / 2])

@@ -31,7 +31,7 @@ class Part(keras.layers.Layer, abc.ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for old, new in _OLD_HOOKS.items():
-            if old in vars(cls):
+            if old in vars(cls) and new not in vars(cls):
                 message = f"`{cls.__name__}.{old}` is now called `{new}`"
                 warnings.warn(message, DeprecationWarning, stacklevel=2)
                 setattr(cls, new, vars(cls)[old])
