@@ -1,4 +1,4 @@
-"""Sampling: frequencies, truncation, seeds. What all searches share is in test_search.py."""
+"""Sampling: frequencies, truncation, seeds. For tests of all searches, see test_search.py."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from comparing import to_numpy
 from test_search import END, START, Language
 
 
-def constant(probabilities):
+def constant_step(probabilities):
     logits = np.log(probabilities).astype("float32")
 
     def step(tokens, state):
@@ -38,10 +38,10 @@ PROBABILITIES = np.array([0.1, 0.25, 0.05, 0.4, 0.2])
     ],
     ids=str,
 )
-def test_samples_have_the_frequencies_they_should(options, expected):
-    """Over 20,000 draws; three standard deviations are 0.011 at most."""
+def test_frequencies_of_samples(options, expected):
+    """Of 20,000 samples; three standard deviations are 0.011 at most."""
     state = np.zeros((20_000, 1), "float32")
-    result = ka.search.sample(constant(PROBABILITIES), state, 0, END, 1, seed=3, **options)
+    result = ka.search.sample(constant_step(PROBABILITIES), state, 0, END, 1, seed=3, **options)
     tokens = to_numpy(result.tokens, "int32")[:, 0, 0]
     frequencies = np.bincount(tokens, minlength=5) / len(tokens)
     np.testing.assert_allclose(frequencies, expected, atol=0.011)
@@ -69,9 +69,9 @@ def test_samples_of_one_candidate_are_greedy_and_seeds_repeat():
     assert tokens(seed=generator) != tokens(seed=generator)
 
 
-def test_sample_steps_are_independent_draws():
+def test_samples_of_different_steps_are_independent():
     state = np.zeros((2_000, 1), "float32")
-    result = ka.search.sample(constant(np.array([0.5, 0.5, 1e-9])), state, 0, END, 2, seed=3)
+    result = ka.search.sample(constant_step(np.array([0.5, 0.5, 1e-9])), state, 0, END, 2, seed=3)
     tokens = to_numpy(result.tokens, "int32")[:, 0]
     joint = np.histogram2d(tokens[:, 0], tokens[:, 1], bins=2)[0] / len(tokens)
     np.testing.assert_allclose(joint, 0.25, atol=0.035)

@@ -1,4 +1,4 @@
-"""Scores alone: numbers, weights, configs. Inside attention layers they are in the layer table."""
+"""Scores alone: numbers, variables, configs. Inside attention layers: see the table."""
 
 import keras
 import numpy as np
@@ -23,8 +23,8 @@ SCORES = {
 EVERY_SCORE = pytest.mark.parametrize("name", SCORES)
 
 
-def built(kind, dtype="float64", **kwargs):
-    """A score with random weights, a query and a memory."""
+def build_score(kind, dtype="float64", **kwargs):
+    """Returns a score with random variables, a query and a memory."""
     random = np.random.default_rng(3)
     key = QUERY if "dot" in kind else KEY
     score = SCORES[kind](dtype=dtype, **kwargs)
@@ -39,7 +39,7 @@ def built(kind, dtype="float64", **kwargs):
     ("dtype", "atol"), [("float64", 1e-10), ("float32", 1e-5), ("mixed_float16", 5e-2)]
 )
 def test_numbers_equal_the_oracle(name, dtype, atol):
-    score, query, memory = built(name, dtype)
+    score, query, memory = build_score(name, dtype)
     values = score(query, score.prepare(memory))
     compute_dtype = keras.dtype_policies.get(dtype).compute_dtype
     assert keras.backend.standardize_dtype(values.dtype) == compute_dtype
@@ -49,7 +49,7 @@ def test_numbers_equal_the_oracle(name, dtype, atol):
 
 @EVERY_SCORE
 def test_each_score_depends_on_its_own_query_and_memory_step(name):
-    score, query, memory = built(name)
+    score, query, memory = build_score(name)
     before = to_numpy(score(query, score.prepare(memory)))
     query[1, 2], memory[1, 4] = query[1, 2] + 1.0, memory[1, 4] - 1.0
     changed = to_numpy(score(query, score.prepare(memory))) != before
@@ -85,26 +85,26 @@ def test_each_score_depends_on_its_own_query_and_memory_step(name):
         ),
     ],
 )
-def test_weights_have_plain_names(name, shapes):
-    score, _, _ = built(name)
+def test_names_and_shapes_of_variables(name, shapes):
+    score, _, _ = build_score(name)
     assert {weight.name: tuple(weight.shape) for weight in score.weights} == shapes
     for weight in shapes:
         assert any(getattr(score, weight) is each for each in score.weights)
 
 
-def test_normalisation_starts_as_the_papers_do_and_contains_the_plain_score():
+def test_normalization_starts_as_the_papers_do_and_contains_the_plain_score():
     """g starts at 1 / sqrt(units) and b at 0; with g = |v| and b = 0 it is the plain score."""
-    plain, query, memory = built("additive")
-    normalised = ka.scores.Additive(UNITS, normalize=True, dtype="float64")
-    normalised.build(query.shape, memory.shape)
-    assert float(normalised.gain) == pytest.approx(UNITS**-0.5, rel=1e-6)
-    assert (to_numpy(normalised.bias) == 0).all()
+    plain, query, memory = build_score("additive")
+    normalized = ka.scores.Additive(UNITS, normalize=True, dtype="float64")
+    normalized.build(query.shape, memory.shape)
+    assert float(normalized.gain) == pytest.approx(UNITS**-0.5, rel=1e-6)
+    assert (to_numpy(normalized.bias) == 0).all()
     vector = to_numpy(plain.score_vector)
     for name in ("query_kernel", "key_kernel", "score_vector"):
-        getattr(normalised, name).assign(to_numpy(getattr(plain, name)))
-    normalised.gain.assign(np.linalg.norm(vector))
+        getattr(normalized, name).assign(to_numpy(getattr(plain, name)))
+    normalized.gain.assign(np.linalg.norm(vector))
     one = to_numpy(plain(query, plain.prepare(memory)))
-    other = to_numpy(normalised(query, normalised.prepare(memory)))
+    other = to_numpy(normalized(query, normalized.prepare(memory)))
     np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
@@ -132,13 +132,13 @@ def test_the_initializer_is_used():
 
 @EVERY_SCORE
 def test_config_round_trip(name):
-    score, query, memory = built(name, name="mine")
+    score, query, memory = build_score(name, name="mine")
     config = keras.saving.serialize_keras_object(score)
     copy = keras.saving.deserialize_keras_object(config)
     assert type(copy) is type(score)
     assert copy.name == "mine"
     assert copy.get_config() == score.get_config()
-    if not copy.built:  # what has weights keeps its shapes in the config
+    if not copy.built:  # the config of a score with variables has its shapes
         copy.build(query.shape, memory.shape)
     copy.set_weights(score.get_weights())
     one, other = (to_numpy(s(query, s.prepare(memory))) for s in (score, copy))
@@ -147,7 +147,7 @@ def test_config_round_trip(name):
 
 @EVERY_SCORE
 def test_symbolic_shapes(name):
-    score, _query, memory = built(name)
+    score, _query, memory = build_score(name)
     keys = score.prepare(memory)
     symbol = score(
         keras.KerasTensor((None, None, QUERY)), keras.KerasTensor((None, None, keys.shape[-1]))
