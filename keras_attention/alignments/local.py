@@ -88,6 +88,9 @@ class LocalPredictive(Alignment):
 
     Masking: the softmax runs over the allowed positions in the window, and S is their last plus 1.
 
+    Raises:
+        ValueError: If it is built, as by its first call, without a query.
+
     Example:
 
     >>> attention = ka.LuongAttention("dot", ka.alignments.LocalPredictive(units=5, window=2))

@@ -24,6 +24,9 @@ class Cosine(Score):
 
     Variables: `strength_kernel` (Dq,) and `strength_bias` (), which start at 0.
 
+    Raises:
+        ValueError: If query and memory differ in size.
+
     Example:
 
     >>> score = ka.scores.Cosine()

@@ -32,6 +32,9 @@ class Dot(Score):
 
     Query and memory have the same size.
 
+    Raises:
+        ValueError: If query and memory differ in size.
+
     Example:
 
     >>> score = ka.scores.Dot()
@@ -61,6 +64,9 @@ class ScaledDot(Score):
 
     Query and memory have the same size D. The division keeps the variance of the scores at that of
     the entries, whatever D is.
+
+    Raises:
+        ValueError: If query and memory differ in size.
 
     Example:
 
