@@ -147,3 +147,11 @@ def test_a_new_hook_wins_over_an_old_name_in_the_same_class():
     score, ones = Halved(), np.ones((1, 4, 3))
     score.build((1, 2, 3), (1, 4, 3))
     assert_close(numbers([score.prepare(ones)]), [ones / 2])
+
+
+@pytest.mark.parametrize("names", [{}, {"names": ("softmax",)}])
+def test_a_subclass_of_a_user_takes_over_no_name(names):
+    for base in (ka.alignments.Softmax, ka.alignments.Alignment):
+        type("Own", (base,), {**names, "call": ka.alignments.Softmax.call})
+    assert type(ka.BahdanauAttention(3).alignment) is ka.alignments.Softmax
+    assert type(ka.HardSpatialAttention(3, "hard").alignment) is ka.alignments.Hard

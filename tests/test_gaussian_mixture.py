@@ -59,6 +59,11 @@ def test_extreme_queries_give_finite_weights_and_gradients(policy, scale):
     assert all(np.isfinite(variable).all() for variable in numbers(model.trainable_variables))
 
 
+def test_no_queries_give_an_empty_context():
+    context = ka.GaussianMixtureAttention(3)(np.ones((2, 0, 5)), np.ones((2, 3, 7)))
+    assert tuple(context.shape) == (2, 0, 7)
+
+
 def test_errors_name_the_argument():
     with pytest.raises(ValueError, match="`num_components` is 0; expected an integer"):
         ka.GaussianMixtureAttention(0)

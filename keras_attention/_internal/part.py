@@ -57,7 +57,9 @@ def get_part(
         options: Further arguments of a part made from a name.
     """
     part = deserialize(identifier)
-    by_name = {name: cls for cls in _subclasses(part_class) for name in vars(cls).get("names", ())}
+    # Of the library's own classes: a user's subclass must not take over a name for all layers.
+    ours = [cls for cls in _subclasses(part_class) if cls.__module__.startswith("keras_attention.")]
+    by_name = {name: cls for cls in ours for name in vars(cls).get("names", ())}
     if isinstance(part, str) and part in by_name:
         part = by_name[part](dtype=dtype, **options)
     if not isinstance(part, part_class):

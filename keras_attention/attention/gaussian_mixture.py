@@ -13,8 +13,8 @@ from keras_attention._ops.dense import dense
 from keras_attention.attention.base import weighted_sum
 from keras_attention.attention.sequence import SequenceAttention
 
-# The exponents a, b and k are clipped to these: no infinity meets a zero, and contexts, of weights
-# that do not sum to 1, stay in the range of float16.
+# The exponents a, b and k are clipped to these, so that no infinity meets a zero. In float16 the
+# contexts, of weights that do not sum to 1, overflow less early with the lower one.
 MAX_EXPONENT, MAX_EXPONENT_FLOAT16 = 30.0, 5.0
 
 
@@ -102,7 +102,7 @@ class GaussianMixtureAttention(SequenceAttention):
         gaussians = ops.exp(-ops.expand_dims(beta, 3) * ops.square(distances))
         weights = ops.sum(ops.expand_dims(alpha, 3) * gaussians, axis=2)
         weights = ops.cast(weights if mask is None else ops.where(mask, weights, 0), query.dtype)
-        return weighted_sum(weights, memory, noise), weights, kappa[:, -1]
+        return weighted_sum(weights, memory, noise), weights, state + ops.sum(step, axis=1)
 
     def get_config(self) -> Config:
         return {
