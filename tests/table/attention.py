@@ -137,8 +137,9 @@ ROWS = [
     _attention_row(
         "entmax15",
         (ka.Attention, ka.alignments.Entmax15),
-        lambda **k: ka.Attention("general", "entmax15", **k),
-        key=KEY,
+        # As above; how large depends on the draws of the layers around it.
+        lambda **k: ka.Attention("scaled_dot", "entmax15", **k),
+        key=QUERY,
     ),
     *(
         _attention_row(
