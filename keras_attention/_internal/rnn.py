@@ -42,15 +42,16 @@ def scan(step: Callable, inputs: Any, state: Any, mask: Any = None, dtype: Any =
         output_dims[:] = [output.shape[-1] for output in outputs]
         return _concatenate(outputs), state
 
-    loop = keras.layers.RNN(
-        _ClosureCell(cell_step, state),
-        return_sequences=True,
-        return_state=True,
-        zero_output_for_mask=True,
-        dtype=dtype,
-        autocast=False,  # States keep their dtypes.
-        name="scan",
-    )
+    with keras.RematScope(mode=None):  # A closure cannot be rematerialized.
+        loop = keras.layers.RNN(
+            _ClosureCell(cell_step, state),
+            return_sequences=True,
+            return_state=True,
+            zero_output_for_mask=True,
+            dtype=dtype,
+            autocast=False,  # States keep their dtypes.
+            name="scan",
+        )
     # The loop takes and returns one tensor: the widths are concatenated.
     packed_inputs = _concatenate([leaves[i] for i in order])
     outputs, *final_states = loop(packed_inputs, initial_state=keras.tree.flatten(state), mask=mask)
@@ -104,15 +105,25 @@ def initial_cell_state(cell: Any, batch_size: Any) -> list:
 
 
 def pack_initial_state(cell_state: list, initial_state: Any) -> list:
-    """Returns `initial_state`, an argument of a layer, in structure and dtypes of `cell_state`."""
+    """Returns `initial_state`, an argument of a layer, in structure and dtypes of `cell_state`.
+
+    A state with a batch of 1, such as a learned one, is that of all examples.
+    """
     leaves, given = keras.tree.flatten(cell_state), keras.tree.flatten(initial_state)
+    given = [ops.convert_to_tensor(x) for x in given]
     expected = [tuple(leaf.shape) for leaf in leaves]
-    actual = [tuple(leaf.shape) for leaf in given]
-    if len(actual) != len(expected) or not all(map(validation.shapes_match, actual, expected)):
+    actual = [tuple(x.shape) for x in given]
+    if len(actual) != len(expected) or not all(
+        validation.shapes_match(shape, wanted) or shape == (1, *wanted[1:])
+        for shape, wanted in zip(actual, expected, strict=True)
+    ):
         raise ValueError(
             f"`initial_state` has shapes {actual}; expected {expected}, the states of `cell`."
         )
-    given = [ops.convert_to_tensor(x, leaf.dtype) for x, leaf in zip(given, leaves, strict=True)]
+    given = [
+        ops.cast(ops.broadcast_to(x, ops.shape(leaf)) if x.shape[0] == 1 else x, leaf.dtype)
+        for x, leaf in zip(given, leaves, strict=True)
+    ]
     return keras.tree.pack_sequence_as(cell_state, given)
 
 
@@ -122,37 +133,57 @@ def output_size(cell: Any) -> int:
     return keras.tree.flatten(cell.state_size)[0] if size is None else size
 
 
-@contextlib.contextmanager
-def dropout_masks(cell: Any, shape: tuple, dtype: Any) -> Iterator[None]:
-    """Samples the dropout masks of `cell`, for inputs of `shape` (B, F), before a loop.
+def sample_dropout_masks(cell: Any, batch_size: Any, inputs_dim: int, dtype: Any) -> list:
+    """Returns the dropout masks of one sequence, a list of nests of tensors, batch first.
 
     Keras's cells sample them in their first call and keep them until they are reset. Inside a loop
-    the masks would leak out of the loop's scope.
+    they would leak out of the loop's scope. Cells inside a custom cell sample theirs in each step.
     """
-    batch_size, dim = shape
+    sampled, dim = [], inputs_dim
     try:
         for layer in _flat_cells(cell):
             inputs, dim = ops.ones((batch_size, dim), dtype), output_size(layer)
             if hasattr(layer, "get_dropout_mask"):
                 layer.get_dropout_mask(inputs)
                 layer.get_recurrent_dropout_mask(ops.ones((batch_size, dim), dtype))
+                found = {name: getattr(layer, name) for name in _MASKS}
+                sampled.append({k: mask for k, mask in found.items() if mask is not None})
+    finally:
+        _reset_dropout_masks(cell)
+    return sampled
+
+
+@contextlib.contextmanager
+def dropout_masks(cell: Any, sampled: list) -> Iterator[None]:
+    """A scope in which `cell` has the masks of `sample_dropout_masks`; none for an empty list."""
+    layers = [layer for layer in _flat_cells(cell) if hasattr(layer, "get_dropout_mask")]
+    try:
+        for layer, layer_masks in zip(layers, sampled, strict=False):
+            for name, mask in layer_masks.items():
+                setattr(layer, name, mask)
         yield
     finally:
-        reset_dropout_masks(cell)
+        _reset_dropout_masks(cell)
 
 
 def has_dropout(cell: Any) -> bool:
     """Returns whether `cell`, or a cell inside it, may have dropout masks."""
-    names = ("dropout", "recurrent_dropout")
-    return any(getattr(layer, name, 0) for layer in _flat_cells(cell) for name in names)
+    return any(getattr(layer, name, 0) for layer in _layers(cell) for name in _RATES)
 
 
-def reset_dropout_masks(cell: Any) -> None:
-    """Removes the dropout masks of `cell`, which belong to one batch."""
-    for layer in _flat_cells(cell):
+_RATES = ("dropout", "recurrent_dropout")
+_MASKS = ("_dropout_mask", "_recurrent_dropout_mask")  # where Keras's cells keep them
+
+
+def _reset_dropout_masks(cell: Any) -> None:
+    for layer in _layers(cell):
         if hasattr(layer, "reset_dropout_mask"):
             layer.reset_dropout_mask()
             layer.reset_recurrent_dropout_mask()
+
+
+def _layers(cell: Any) -> list:
+    return cell._flatten_layers() if isinstance(cell, keras.layers.Layer) else [cell]
 
 
 def _flat_cells(cell: Any) -> list:

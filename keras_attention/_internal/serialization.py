@@ -1,11 +1,37 @@
-"""The parts of a layer: made from configs, built once, owned by one layer."""
+"""The parts of a layer: saved to configs and made from them, built once, owned by one layer."""
 
+import contextlib
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import keras
+from keras.src.backend.common import global_state
+from keras.src.saving.serialization_lib import ObjectSharingScope
 
 from keras_attention._internal.typing import Shape
+
+
+@contextlib.contextmanager
+def sharing_scope() -> Iterator[None]:
+    """A scope in which a layer that is saved twice is loaded once, by the id in its configs.
+
+    Keras opens one to save and to load a file, but none to clone a model; a second one would end
+    the first.
+    """
+    is_open = global_state.get_global_attribute("shared_objects/id_to_obj_map") is not None
+    with contextlib.nullcontext() if is_open else ObjectSharingScope():
+        yield
+
+
+def serialize(part: Any) -> Any:
+    """Returns the config of `part`, with the id by which other layers may share parts of it.
+
+    Keras gives a layer its id when it is serialized for the second time, which the copies of the
+    first config that are made in between never see.
+    """
+    keras.saving.serialize_keras_object(part)
+    return keras.saving.serialize_keras_object(part)
 
 
 def deserialize(part: Any) -> Any:

@@ -4,6 +4,8 @@ import numbers
 from collections.abc import Callable
 from typing import Any
 
+import keras
+
 from keras_attention._internal.typing import Shape, Tensor
 
 
@@ -66,6 +68,24 @@ def broadcastable(argument: str, mask: Tensor, shape: Shape) -> None:
         raise ValueError(
             f"`{argument}` has shape {actual}; expected {tuple(shape)}, (batch, queries, memory), "
             "or (queries, memory)."
+        )
+
+
+def built(layer: keras.layers.Layer) -> None:
+    """Checks that `layer` has its variables."""
+    if not layer.built:
+        raise ValueError(
+            f"{type(layer).__name__} '{layer.name}' is not built; call it once, or the model that "
+            "owns it."
+        )
+
+
+def not_symbolic(argument: str, value: Any, method: str) -> None:
+    """Checks that `value`, an argument of `method`, is not a nest of `keras.Input`."""
+    if any(isinstance(leaf, keras.KerasTensor) for leaf in keras.tree.flatten(value)):
+        raise ValueError(
+            f"`{argument}` is symbolic, a KerasTensor; expected a tensor: call `{method}` in the "
+            "`call` of a layer or model."
         )
 
 

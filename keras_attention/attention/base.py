@@ -77,7 +77,7 @@ class AttentionMechanism(keras.layers.Layer, abc.ABC):
         return ops.squeeze(context, 1), ops.squeeze(weights, 1), state
 
     def attend_beams(
-        self, query: Tensor, memory: Any, state: Any = ()
+        self, query: Tensor, memory: Any, state: Any = (), training: bool | None = None
     ) -> tuple[Tensor, Tensor, Any]:
         """Attends with the K queries of each example's beams, (B K, Dq), over one memory (B, S, D).
 
@@ -86,7 +86,8 @@ class AttentionMechanism(keras.layers.Layer, abc.ABC):
         """
         batch_size = ops.shape(keras.tree.flatten(memory)[0])[0]
         query = ops.reshape(query, (batch_size, -1, query.shape[-1]))  # (B, K, Dq)
-        context, weights, state = self.attend(query, memory, state, {})
+        noise = self.sample_noise(ops.shape(query)[1], memory, training) if training else {}
+        context, weights, state = self.attend(query, memory, state, noise)
         context = ops.reshape(context, (-1, context.shape[-1]))
         return context, ops.reshape(weights, (-1, ops.shape(weights)[-1])), state
 

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_attention._internal import rnn
-from keras_attention._internal.serialization import deserialize
+from keras_attention._internal.serialization import deserialize, serialize
 from keras_attention.decoders.base import AttentionDecoder
 from keras_attention.decoders.deep_output import DeepOutput
 from keras_attention.decoders.dims import DecoderDims
@@ -92,10 +92,7 @@ class BahdanauDecoder(AttentionDecoder):
             self.readout.build(*((None, None, dim) for dim in parts))
 
     def get_config(self) -> dict:
-        readout = self.readout
-        if readout is not None:
-            readout = keras.saving.serialize_keras_object(readout)
-        return {**super().get_config(), "readout": readout}
+        return {**super().get_config(), "readout": serialize(self.readout)}
 
     def _hidden_state(self, cell_state: Any) -> Any:
         """Returns the topmost hidden state, of the states of the cell or of their sizes."""

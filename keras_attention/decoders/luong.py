@@ -8,8 +8,8 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import rnn, validation
-from keras_attention.decoders.base import AttentionDecoder, memory_shapes
-from keras_attention.decoders.dims import DecoderDims
+from keras_attention.decoders.base import AttentionDecoder
+from keras_attention.decoders.dims import DecoderDims, memory_shapes
 
 
 @final
@@ -90,10 +90,10 @@ class LuongDecoder(AttentionDecoder):
         return attentional_vector, weights, next_state
 
     def _unroll(
-        self, inputs: Any, state: dict, noise: Any, inputs_mask: Any, sampler: Any = None
+        self, inputs: Any, state: dict, noise: Any, inputs_mask: Any, feedback: Any = None
     ) -> tuple:
-        if self.input_feeding or self.attention.sequential or sampler is not None:
-            return super()._unroll(inputs, state, noise, inputs_mask, sampler)
+        if self.input_feeding or self.attention.sequential or feedback is not None:
+            return super()._unroll(inputs, state, noise, inputs_mask, feedback)
         hidden, *cell_state = self.recurrent_layer(
             inputs, initial_state=state["cell"], mask=inputs_mask
         )  # (B, T, H)

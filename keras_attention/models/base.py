@@ -2,11 +2,14 @@
 
 import abc
 import weakref
+from collections.abc import Callable
 from typing import Any, final
 
 import keras
 
-from keras_attention._internal.typing import Tensor
+from keras_attention._internal.keras_masks import copy_keras_mask
+from keras_attention._internal.serialization import build_once, serialize, sharing_scope
+from keras_attention._internal.typing import Shape, Tensor
 from keras_attention.losses.crossentropy_loss import HeadOutput, LinearCrossentropy
 
 
@@ -17,17 +20,35 @@ class Seq2SeqModel(keras.Model, abc.ABC):
     no logits are stored.
     """
 
-    head: keras.layers.Layer
+    head: Callable
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._features = _FeatureCache()
 
-    def apply_head(self, features: Tensor, training: bool | None = None) -> Tensor:
+    def apply_head(self, features: Tensor) -> Tensor:
         """Returns the head's logits. `compute_loss` finds the features that belong to them."""
-        logits = self.head(features, training=training)
+        logits = self.call_head(features)
         self._features.set(logits, features)
         return logits
+
+    def call_head(self, features: Tensor) -> Tensor:
+        """Returns the logits of features (B, T, D)."""
+        if isinstance(self.head, keras.layers.ReversibleEmbedding):
+            return copy_keras_mask(features, self.head(features, reverse=True))
+        return self.head(features)
+
+    def call_head_of_step(self, features: Tensor) -> Tensor:
+        """Returns the logits (B, V) of one step (B, D)."""
+        # With a time axis, as in training: a Sequential head is built for that rank.
+        return self.call_head(features[:, None])[:, 0]
+
+    def build_head(self, features_shape: Shape) -> None:
+        """Builds the head for features of this shape, unless it is a function."""
+        if isinstance(self.head, keras.layers.ReversibleEmbedding):
+            build_once(self.head)
+        elif isinstance(self.head, keras.layers.Layer):
+            build_from_spec(self.head, keras.KerasTensor(features_shape, self.compute_dtype))
 
     def compute_loss(
         self,
@@ -41,6 +62,45 @@ class Seq2SeqModel(keras.Model, abc.ABC):
         if features is not None and isinstance(self.loss, LinearCrossentropy):
             y_pred = HeadOutput(y_pred, features, self.head, training)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+
+def split_inputs(inputs: Any) -> tuple[Any, Any]:
+    """Returns source and target of a model's inputs, or of their shapes."""
+    if isinstance(inputs, dict) and set(inputs) == {"source", "target"}:
+        return inputs["source"], inputs["target"]
+    if isinstance(inputs, (list, tuple)) and len(inputs) == 2:
+        return inputs[0], inputs[1]
+    given = f"a dict of {sorted(inputs)}" if isinstance(inputs, dict) else f"{inputs!r}"
+    raise ValueError(
+        f"`inputs` is {given}; expected (source, target), or a dict of 'source' and 'target'."
+    )
+
+
+def serialize_parts(model: Seq2SeqModel, *names: str) -> dict:
+    """Returns the configs of the parts of a model, which may share layers."""
+    if not isinstance(model.head, keras.layers.Layer):
+        raise ValueError(
+            f"`head` is {model.head!r}, a function, which is not saved with the model; expected a "
+            "layer, such as a keras.layers.ReversibleEmbedding for tied weights."
+        )
+    with sharing_scope():
+        return {name: keras.tree.map_structure(serialize, getattr(model, name)) for name in names}
+
+
+def build_from_spec(layer: keras.layers.Layer, spec: Any) -> Any:
+    """Builds a layer for inputs of this spec, a KerasTensor; returns the specs of its outputs.
+
+    A layer of one's own often has a `call` alone. It is then traced, which builds what is in it.
+    """
+    has_build = type(layer).build is not keras.layers.Layer.build
+    if not layer.built and has_build:
+        layer.build(spec.shape)
+    return layer.compute_output_spec(spec)
+
+
+def token_or_value_spec(shape: Shape) -> keras.KerasTensor:
+    """Returns the spec of a source or target: tokens (B, T), or numbers with more axes."""
+    return keras.KerasTensor(shape, dtype="int32" if len(shape) == 2 else "float32")
 
 
 @final

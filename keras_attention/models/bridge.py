@@ -1,10 +1,11 @@
-"""The bridge: a decoder's first state, from the mean of the encoder's outputs."""
+"""The bridge: a decoder's first state, from the encoder's outputs."""
 
 import itertools
 from collections.abc import Sequence
 from typing import Any, final
 
 import keras
+from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import validation
@@ -14,25 +15,29 @@ from keras_attention.attention.base import flatten_spatial
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class Bridge(keras.layers.Layer):
-    """The decoder's first state, from the mean of the memory.
+    """The decoder's first state, from the mean or the last step of the memory.
 
-        s_0 = tanh(W mean_s(m_s) + b)
+        s_0 = tanh(W mean_s(m_s) + b)                       "mean"
+        s_0 = tanh(W m_S + b)                               "last"
 
-    with one W and b per state tensor of the cell. It needs no last state of an encoder, so that the
-    memory may come from any layer, such as a network over images.
+    with one W and b per state tensor of the cell. The mean needs no last state of an encoder, so
+    that the memory may come from any layer, such as a network over images.
 
     Args:
         widths: The widths of the state tensors.
+        pooling: "mean", or "last": the last step that is not masked, the last state of a recurrent
+            encoder that reads forward.
 
     Call arguments:
         memory: (B, S, D), or feature maps (B, H, W, D).
-        mask: (B, S) or (B, H, W), the positions that the mean includes; without any it is zero.
+        mask: (B, S) or (B, H, W), the positions that are pooled; the pool of none is zero.
 
     Returns:
         A list of tensors (B, width).
 
     Raises:
-        ValueError: A width is not a positive integer, or the memory has another rank.
+        ValueError: A width is not a positive integer, `pooling` has another value, or the memory
+            has another rank.
 
     Example:
 
@@ -43,9 +48,12 @@ class Bridge(keras.layers.Layer):
     arXiv:1502.03044, section 3.1.2.
     """
 
-    def __init__(self, widths: Sequence[int], **kwargs: Any) -> None:
+    def __init__(self, widths: Sequence[int], pooling: str = "mean", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.widths = [validation.positive_integer("widths", width) for width in widths]
+        if pooling not in ("mean", "last"):
+            raise ValueError(f"`pooling` is {pooling!r}; expected 'mean' or 'last'.")
+        self.pooling = pooling
         self.projection = keras.layers.Dense(
             sum(self.widths), activation="tanh", name="projection", dtype=self.dtype_policy
         )
@@ -61,7 +69,8 @@ class Bridge(keras.layers.Layer):
             self.projection.build((memory_shape[0], memory_shape[-1]))
 
     def call(self, memory: Any, mask: Any = None) -> list:
-        states = self.projection(masks.masked_mean(*flatten_spatial(memory, mask)))
+        pool = masks.masked_mean if self.pooling == "mean" else _last
+        states = self.projection(pool(*flatten_spatial(memory, mask)))
         ends = itertools.accumulate(self.widths)
         return [states[:, end - width : end] for end, width in zip(ends, self.widths, strict=True)]
 
@@ -72,4 +81,35 @@ class Bridge(keras.layers.Layer):
         return [(memory_shape[0], width) for width in self.widths]
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "widths": list(self.widths)}
+        return {**super().get_config(), "widths": list(self.widths), "pooling": self.pooling}
+
+
+def split_states(encoded: Any) -> tuple[Any, list]:
+    """Returns the memory that an encoder returned, and the list of the states beside it."""
+    memory, *states = encoded if isinstance(encoded, (list, tuple)) else (encoded,)
+    return memory, states
+
+
+def validate_states(encoder: Any, states: list, bridge: Any, cell: Any) -> None:
+    """Checks that the states that an encoder returned are those of `cell`, without a bridge."""
+    widths = [state.shape[-1] for state in keras.tree.flatten(states)]
+    expected = keras.tree.flatten(cell.state_size)
+    if states and bridge is not None:
+        raise ValueError(
+            f"`encoder` '{encoder.name}' returns states of widths {widths} beside its memory; "
+            "expected bridge=None, with which they start the decoder, or the memory only."
+        )
+    if states and widths != expected:
+        raise ValueError(
+            f"`encoder` '{encoder.name}' returns states of widths {widths}; expected {expected}, "
+            "those of the decoder's cell."
+        )
+
+
+def _last(memory: Any, mask: Any) -> Any:
+    """Returns the last step (B, D) of the memory (B, S, D) that `mask` (B, S) includes."""
+    if mask is None:
+        return memory[:, -1]
+    mask = ops.cast(mask, "int32")
+    is_last = ops.logical_and(mask == 1, ops.cumsum(mask, axis=1) == ops.sum(mask, 1, True))
+    return ops.sum(ops.where(is_last[:, :, None], memory, 0), axis=1)

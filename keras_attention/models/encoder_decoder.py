@@ -1,6 +1,7 @@
 """A recurrent encoder-decoder: an encoder, a decoder that attends to its output, and a head."""
 
 import contextlib
+from collections.abc import Callable
 from typing import Any, final
 
 import keras
@@ -8,12 +9,20 @@ from keras import ops
 
 from keras_attention import search
 from keras_attention._internal import validation
+from keras_attention._internal.call_context import run_as_call
 from keras_attention._internal.keras_masks import copy_keras_mask, get_keras_mask
 from keras_attention._internal.loop_variables import read_variables_once
-from keras_attention._internal.serialization import deserialize
+from keras_attention._internal.serialization import build_once, deserialize, sharing_scope
 from keras_attention.decoders.base import AttentionDecoder
-from keras_attention.models.base import Seq2SeqModel
-from keras_attention.models.bridge import Bridge
+from keras_attention.decoders.feedback import OutputFeedback, Unrolled, stop_after
+from keras_attention.models.base import (
+    Seq2SeqModel,
+    build_from_spec,
+    serialize_parts,
+    split_inputs,
+    token_or_value_spec,
+)
+from keras_attention.models.bridge import Bridge, split_states, validate_states
 from keras_attention.models.scheduled_sampling import ScheduledSampler
 
 
@@ -31,26 +40,34 @@ class EncoderDecoder(Seq2SeqModel):
     and `step`.
 
     Args:
-        encoder: A layer from source to a memory (B, S, D), or to feature maps (B, H, W, D) for a
-            spatial attention. The decoder does not attend to masked positions.
+        encoder: A layer or model from source to a memory (B, S, D), or to feature maps (B, H, W, D)
+            for a spatial attention; or to a tuple of the memory and states, see `bridge`. The
+            decoder does not attend to masked positions.
         target_embedding: A layer from tokens to vectors, `keras.layers.Embedding(...,
-            mask_zero=True)` where 0 is padding.
+            mask_zero=True)` where 0 is padding; from values to vectors where the target is numbers.
         decoder: A `ka.BahdanauDecoder` or `ka.LuongDecoder` that returns its outputs only.
-        head: A layer from the decoder's outputs to logits.
+        head: A layer from the decoder's outputs to logits, or to values. A
+            `keras.layers.ReversibleEmbedding`, such as the target embedding, is called with
+            `reverse=True`. A function also works, but is not saved.
         sampling_probability: None for teacher forcing; or the probability that a step in training
-            reads a token sampled from the model's own prediction (Bengio et al. 2015). It is a
-            variable of the model: a callback can `assign` to it.
+            reads the model's own prediction (Bengio et al. 2015): a token sampled from it, or the
+            values of the head where the target is numbers. It is a variable of the model: a
+            callback can `assign` to it.
         seed: Seed of these samples.
+        bridge: Where s_0 comes from. "mean" or "last": a `ka.models.Bridge` of the memory with this
+            pooling. None: the states that the encoder returns, zeros if it returns none. Or a layer
+            from the memory to a list of states.
 
     Call arguments:
-        inputs: The pair (source, target_in), target_in (B, T) starting with the start id.
+        inputs: The pair (source, target_in), or {"source": ..., "target": ...}; target_in is (B, T)
+            and starts with the start id, or (B, T, F) for numbers.
 
     Returns:
         Logits (B, T, V).
 
     Raises:
-        ValueError: `decoder` is of another class or returns more than its outputs, or
-            `sampling_probability` is not in [0, 1].
+        ValueError: `decoder` is of another class or returns more than its outputs,
+            `sampling_probability` is not in [0, 1], or `bridge` does not fit the encoder.
 
     Example:
 
@@ -81,6 +98,7 @@ class EncoderDecoder(Seq2SeqModel):
         head: Any,
         sampling_probability: float | None = None,
         seed: int | None = None,
+        bridge: Any = "mean",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -96,10 +114,12 @@ class EncoderDecoder(Seq2SeqModel):
                 trainable=False,
             )
             self.seed_generator = keras.random.SeedGenerator(seed)
-        self.encoder = deserialize(encoder)
-        self.target_embedding = deserialize(target_embedding)
-        self.decoder = deserialize(decoder)
-        self.head = deserialize(head)
+        with sharing_scope():
+            self.encoder = deserialize(encoder)
+            self.target_embedding = deserialize(target_embedding)
+            self.decoder = deserialize(decoder)
+            self.head = deserialize(head)
+            self.bridge = deserialize(bridge)
         if not isinstance(self.decoder, AttentionDecoder):
             raise ValueError(
                 f"`decoder` is {decoder!r}; expected a decoder of this library, such as "
@@ -110,27 +130,23 @@ class EncoderDecoder(Seq2SeqModel):
                 "`decoder` returns its state or attention scores; expected a decoder with "
                 "return_state=False and return_attention_scores=False. Use `attention_scores`."
             )
-        self.bridge = Bridge(
-            keras.tree.flatten(self.decoder.cell.state_size), dtype=self.dtype_policy
-        )
+        if isinstance(self.bridge, str):
+            widths = keras.tree.flatten(self.decoder.cell.state_size)
+            self.bridge = Bridge(widths, self.bridge, dtype=self.dtype_policy)
 
     def build(self, input_shape: Any) -> None:
-        source_shape, target_shape = map(tuple, input_shape)
-        memory_shape = tuple(self.encoder.compute_output_shape(source_shape))
-        inputs_shape = tuple(self.target_embedding.compute_output_shape(target_shape))
-
-        def build(layer: keras.layers.Layer, *shapes: Any) -> None:
-            if not layer.built:
-                layer.build(*shapes)
-
-        build(self.encoder, source_shape)
-        build(self.target_embedding, target_shape)
-        build(self.bridge, memory_shape)
-        build(self.decoder, inputs_shape, memory_shape)
-        build(self.head, (None, None, self.decoder.dims.output))
+        source_shape, target_shape = map(tuple, split_inputs(input_shape))
+        encoded = build_from_spec(self.encoder, token_or_value_spec(source_shape))
+        memory, states = split_states(encoded)
+        validate_states(self.encoder, states, self.bridge, self.decoder.cell)
+        if self.bridge is not None:
+            build_once(self.bridge, memory.shape)
+        inputs = build_from_spec(self.target_embedding, token_or_value_spec(target_shape))
+        build_once(self.decoder, inputs.shape, memory.shape)
+        self.build_head((*inputs.shape[:2], self.decoder.dims.output))
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        return self.decode(inputs, training)[0]
+        return self._decode(inputs, training)[0]
 
     def decode(self, inputs: Any, training: bool | None = None) -> tuple:
         """Like `call`, for losses that need more than the logits.
@@ -139,59 +155,122 @@ class EncoderDecoder(Seq2SeqModel):
             Logits (B, T, V); weights (B, T, S), or (B, T, H, W) over feature maps; and the state of
             the decoder after the last step, whose "attention" is the state of the attention.
         """
-        source, target_in = map(ops.convert_to_tensor, inputs)
+        return run_as_call(self, lambda training: self._decode(inputs, training), training)
+
+    def _decode(self, inputs: Any, training: bool | None) -> tuple:
+        source, target_in = map(ops.convert_to_tensor, split_inputs(inputs))
         if not self.built:
             self.build([source.shape, target_in.shape])
-        with read_variables_once(self.encoder):
-            memory = self.encoder(source, training=training)
-        embedded = self.target_embedding(target_in, training=training)
-        sampler = None
+        memory, options = self._encode(source, training)
+        embedded = self.target_embedding(target_in)
+        feedback = None
         scope: contextlib.AbstractContextManager = contextlib.nullcontext()
         if training and self.initial_sampling_probability is not None:
-            sampler = ScheduledSampler(
-                self._embed, self._apply_head, self.sampling_probability, self.seed_generator
-            )
+            feedback = self._feedback(target_in)
             scope = read_variables_once(self)  # the loop calls embedding and head too
         with scope:
             outputs, weights, state = self.decoder.decode(
                 embedded,
                 memory,
                 inputs_mask=get_keras_mask(embedded),
-                memory_mask=get_keras_mask(memory),
-                initial_state=self.bridge(memory),
                 training=training,
-                sampler=sampler,
+                feedback=feedback,
+                **options,
             )
-        outputs = copy_keras_mask(embedded, outputs)
-        return self.apply_head(outputs, training), weights, state
+        return self.apply_head(copy_keras_mask(embedded, outputs)), weights, state
+
+    def _encode(self, source: Any, training: bool | None = None) -> tuple[Any, dict]:
+        """Returns the memory, and its mask and the first state as arguments of the decoder."""
+        with read_variables_once(self.encoder):
+            encoded = self.encoder(source, training=training)
+        memory, states = split_states(encoded)
+        initial_state = states or None
+        if self.bridge is not None:
+            initial_state = self.bridge(memory, training=training)
+        return memory, {"memory_mask": get_keras_mask(memory), "initial_state": initial_state}
+
+    def _feedback(self, target_in: Any) -> Any:
+        sampling = self.sampling_probability, self.seed_generator
+        if len(target_in.shape) > 2:
+            return OutputFeedback(self._feed, *sampling)
+        return ScheduledSampler(self._embed, self.call_head_of_step, *sampling)
+
+    def _feed(self, outputs: Any) -> Any:
+        """Returns the next inputs (B, 1, Din) after outputs (B, 1, O) whose heads are numbers."""
+        return self.target_embedding(self.call_head(outputs))
 
     def _embed(self, tokens: Any) -> Any:
         return self.target_embedding(tokens[:, None])[:, 0]  # a slice carries no Keras mask
 
-    def _apply_head(self, outputs: Any) -> Any:
-        # With a time axis, as in training: a Sequential head is built for that rank.
-        return self.head(outputs[:, None])[:, 0]
+    def begin(self, source: Any, training: bool | None = None) -> dict:
+        """Returns the state before the first step, for `ka.search`.
 
-    def begin(self, source: Any) -> dict:
-        """Returns the state before the first step, for `ka.search`."""
-        memory = self.encoder(ops.convert_to_tensor(source))
-        return self.decoder.begin(memory, get_keras_mask(memory), initial_state=self.bridge(memory))
+        With `training` the dropouts are applied, as in Monte Carlo dropout: then `step` needs it
+        too.
+        """
+        validation.not_symbolic("source", source, "begin")
+        source = ops.convert_to_tensor(source)
+        if not self.built:
+            self.build([source.shape, (source.shape[0], None)])
+        memory, options = self._encode(source, training)
+        return self.decoder.begin(memory, training=training, **options)
 
     @search.shares_state(AttentionDecoder.step)
-    def step(self, tokens: Any, state: dict) -> tuple:
+    def step(self, tokens: Any, state: dict, training: bool | None = None) -> tuple:
         """Returns logits (N, V), weights (N, S) and the next state after `tokens` (N,).
 
         Over feature maps S = H*W.
         """
-        output, weights, state = self.decoder.step(self._embed(tokens), state)
-        return self._apply_head(output), weights, state
+
+        def take_step(training: bool | None) -> tuple:
+            output, weights, next_state = self.decoder.step(self._embed(tokens), state, training)
+            return self.call_head_of_step(output), weights, next_state
+
+        return take_step(None) if training is None else run_as_call(self, take_step, training)
+
+    def unroll(
+        self,
+        source: Any,
+        first: Any,
+        steps: int,
+        stop: Callable | None = None,
+        training: bool | None = None,
+    ) -> Unrolled:
+        """Predicts numbers, each from the prediction before it.
+
+        Args:
+            source: As in `call`.
+            first: (B, F), the value before the first prediction.
+            steps: The number of steps, T.
+            stop: Function of the head's outputs (B, T, F) to booleans (B, T), True at the last step
+                of a sequence; what follows is zero.
+            training: Whether the dropouts are applied.
+
+        Returns:
+            The head's outputs (B, T, F), the weights, the lengths (B,) and the last state.
+        """
+        first = ops.convert_to_tensor(first)[:, None]
+        source = ops.convert_to_tensor(source)
+        if not self.built:
+            self.build([source.shape, first.shape])
+
+        def unroll(training: bool | None) -> Unrolled:
+            memory, options = self._encode(source, training)
+            first_input = self.target_embedding(first)[:, 0]
+            found = self.decoder.unroll(
+                memory, first_input, steps, self._feed, training=training, **options
+            )
+            outputs = self.call_head(found.outputs)
+            return stop_after(stop, outputs, found.attention, found.state)
+
+        return run_as_call(self, unroll, training)
 
     def attention_scores(self, inputs: Any) -> Any:
         """Returns the attention weights of `decode`: (B, T, S), or (B, T, H, W)."""
         return self.decode(inputs)[1]
 
     def get_config(self) -> dict:
-        parts = ("encoder", "target_embedding", "decoder", "head")
-        config = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in parts}
+        parts = serialize_parts(self, "encoder", "target_embedding", "decoder", "head", "bridge")
+        config = {**super().get_config(), **parts}
         config["sampling_probability"] = self.initial_sampling_probability
-        return {**super().get_config(), **config, "seed": self.seed}
+        return {**config, "seed": self.seed}

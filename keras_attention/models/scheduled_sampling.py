@@ -6,10 +6,12 @@ from typing import Any, final
 import keras
 from keras import ops
 
+from keras_attention.decoders.feedback import choose_steps
+
 
 @final
 class ScheduledSampler:
-    """The inputs of a decoder's steps in training, for `AttentionDecoder.decode`.
+    """Samples of the model's predictions as inputs: the `feedback` of a decoder in training.
 
         y_{t-1} of the target                  with probability 1 - p
         y_{t-1} ~ softmax(logits_{t-1})        with probability p
@@ -35,18 +37,13 @@ class ScheduledSampler:
         self.seed_generator = seed_generator
 
     def sample_noise(self, inputs: Any) -> dict:
-        """Returns the random numbers of all steps, (B, T, 1), sampled before the loop."""
-        shape = (*ops.shape(inputs)[:2], 1)
-        chances, uniforms = (
-            keras.random.uniform(shape, dtype="float32", seed=self.seed_generator) for _ in range(2)
+        chosen = choose_steps(inputs, self.probability, self.seed_generator)
+        uniforms = keras.random.uniform(
+            ops.shape(chosen), dtype="float32", seed=self.seed_generator
         )
-        not_first = ops.arange(shape[1], dtype="int32")[None, :, None] > 0
-        use_prediction = chances < ops.cast(self.probability, "float32")
-        use_prediction = ops.cast(ops.logical_and(use_prediction, not_first), inputs.dtype)
-        return {"use_prediction": use_prediction, "uniforms": uniforms}
+        return {"use_prediction": ops.cast(chosen, inputs.dtype), "uniforms": uniforms}
 
     def next_inputs(self, inputs: Any, last_output: Any, noise: dict) -> Any:
-        """Returns what a step reads, (B, Din): its `inputs` or a sample from the last output."""
         logits = ops.cast(self.apply_head(ops.stop_gradient(last_output)), "float32")
         cdf = ops.cumsum(ops.softmax(logits), axis=-1)
         token_ids = ops.sum(ops.cast(cdf <= noise["uniforms"], "int32"), axis=-1)

@@ -7,10 +7,17 @@ from keras import ops
 
 from keras_attention import search
 from keras_attention._internal import validation
+from keras_attention._internal.call_context import run_as_call
 from keras_attention._internal.keras_masks import get_keras_mask
-from keras_attention._internal.serialization import build_once, deserialize
+from keras_attention._internal.serialization import build_once, deserialize, sharing_scope
 from keras_attention._internal.typing import Config, Tensor
-from keras_attention.models.base import Seq2SeqModel
+from keras_attention.models.base import (
+    Seq2SeqModel,
+    build_from_spec,
+    serialize_parts,
+    split_inputs,
+    token_or_value_spec,
+)
 from keras_attention.transformer.decoder_block import TransformerDecoderBlock
 from keras_attention.transformer.position_encoding import SinusoidalPositionEncoding
 
@@ -25,26 +32,28 @@ class Transformer(Seq2SeqModel):
         logits = head(block_N(... block_1(y, memory) ..., memory))      (section 3.1)
 
     Blocks with `norm_first` are followed by a layer norm. The paper shares one matrix between both
-    embeddings and the head (section 3.4); here each layer has its own.
+    embeddings and the head (section 3.4): one `keras.layers.ReversibleEmbedding` for all three.
 
     Train it like `ka.models.EncoderDecoder`, with `compile` and `fit` on `((source, target_in),
     target_out)`: the mask of `target_in` reaches the loss and the metrics. Pass `begin` and `step`
     to `ka.search`.
 
     Args:
-        encoder: A layer from source to a memory (B, S, Dm), whose mask is respected. The paper's is
-            an embedding, `ka.SinusoidalPositionEncoding(scale_inputs=True)` and
+        encoder: A layer or model from source to a memory (B, S, Dm), whose mask is respected. The
+            paper's is an embedding, `ka.SinusoidalPositionEncoding(scale_inputs=True)` and
             `ka.TransformerEncoderBlock`s.
         target_embedding: A layer from tokens to vectors (B, T, D) with an even D, such as
             `keras.layers.Embedding(..., mask_zero=True)` if 0 is padding.
         decoder_blocks: A list of `ka.TransformerDecoderBlock`s.
-        head: A layer from the last block's outputs to logits.
+        head: A layer from the last block's outputs to logits. A `keras.layers.ReversibleEmbedding`
+            is called with `reverse=True`. A function also works, but is not saved.
         max_length: Largest number of steps of a search, the size of the caches.
         dropout: Rate at which the embedded target is dropped in training.
         seed: Seed of the dropout.
 
     Call arguments:
-        inputs: The pair (source, target_in), target_in (B, T) starting with the start id.
+        inputs: The pair (source, target_in), or {"source": ..., "target": ...}; target_in is (B, T)
+            and starts with the start id.
 
     Returns:
         Logits (B, T, V).
@@ -89,10 +98,12 @@ class Transformer(Seq2SeqModel):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.encoder = deserialize(encoder)
-        self.target_embedding = deserialize(target_embedding)
         is_list = isinstance(decoder_blocks, (list, tuple))
-        self.decoder_blocks = [deserialize(block) for block in decoder_blocks] if is_list else []
+        with sharing_scope():
+            self.encoder = deserialize(encoder)
+            self.target_embedding = deserialize(target_embedding)
+            self.decoder_blocks = list(map(deserialize, decoder_blocks)) if is_list else []
+            self.head = deserialize(head)
         distinct = len(set(map(id, self.decoder_blocks)))
         if not distinct == len(self.decoder_blocks) > 0 or not all(
             isinstance(block, TransformerDecoderBlock) for block in self.decoder_blocks
@@ -101,7 +112,6 @@ class Transformer(Seq2SeqModel):
                 f"`decoder_blocks` is {decoder_blocks!r}; expected a list of one or more "
                 "ka.TransformerDecoderBlock, all different."
             )
-        self.head = deserialize(head)
         self.max_length = validation.positive_integer("max_length", max_length)
         self.dropout = validation.dropout_rate("dropout", dropout)
         self.seed = seed
@@ -113,22 +123,19 @@ class Transformer(Seq2SeqModel):
         self.embedding_dropout = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy)
 
     def build(self, input_shape: Any) -> None:
-        source_shape, target_shape = map(tuple, input_shape)
-        memory_shape = tuple(self.encoder.compute_output_shape(source_shape))
-        embedded_shape = tuple(self.target_embedding.compute_output_shape(target_shape))
-        for layer, shapes in (
-            (self.encoder, [source_shape]),
-            (self.target_embedding, [target_shape]),
-            (self.position_encoding, [embedded_shape]),
-            *((block, [embedded_shape, memory_shape]) for block in self.decoder_blocks),
-            *([] if self.final_norm is None else [(self.final_norm, [embedded_shape])]),
-            (self.head, [embedded_shape]),
-        ):
-            build_once(layer, *shapes)
+        source_shape, target_shape = map(tuple, split_inputs(input_shape))
+        memory = build_from_spec(self.encoder, token_or_value_spec(source_shape))
+        embedded = build_from_spec(self.target_embedding, token_or_value_spec(target_shape))
+        build_once(self.position_encoding, embedded.shape)
+        for block in self.decoder_blocks:
+            build_once(block, embedded.shape, memory.shape)
+        if self.final_norm is not None:
+            build_once(self.final_norm, embedded.shape)
+        self.build_head(embedded.shape)
 
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
         outputs = self._decoder_outputs(inputs, training)
-        return self.apply_head(self._apply_final_norm(outputs), training)
+        return self.apply_head(self._apply_final_norm(outputs))
 
     def decode(
         self, inputs: Any, training: bool | None = None
@@ -139,16 +146,24 @@ class Transformer(Seq2SeqModel):
             Logits (B, T, V); the weights (B, T, S) of the last block over the memory, the mean of
             its heads; and an empty dict, since there is no last state.
         """
-        outputs, weights = self._decoder_outputs(inputs, training, return_attention_scores=True)
-        logits = self.apply_head(self._apply_final_norm(outputs), training)
-        return logits, ops.mean(weights, axis=1), {}
 
-    def begin(self, source: Tensor) -> list[dict[str, Any]]:
-        """Returns the state before the first of at most `max_length` steps, for `ka.search`."""
+        def decode(training: bool | None) -> tuple:
+            outputs, weights = self._decoder_outputs(inputs, training, return_attention_scores=True)
+            logits = self.apply_head(self._apply_final_norm(outputs))
+            return logits, ops.mean(weights, axis=1), {}
+
+        return run_as_call(self, decode, training)
+
+    def begin(self, source: Tensor, training: bool | None = None) -> list[dict[str, Any]]:
+        """Returns the state before the first of at most `max_length` steps, for `ka.search`.
+
+        With `training` the dropouts of the encoder are applied, as in Monte Carlo dropout.
+        """
+        validation.not_symbolic("source", source, "begin")
         source = ops.convert_to_tensor(source)
         if not self.built:
             self.build([source.shape, (source.shape[0], None)])
-        memory = self.encoder(source)
+        memory = self.encoder(source, training=training)
         mask = get_keras_mask(memory)
         return [
             block.begin(memory, mask, max_length=self.max_length) for block in self.decoder_blocks
@@ -156,24 +171,31 @@ class Transformer(Seq2SeqModel):
 
     @search.shares_state(lambda state: [block["memory"] for block in state])
     def step(
-        self, tokens: Tensor, state: list[dict[str, Any]]
+        self, tokens: Tensor, state: list[dict[str, Any]], training: bool | None = None
     ) -> tuple[Tensor, Tensor, list[dict[str, Any]]]:
         """Returns logits (N, V), weights (N, S) and the next state after `tokens` (N,).
+
+        With `training` the dropouts of features are applied, not those of attention weights.
 
         Raises:
             ValueError: The state holds `max_length` steps already. In a graph the logits are NaN
                 instead.
         """
+        if training is not None:
+            return run_as_call(self, lambda _: self._take_step(tokens, state), training)
+        return self._take_step(tokens, state)
+
+    def _take_step(self, tokens: Tensor, state: list[dict[str, Any]]) -> tuple:
         embedded = self.target_embedding(tokens[:, None])  # (N, 1, D)
         mask = get_keras_mask(embedded)
         mask = None if mask is None else mask[:, 0]
-        x = self.position_encoding(embedded, positions=state[0]["position"][:, None])[:, 0]
+        x = self.position_encoding(embedded, positions=state[0]["position"][:, None])
+        x = self.embedding_dropout(x)[:, 0]
         next_state = []
         for block, block_state in zip(self.decoder_blocks, state, strict=True):
             x, weights, block_state = block.step(x, block_state, mask)
             next_state.append(block_state)
-        # With a time axis, as in training: a Sequential head is built for that rank.
-        logits = self.head(self._apply_final_norm(x[:, None]))[:, 0]
+        logits = self.call_head_of_step(self._apply_final_norm(x))
         return logits, ops.mean(weights, axis=1), next_state
 
     def attention_scores(self, inputs: Any) -> Tensor:
@@ -183,12 +205,7 @@ class Transformer(Seq2SeqModel):
     def get_config(self) -> Config:
         return {
             **super().get_config(),
-            "encoder": keras.saving.serialize_keras_object(self.encoder),
-            "target_embedding": keras.saving.serialize_keras_object(self.target_embedding),
-            "decoder_blocks": [
-                keras.saving.serialize_keras_object(block) for block in self.decoder_blocks
-            ],
-            "head": keras.saving.serialize_keras_object(self.head),
+            **serialize_parts(self, "encoder", "target_embedding", "decoder_blocks", "head"),
             "max_length": self.max_length,
             "dropout": self.dropout,
             "seed": self.seed,
@@ -198,7 +215,7 @@ class Transformer(Seq2SeqModel):
         self, inputs: Any, training: bool | None, return_attention_scores: bool = False
     ) -> Any:
         """Returns the output of the last block; masks are passed on with the tensors."""
-        source, target_in = map(ops.convert_to_tensor, inputs)
+        source, target_in = map(ops.convert_to_tensor, split_inputs(inputs))
         if not self.built:
             self.build([source.shape, target_in.shape])
         memory = self.encoder(source, training=training)

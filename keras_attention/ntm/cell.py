@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import build_once, deserialize
+from keras_attention._internal.serialization import build_once, deserialize, serialize
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention.ntm import addressing
 from keras_attention.ntm.controller import (
@@ -214,7 +214,7 @@ class NTMCell(keras.layers.Layer):
     def get_config(self) -> Config:
         return {
             **super().get_config(),
-            "controller": keras.saving.serialize_keras_object(self.controller),
+            "controller": serialize(self.controller),
             "memory_size": self.memory_size,
             "memory_dim": self.memory_dim,
             "num_read_heads": self.num_read_heads,

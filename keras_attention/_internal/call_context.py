@@ -1,0 +1,31 @@
+"""Keras's call context, from which layers read whether they train.
+
+Keras has one while a layer's `__call__` runs. Methods that users call directly, such as `decode`,
+need one too: without it a dropout deep in a custom cell never learns that it trains.
+"""
+
+from collections.abc import Callable
+from typing import Any, final
+
+import keras
+
+
+def run_as_call(layer: keras.layers.Layer, function: Callable, training: bool | None) -> Any:
+    """Returns `function(training)`, run as the call of a layer that owns `layer`.
+
+    Without `training` it is that of an outer call, if there is one.
+    """
+    with keras.RematScope(mode=None):
+        return _Body(layer, function)(training=training)
+
+
+@final
+class _Body(keras.layers.Layer):
+    def __init__(self, layer: keras.layers.Layer, function: Callable) -> None:
+        super().__init__(name="body", dtype=layer.dtype_policy)
+        self.layer = layer  # a sublayer, so that the losses of its last call are cleared
+        self.function = function
+        self.built = True
+
+    def call(self, training: bool | None = None) -> Any:
+        return self.function(training)

@@ -1,0 +1,97 @@
+"""What a decoder reads at each step in place of the given inputs: its own outputs.
+
+A feedback has `sample_noise(inputs)`, called once before the loop, and `next_inputs(inputs,
+last_output, noise)`, called in each step: see `AttentionDecoder.decode`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, final
+
+import keras
+from keras import ops
+
+from keras_attention import masks
+from keras_attention._internal.typing import Tensor
+
+
+class Unrolled(NamedTuple):
+    """What a decoder made of its own outputs.
+
+    Attributes:
+        outputs: (B, T, O); zero after the stop.
+        attention: (B, T, S), the attention weights, or (B, T, H, W); zero after the stop.
+        lengths: (B,), int32: the number of steps, that of the stop included.
+        state: The state after step T.
+    """
+
+    outputs: Any
+    attention: Any
+    lengths: Any
+    state: dict
+
+
+@final
+class OutputFeedback:
+    """Outputs that are numbers, fed back.
+
+        x_t = feed(o_{t-1})          with probability p; always without one
+        x_t = the given input        otherwise, and at the first step
+
+    Gradients flow through the outputs.
+
+    Args:
+        feed: Function of outputs (B, 1, O) to inputs (B, 1, Din), such as the layers that made the
+            given inputs, or None for outputs as they are.
+        probability: p, or None.
+        seed_generator: A `keras.random.SeedGenerator` for the choice.
+    """
+
+    def __init__(
+        self, feed: Callable | None, probability: Any = None, seed_generator: Any = None
+    ) -> None:
+        self.feed = feed
+        self.probability = probability
+        self.seed_generator = seed_generator
+
+    def sample_noise(self, inputs: Tensor) -> dict[str, Tensor]:
+        chosen = choose_steps(inputs, self.probability, self.seed_generator)
+        return {"use_output": ops.cast(chosen, inputs.dtype)}
+
+    def next_inputs(self, inputs: Tensor, last_output: Tensor, noise: dict) -> Tensor:
+        fed = last_output
+        if self.feed is not None:
+            # With a time axis, as in training: a Sequential is built for that rank.
+            fed = self.feed(last_output[:, None])[:, 0]
+        return ops.where(noise["use_output"] > 0, ops.cast(fed, inputs.dtype), inputs)
+
+
+def choose_steps(inputs: Tensor, probability: Any, seed_generator: Any) -> Tensor:
+    """Returns the steps (B, T, 1) that read what came before: never the first one.
+
+    Without a `probability` these are all others.
+    """
+    shape = (*ops.shape(inputs)[:2], 1)
+    not_first = ops.arange(shape[1], dtype="int32")[None, :, None] > 0
+    if probability is None:
+        return ops.broadcast_to(not_first, shape)
+    chances = keras.random.uniform(shape, dtype="float32", seed=seed_generator)
+    return ops.logical_and(chances < ops.cast(probability, "float32"), not_first)
+
+
+def stop_after(stop: Callable | None, outputs: Tensor, attention: Tensor, state: dict) -> Unrolled:
+    """Returns the steps up to the first one for which `stop(outputs)`, (B, T) or (B, T, 1), holds.
+
+    All steps without a `stop`.
+    """
+    batch_size, steps = ops.shape(outputs)[:2]
+    if stop is None:
+        lengths = ops.broadcast_to(ops.cast(steps, "int32"), (batch_size,))
+        return Unrolled(outputs, attention, lengths, state)
+    stops = ops.cast(ops.reshape(stop(outputs), (batch_size, steps)), "int32")
+    running = ops.cumsum(stops, axis=1) - stops == 0  # (B, T)
+    return Unrolled(
+        masks.zero_masked(outputs, running),
+        masks.zero_masked(attention, running),
+        ops.sum(ops.cast(running, "int32"), axis=1),
+        state,
+    )
