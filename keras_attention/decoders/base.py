@@ -76,6 +76,9 @@ class AttentionDecoder(StepwiseDecoder, abc.ABC):
         the form of `begin`; "attention" may hold what a loss needs, see `ka.alignments.Hard`. A
         `feedback` chooses the inputs of each step, see `decoders.feedback`.
         """
+        inputs = ops.convert_to_tensor(inputs, dtype=self.compute_dtype)
+        if not self.built:  # not inside a call in training: see `convert_inputs` of the models
+            self.build(tuple(inputs.shape), memory_shapes(memory))
         arguments = inputs, memory, inputs_mask, memory_mask, initial_state
         return run_as_call(
             self, lambda training: self._decode(*arguments, training, feedback), training
@@ -114,6 +117,10 @@ class AttentionDecoder(StepwiseDecoder, abc.ABC):
         validation.rank("first", first.shape, "(batch, width)")
         steps = validation.positive_integer("steps", steps)
         inputs = ops.repeat(first[:, None], steps, axis=1)
+        if not self.built:
+            self.build(tuple(inputs.shape), memory_shapes(memory))
+        if isinstance(feed, keras.layers.Layer) and not feed.built:
+            feed(ops.zeros((1, 1, self.dims.output), self.compute_dtype))
         results = self.decode(
             inputs, memory, None, memory_mask, initial_state, training, OutputFeedback(feed)
         )
@@ -130,8 +137,6 @@ class AttentionDecoder(StepwiseDecoder, abc.ABC):
         feedback: Any = None,
     ) -> tuple:
         inputs = ops.convert_to_tensor(inputs, dtype=self.compute_dtype)
-        if not self.built:
-            self.build(tuple(inputs.shape), memory_shapes(memory))
         validate_inputs(inputs.shape, memory_shapes(memory))
         validation.mask("inputs_mask", inputs_mask, inputs.shape[:2], "(batch, steps)")
         state, noise = self.begin(memory, memory_mask, initial_state, training), {}

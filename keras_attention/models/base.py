@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, final
 
 import keras
+from keras import ops
 
 from keras_attention._internal.keras_masks import copy_keras_mask
 from keras_attention._internal.serialization import build_once, serialize, sharing_scope
@@ -28,14 +29,16 @@ class Seq2SeqModel(keras.Model, abc.ABC):
 
     def apply_head(self, features: Tensor) -> Tensor:
         """Returns the head's logits. `compute_loss` finds the features that belong to them."""
-        logits = self.call_head(features)
+        logits = copy_keras_mask(features, self.call_head(features))
         self._features.set(logits, features)
         return logits
 
     def call_head(self, features: Tensor) -> Tensor:
         """Returns the logits of features (B, T, D)."""
         if isinstance(self.head, keras.layers.ReversibleEmbedding):
-            return copy_keras_mask(features, self.head(features, reverse=True))
+            return self.head(features, reverse=True)
+        if not getattr(self.head, "supports_masking", False):
+            features = ops.copy(features)  # without the Keras mask, for which the head would warn
         return self.head(features)
 
     def call_head_of_step(self, features: Tensor) -> Tensor:
@@ -68,12 +71,24 @@ def split_inputs(inputs: Any) -> tuple[Any, Any]:
     """Returns source and target of a model's inputs, or of their shapes."""
     if isinstance(inputs, dict) and set(inputs) == {"source", "target"}:
         return inputs["source"], inputs["target"]
-    if isinstance(inputs, (list, tuple)) and len(inputs) == 2:
+    is_pair = isinstance(inputs, (list, tuple)) and len(inputs) == 2
+    if is_pair and not isinstance(inputs[0], int | None):  # not one shape of rank 2
         return inputs[0], inputs[1]
     given = f"a dict of {sorted(inputs)}" if isinstance(inputs, dict) else f"{inputs!r}"
     raise ValueError(
         f"`inputs` is {given}; expected (source, target), or a dict of 'source' and 'target'."
     )
+
+
+def convert_inputs(model: Seq2SeqModel, inputs: Any) -> list[Tensor]:
+    """Returns source and target as tensors, for which it builds the model if need be.
+
+    Not inside a call in training: there Keras would build a Sequential that always trains.
+    """
+    source, target = map(ops.convert_to_tensor, split_inputs(inputs))
+    if not model.built:
+        model.build([source.shape, target.shape])
+    return [source, target]
 
 
 def serialize_parts(model: Seq2SeqModel, *names: str) -> dict:

@@ -18,6 +18,7 @@ from keras_attention.decoders.feedback import OutputFeedback, Unrolled, stop_aft
 from keras_attention.models.base import (
     Seq2SeqModel,
     build_from_spec,
+    convert_inputs,
     serialize_parts,
     split_inputs,
     token_or_value_spec,
@@ -155,12 +156,11 @@ class EncoderDecoder(Seq2SeqModel):
             Logits (B, T, V); weights (B, T, S), or (B, T, H, W) over feature maps; and the state of
             the decoder after the last step, whose "attention" is the state of the attention.
         """
+        inputs = convert_inputs(self, inputs)
         return run_as_call(self, lambda training: self._decode(inputs, training), training)
 
     def _decode(self, inputs: Any, training: bool | None) -> tuple:
-        source, target_in = map(ops.convert_to_tensor, split_inputs(inputs))
-        if not self.built:
-            self.build([source.shape, target_in.shape])
+        source, target_in = convert_inputs(self, inputs)
         memory, options = self._encode(source, training)
         embedded = self.target_embedding(target_in)
         feedback = None

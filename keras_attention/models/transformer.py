@@ -14,6 +14,7 @@ from keras_attention._internal.typing import Config, Tensor
 from keras_attention.models.base import (
     Seq2SeqModel,
     build_from_spec,
+    convert_inputs,
     serialize_parts,
     split_inputs,
     token_or_value_spec,
@@ -146,6 +147,7 @@ class Transformer(Seq2SeqModel):
             Logits (B, T, V); the weights (B, T, S) of the last block over the memory, the mean of
             its heads; and an empty dict, since there is no last state.
         """
+        inputs = convert_inputs(self, inputs)
 
         def decode(training: bool | None) -> tuple:
             outputs, weights = self._decoder_outputs(inputs, training, return_attention_scores=True)
@@ -215,9 +217,7 @@ class Transformer(Seq2SeqModel):
         self, inputs: Any, training: bool | None, return_attention_scores: bool = False
     ) -> Any:
         """Returns the output of the last block; masks are passed on with the tensors."""
-        source, target_in = map(ops.convert_to_tensor, split_inputs(inputs))
-        if not self.built:
-            self.build([source.shape, target_in.shape])
+        source, target_in = convert_inputs(self, inputs)
         memory = self.encoder(source, training=training)
         x = self.position_encoding(self.target_embedding(target_in, training=training))
         x = self.embedding_dropout(x, training=training)
