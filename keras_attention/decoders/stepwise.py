@@ -106,7 +106,6 @@ class StepwiseDecoder(keras.layers.Layer, abc.ABC):
         Feature maps are flattened to (B, H*W, D). With `training` the state holds the dropout masks
         of the cell, the same for all steps.
         """
-        validation.built(self)
         validation.not_symbolic("memory", memory, "begin")
         memory = keras.tree.map_structure(
             lambda source: ops.convert_to_tensor(source, dtype=self.compute_dtype), memory
@@ -116,6 +115,7 @@ class StepwiseDecoder(keras.layers.Layer, abc.ABC):
             if mask is not None:
                 validate_memory_mask("memory_mask", mask, part.shape)
         self.attention.attention_shape(memory_shapes(memory))
+        validation.built(self)
         prepared = self.attention.prepare(memory, value_mask=memory_mask)
         attention_state = self.attention.initial_state(prepared)
         cell_state = rnn.initial_cell_state(self.cell, ops.shape(parts[0])[0])
