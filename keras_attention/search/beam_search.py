@@ -10,9 +10,12 @@ from keras import ops
 from keras_attention._internal import validation
 from keras_attention.search.loop import (
     SearchResult,
+    WeightedStep,
+    fill_id,
     first_tokens,
     full_int32,
     get_batch_size,
+    is_end,
     run_loop,
     validate_ids,
     write_step,
@@ -26,7 +29,7 @@ def beam(
     step: Callable,
     state: Any,
     start_id: Any,
-    end_id: int,
+    end_id: int | None,
     max_length: int,
     beam_width: int,
     length_penalty_weight: float = 0.0,
@@ -45,7 +48,7 @@ def beam(
 
     Args:
         step, state, start_id, end_id, max_length: See `greedy`.
-        beam_width: Sequences kept per batch entry, at most V.
+        beam_width: Sequences kept per batch entry.
         length_penalty_weight: 0 for none; larger favors longer sequences.
         coverage_penalty_weight: 0 for none; larger favors attention that covers the memory.
         n_best: Sequences returned, N. Defaults to `beam_width`.
@@ -62,12 +65,13 @@ def beam(
     options = _Options(end_id, beam_width, length_penalty_weight, coverage_penalty_weight)
 
     # Before the first step there is one empty sequence; the beams are its best continuations.
-    batch_size = get_batch_size(state)
+    batch_size, step = get_batch_size(state), WeightedStep(step)
     logits, weights, next_state = step(first_tokens(start_id, batch_size), state)
     validate_ids(start_id, end_id, logits.shape[-1])
-    if logits.shape[-1] < beam_width:
+    if coverage_penalty_weight and not step.has_weights:
         raise ValueError(
-            f"`beam_width` is {beam_width}; expected at most the vocabulary, {logits.shape[-1]}."
+            f"`coverage_penalty_weight` is {coverage_penalty_weight}, and `step` returns None for "
+            "its weights; expected weights (N, S)."
         )
     empty = {
         "log_probs": ops.zeros((batch_size, 1), dtype="float32"),
@@ -75,7 +79,7 @@ def beam(
         "coverage": ops.cast(weights, "float32")[:, None],
         "finished": ops.zeros((batch_size, 1), dtype="bool"),
     }
-    scores, log_probs, _, tokens = select(logits, empty, options)
+    scores, log_probs, _, tokens, has_nan = select(logits, empty, options)
 
     def repeat_beams(tensor: Any) -> Any:
         return ops.repeat(tensor, beam_width, axis=0)
@@ -83,7 +87,7 @@ def beam(
     loop_state = LoopState(step, state, next_state, repeat_beams)
     weights = repeat_beams(weights)  # (B K, S)
     no_weights = ops.zeros((max_length, *ops.shape(weights)), dtype=weights.dtype)
-    no_tokens = full_int32((batch_size, beam_width, max_length), end_id)
+    no_tokens = full_int32((batch_size, beam_width, max_length), fill_id(end_id))
     beams = {
         "state": [repeat_beams(tensor) for tensor in loop_state.changing(next_state)],
         "tokens": write_step(no_tokens, 0, tokens),
@@ -91,14 +95,17 @@ def beam(
         # step, by which its weights are gathered at the end.
         "path": ops.zeros_like(no_tokens) + _first_rows(tokens)[:, :, None],
         "weights": write_time_major(no_weights, 0, weights),
-        "coverage": ops.reshape(ops.cast(weights, "float32"), (batch_size, beam_width, -1)),
+        "coverage": ops.reshape(
+            ops.cast(weights, "float32"), (batch_size, beam_width, ops.shape(weights)[-1])
+        ),
         "log_probs": log_probs,
         "scores": scores,
         "lengths": ops.ones_like(tokens),
-        "finished": tokens == end_id,
+        "finished": is_end(tokens, end_id),
         # One more step after the last end ranks all sequences as finished ones, so that a result
         # does not depend on the other entries of the batch.
         "all_finished_before": ops.zeros((), dtype="bool"),
+        "has_nan": has_nan,
         "last": tokens,
     }
     beams = run_loop(
@@ -107,20 +114,11 @@ def beam(
         max_length,
         lambda beams: beams["all_finished_before"],
     )
-    path = beams["path"][:, :n_best]
-    path = path + ops.arange(max_length, dtype="int32") * batch_size * beam_width
-    all_weights = ops.reshape(beams["weights"], (-1, ops.shape(weights)[-1]))  # (T B K, S)
-    return SearchResult(
-        tokens=beams["tokens"][:, :n_best],
-        lengths=(beams["lengths"] - ops.cast(beams["finished"], "int32"))[:, :n_best],
-        log_probs=beams["log_probs"][:, :n_best],
-        scores=beams["scores"][:, :n_best],
-        attention=ops.take(all_weights, path, axis=0),
-    )
+    return _result(beams, n_best, options, step.has_weights)
 
 
 class _Options(NamedTuple):
-    end_id: int
+    end_id: int | None
     beam_width: int
     length_penalty_weight: float
     coverage_penalty_weight: float
@@ -136,7 +134,8 @@ def _advance(
     weights = ops.where(ops.reshape(finished, (-1, 1)), 0, weights)
     step_coverage = ops.reshape(ops.cast(weights, "float32"), ops.shape(beams["coverage"]))
     coverage = beams["coverage"] + step_coverage
-    scores, log_probs, parents, tokens = select(logits, {**beams, "coverage": coverage}, options)
+    candidates = select(logits, {**beams, "coverage": coverage}, options)
+    scores, log_probs, parents, tokens, has_nan = candidates
     rows = parents + _first_rows(parents)  # (B, K)
     finished = reorder(finished, rows)
     return {
@@ -148,43 +147,85 @@ def _advance(
         "log_probs": log_probs,
         "scores": scores,
         "lengths": reorder(beams["lengths"], rows) + ops.cast(ops.logical_not(finished), "int32"),
-        "finished": ops.logical_or(finished, tokens == options.end_id),
+        "finished": ops.logical_or(finished, is_end(tokens, options.end_id)),
         "all_finished_before": ops.all(beams["finished"]),
+        "has_nan": ops.logical_or(beams["has_nan"], has_nan),
         "last": tokens,
     }
+
+
+def _result(beams: dict, n_best: int, options: _Options, has_weights: bool) -> SearchResult:
+    """Returns the best sequences; empty ones where there are fewer, with probability 0."""
+    tokens, lengths, finished, log_probs, scores, path = (
+        beams[name][:, :n_best]
+        for name in ("tokens", "lengths", "finished", "log_probs", "scores", "path")
+    )
+    is_none = log_probs == -float("inf")
+    lengths = ops.where(is_none, 0, lengths - ops.cast(finished, "int32"))
+    is_nan = ops.logical_and(is_none, beams["has_nan"][:, None])
+    attention = None
+    if has_weights:
+        steps, rows, positions = ops.shape(beams["weights"])  # (T, B K, S)
+        path = path + ops.arange(steps, dtype="int32") * rows
+        all_weights = ops.reshape(beams["weights"], (steps * rows, positions))
+        attention = ops.where(is_none[:, :, None, None], 0, ops.take(all_weights, path, axis=0))
+    return SearchResult(
+        tokens=ops.where(is_none[:, :, None], fill_id(options.end_id), tokens),
+        lengths=lengths,
+        log_probs=ops.where(is_nan, float("nan"), log_probs),
+        scores=ops.where(is_nan, float("nan"), scores),
+        attention=attention,
+    )
 
 
 def select(logits: Any, beams: dict, options: _Options) -> tuple:
     """Selects the K best continuations of sequences (B, K), by the logits (B K, V) of their tokens.
 
     A sequence's penalty is the same for all tokens but the end id, so few candidates suffice: its
-    most probable tokens, K of which are not the end id, and the end id, which comes last.
+    most probable tokens, K of which are not the end id, and the end id, which comes last. A
+    sequence whose logits have a NaN has no continuation.
 
     Returns:
-        Scores, log-probabilities, the sequences that are continued, and tokens, all (B, K).
+        Scores, log-probabilities, the sequences that are continued, and tokens, all (B, K); and
+        where there was a NaN, (B,).
     """
     end_id, beam_width = options.end_id, options.beam_width
     finished = beams["finished"][:, :, None]  # (B, K, 1)
     logits = ops.cast(logits, "float32")
     top, tokens = largest(logits, min(beam_width + 1, logits.shape[-1]))
     log_total = ops.log(ops.sum(ops.exp(logits - top[:, :1]), axis=-1, keepdims=True)) + top[:, :1]
-    top = ops.where(tokens == end_id, -float("inf"), top)
-    candidates = ops.concatenate([top, logits[:, end_id : end_id + 1]], axis=-1) - log_total
-    tokens = ops.pad(tokens, [[0, 0], [0, 1]], constant_values=end_id)  # (B K, C)
+    if end_id is not None:
+        top = ops.where(tokens == end_id, -float("inf"), top)
+        top = ops.concatenate([top, logits[:, end_id : end_id + 1]], axis=-1)
+        tokens = ops.pad(tokens, [[0, 0], [0, 1]], constant_values=end_id)  # (B K, C)
+    is_nan = ops.isnan(log_total)  # (B K, 1), if any logit is
+    candidates = ops.where(is_nan, -float("inf"), top - log_total)
 
-    count = tokens.shape[-1]
-    shape = (ops.shape(finished)[0], -1, count)
+    rows, count = finished.shape[1], tokens.shape[-1]
+    shape = (ops.shape(finished)[0], rows, count)
     candidates = ops.reshape(candidates, shape)  # (B, K, C)
-    is_end = ops.arange(count) == count - 1
+    has_nan = ops.reshape(is_nan, (shape[0], rows))
+    has_nan = ops.logical_and(has_nan, ops.logical_not(beams["finished"]))
+    is_last = ops.arange(count, dtype="int32") == count - 1
     # A finished sequence has one continuation: another end id, with log-probability 0.
-    end_only = ops.where(is_end, 0.0, -float("inf"))
+    end_only = ops.where(is_last, ops.zeros((count,), "float32"), -float("inf"))
     candidates = ops.where(finished, end_only, candidates) + beams["log_probs"][:, :, None]
-    length_increment = ops.cast(ops.logical_not(ops.logical_or(finished, is_end)), "int32")
-    lengths = beams["lengths"][:, :, None] + length_increment
+    ends = ops.logical_or(finished, is_last if end_id is not None else False)
+    lengths = beams["lengths"][:, :, None] + ops.cast(ops.logical_not(ends), "int32")
     scores = penalized_scores(candidates, lengths, beams["coverage"], beams["finished"], options)
-    scores, indices = ops.top_k(ops.reshape(scores, (shape[0], -1)), beam_width)  # (B, K)
+
+    missing = max(0, beam_width - rows * count)  # of a vocabulary smaller than the beam
+
+    def flat(parts: Any, value: Any) -> Any:
+        parts = ops.reshape(parts, (shape[0], rows * count))
+        return ops.pad(parts, [[0, 0], [0, missing]], constant_values=value) if missing else parts
+
+    scores, indices = ops.top_k(flat(scores, -float("inf")), beam_width)  # (B, K)
     indices = ops.cast(indices, "int32")
-    return scores, gather(candidates, indices), indices // count, gather(tokens, indices)
+    log_probs = ops.take_along_axis(flat(candidates, -float("inf")), indices, axis=1)
+    tokens = ops.take_along_axis(flat(tokens, fill_id(end_id)), indices, axis=1)
+    parents = ops.minimum(indices // count, rows - 1)
+    return scores, log_probs, parents, tokens, ops.any(has_nan, axis=1)
 
 
 def penalized_scores(
@@ -202,15 +243,10 @@ def penalized_scores(
     return scores
 
 
-def gather(candidates: Any, indices: Any) -> Any:
-    """Returns the candidates, (B, K, C) or (B K, C), at the `indices` (B, K) of a batch entry."""
-    candidates = ops.reshape(candidates, (ops.shape(indices)[0], -1))
-    return ops.take_along_axis(candidates, indices, axis=1)
-
-
 def reorder(tensor: Any, rows: Any) -> Any:
     """Re-orders (B, K, ...) along the beams, by `rows` (B, K) of the flat (B K, ...)."""
-    flat = ops.reshape(tensor, (-1, *ops.shape(tensor)[2:]))
+    batch_size, beam_width, *rest = ops.shape(tensor)
+    flat = ops.reshape(tensor, (batch_size * beam_width, *rest))
     return ops.reshape(reorder_rows(flat, rows), ops.shape(tensor))
 
 

@@ -9,9 +9,12 @@ from keras import ops
 from keras_attention._internal import validation
 from keras_attention.search.loop import (
     SearchResult,
+    WeightedStep,
+    fill_id,
     first_tokens,
     full_int32,
     get_batch_size,
+    is_end,
     run_loop,
     validate_ids,
     write_step,
@@ -20,14 +23,17 @@ from keras_attention.search.loop import (
 from keras_attention.search.loop_state import LoopState
 
 
-def greedy(step: Callable, state: Any, start_id: Any, end_id: int, max_length: int) -> SearchResult:
+def greedy(
+    step: Callable, state: Any, start_id: Any, end_id: int | None, max_length: int
+) -> SearchResult:
     """Takes the most probable token at each step; N is 1.
 
     Args:
-        step: Function of tokens (B,) and a state to logits (B, V), weights (B, S), next state.
+        step: Function of tokens (B,) and a state to logits (B, V), weights (B, S) or None, and the
+            next state.
         state: The state before the first step.
         start_id: The first token: an integer, or one per batch entry (B,).
-        end_id: The token that ends a sequence.
+        end_id: The token that ends a sequence. None: all sequences have `max_length` tokens.
         max_length: The maximum number of steps, T.
     """
 
@@ -41,7 +47,7 @@ def sample(
     step: Callable,
     state: Any,
     start_id: Any,
-    end_id: int,
+    end_id: int | None,
     max_length: int,
     temperature: float = 1.0,
     top_k: int | None = None,
@@ -67,7 +73,7 @@ def sample(
     # One uniform number per step and row, sampled before the loop: a seed generator inside it
     # fails on JAX.
     shape = (validation.positive_integer("max_length", max_length), get_batch_size(state))
-    uniform = keras.random.uniform(shape, seed=seed)
+    uniform = keras.random.uniform(shape, dtype="float32", seed=seed)
 
     def sample_token(log_probs: Any, time: Any) -> Any:
         logits = log_probs / temperature
@@ -86,18 +92,20 @@ def sample(
 
 
 def _decode_one(
-    choose: Callable, step: Callable, state: Any, start_id: Any, end_id: int, max_length: int
+    choose: Callable, step: Callable, state: Any, start_id: Any, end_id: Any, max_length: int
 ) -> SearchResult:
     """Decodes one sequence per batch entry, whose tokens `choose(log_probs, time)` picks."""
     max_length = validation.positive_integer("max_length", max_length)
-    batch_size = get_batch_size(state)
+    batch_size, step = get_batch_size(state), WeightedStep(step)
 
     def append(found: dict, time: Any, logits: Any, weights: Any, changing: list) -> dict:
         finished = found["finished"]
         log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
-        tokens = ops.where(finished, end_id, ops.cast(choose(log_probs, time), "int32"))
+        is_nan = ops.isnan(log_probs[:, 0])  # and so is the whole row
+        tokens = ops.cast(choose(log_probs, time), "int32")
+        tokens = ops.where(ops.logical_or(finished, is_nan), fill_id(end_id), tokens)
         token_log_probs = ops.take_along_axis(log_probs, tokens[:, None], axis=1)[:, 0]
-        ended = ops.logical_or(finished, tokens == end_id)
+        ended = ops.logical_or(finished, is_end(tokens, end_id))
         weights = ops.where(finished[:, None], 0, weights)
         return {
             "state": changing,
@@ -117,7 +125,7 @@ def _decode_one(
     validate_ids(start_id, end_id, logits.shape[-1])
     loop_state = LoopState(step, state, next_state)
     empty = {
-        "tokens": full_int32((batch_size, max_length), end_id),
+        "tokens": full_int32((batch_size, max_length), fill_id(end_id)),
         "weights": ops.zeros((max_length, *ops.shape(weights)), dtype=weights.dtype),
         "log_probs": ops.zeros((batch_size,), dtype="float32"),
         "lengths": full_int32((batch_size,), 0),
@@ -131,7 +139,7 @@ def _decode_one(
         lengths=found["lengths"][:, None],
         log_probs=found["log_probs"][:, None],
         scores=found["log_probs"][:, None],
-        attention=ops.transpose(found["weights"], (1, 0, 2))[:, None],
+        attention=ops.transpose(found["weights"], (1, 0, 2))[:, None] if step.has_weights else None,
     )
 
 

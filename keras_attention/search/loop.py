@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from keras_attention.search.loop_state import shared_parts
+
 
 class SearchResult(NamedTuple):
     """The sequences that a search found, best first.
@@ -14,9 +16,11 @@ class SearchResult(NamedTuple):
     Attributes:
         tokens: (B, N, T), int32; after the end id, more end ids.
         lengths: (B, N), int32: the number of tokens before the end id.
-        log_probs: (B, N), float32: log p of the tokens and the end id.
+        log_probs: (B, N), float32: log p of the tokens and the end id. -inf where there are fewer
+            than N sequences, and NaN where the logits were; such a sequence ends there.
         scores: (B, N), float32: `log_probs` with the penalties, by which the results are ranked.
-        attention: (B, N, T, S): the attention weights of each step, zero after the end.
+        attention: (B, N, T, S): the attention weights of each step, zero after the end; None if the
+            step returns None for them.
     """
 
     tokens: Any
@@ -24,6 +28,25 @@ class SearchResult(NamedTuple):
     log_probs: Any
     scores: Any
     attention: Any
+
+
+class WeightedStep:
+    """A step that returned no weights returns some of a memory without any positions, (N, 0).
+
+    The first call tells whether it does.
+    """
+
+    def __init__(self, step: Callable) -> None:
+        self.step = step
+        self.shared_parts = shared_parts(step)
+        self.has_weights = True
+
+    def __call__(self, tokens: Any, state: Any) -> tuple:
+        logits, weights, state = self.step(tokens, state)
+        self.has_weights = weights is not None
+        if weights is None:
+            weights = ops.zeros((*ops.shape(tokens), 0), dtype="float32")
+        return logits, weights, state
 
 
 def run_loop(body: Callable, loop_vars: dict, max_length: int, done: Callable) -> dict:
@@ -46,7 +69,7 @@ def validate_ids(start_id: Any, end_id: Any, vocabulary: int | None) -> None:
     """Checks that the ids are tokens of the vocabulary, whose size must be known."""
     if vocabulary is None:
         raise ValueError("`step` returns logits of unknown width; expected a known one.")
-    ids = {"end_id": end_id}
+    ids = {} if end_id is None else {"end_id": end_id}
     if isinstance(start_id, numbers.Number):
         ids["start_id"] = start_id
     for argument, value in ids.items():
@@ -61,6 +84,16 @@ def first_tokens(start_id: Any, batch_size: Any) -> Any:
     return ops.broadcast_to(ops.cast(start_id, "int32"), (batch_size,))
 
 
+def fill_id(end_id: int | None) -> int:
+    """Returns the token that stands behind the end of a sequence."""
+    return 0 if end_id is None else end_id
+
+
+def is_end(tokens: Any, end_id: int | None) -> Any:
+    """Returns where the tokens end a sequence; nowhere without an end id."""
+    return ops.zeros_like(tokens, dtype="bool") if end_id is None else tokens == end_id
+
+
 def full_int32(shape: tuple, value: int) -> Any:
     """Returns an int32 tensor filled with `value`."""
     return ops.full(shape, value, dtype="int32")
@@ -68,10 +101,11 @@ def full_int32(shape: tuple, value: int) -> Any:
 
 def write_step(buffer: Any, time: Any, values: Any) -> Any:
     """Writes `values` (...,) at step `time` of `buffer` (..., T)."""
-    return ops.where(ops.arange(buffer.shape[-1]) == time, values[..., None], buffer)
+    is_now = ops.arange(buffer.shape[-1], dtype="int32") == time
+    return ops.where(is_now, values[..., None], buffer)
 
 
 def write_time_major(buffer: Any, time: Any, values: Any) -> Any:
     """Writes `values` at step `time` of `buffer`, whose first axis is time."""
-    is_now = ops.arange(buffer.shape[0]) == time
+    is_now = ops.arange(buffer.shape[0], dtype="int32") == time
     return ops.where(ops.reshape(is_now, (-1, *[1] * len(values.shape))), values[None], buffer)

@@ -1,9 +1,12 @@
 """The state of a search loop, and the parts of it that beams share."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import keras
+
+from keras_attention._internal import validation
 
 
 def shares_state(parts: Callable) -> Callable:
@@ -11,7 +14,7 @@ def shares_state(parts: Callable) -> Callable:
 
     The decorated step takes tokens (N,) with N = B K, and these parts with B rows. It must return
     them unchanged. Without this decorator `beam` repeats the whole state per beam. A wrapper does
-    not inherit it: decorate it with `shares_state(wrapped)`.
+    not inherit it: decorate it with `shares_state(wrapped)`. A `functools.partial` does.
 
     Args:
         parts: Function of a state to these parts of it, a nest of tensors; or a decorated step
@@ -19,10 +22,16 @@ def shares_state(parts: Callable) -> Callable:
     """
 
     def decorate(step: Any) -> Any:
-        step.shared_parts = getattr(parts, "shared_parts", parts)
+        step.shared_parts = shared_parts(parts) or parts
         return step
 
     return decorate
+
+
+def shared_parts(step: Any) -> Callable | None:
+    """Returns the function from a state to its shared parts that `step` was decorated with."""
+    step = step.func if isinstance(step, functools.partial) else step
+    return getattr(step, "shared_parts", None)
 
 
 class LoopState:
@@ -45,7 +54,8 @@ class LoopState:
                 f"`step` returns a state of {len(after)} tensors; expected one like it took, of "
                 f"{len(before)}."
             )
-        parts = getattr(step, "shared_parts", None)
+        _validate_like(before, after)
+        parts = shared_parts(step)
         shared = {id(leaf) for leaf in keras.tree.flatten(parts(state) if parts else ())}
         self._structure = next_state
         # None for a tensor that changes. So does one in two places: the step may swap these.
@@ -67,3 +77,14 @@ class LoopState:
         rest = iter(changing)
         leaves = [next(rest) if fixed is None else fixed for fixed in self._constants]
         return keras.tree.pack_sequence_as(self._structure, leaves)
+
+
+def _validate_like(before: list, after: list) -> None:
+    """Checks that a state that a step returned has the dtypes and shapes of the one it took."""
+    for old, new in zip(before, after, strict=True):
+        took, gave = (keras.backend.standardize_dtype(tensor.dtype) for tensor in (old, new))
+        if took != gave or not validation.shapes_match(old.shape, new.shape):
+            raise ValueError(
+                f"`step` takes a state with a {took} tensor of shape {tuple(old.shape)}, and "
+                f"returns {gave} of shape {tuple(new.shape)} in its place; expected the same."
+            )
