@@ -145,6 +145,7 @@ def _fused_rnn(cell: Any) -> keras.layers.Layer:
     ):
         if type(cell) is cell_class:
             layer = layer_class(**{**cell.get_config(), "name": "recurrent_layer"}, **options)
+            layer._layers.remove(layer.cell)  # Keras would keep the one that it made
             layer.cell = cell
             return layer
     return keras.layers.RNN(cell, dtype=cell.dtype_policy, name="recurrent_layer", **options)
