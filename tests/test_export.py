@@ -153,6 +153,67 @@ def test_no_output_of_a_layer_with_several_is_lost(tmp_path):
     assert shapes == [(2, 3, 3), (2, 3, 5)]
 
 
+def nested_model(nest_outputs, nest_inputs=list):
+    """A model of two tensors, with another number in each output."""
+    query, value = (keras.Input((None, 5), name=name) for name in ("query", "value"))
+    context, weights = ka.Attention(name="look")(query, value, return_attention_scores=True)
+    return keras.Model(nest_inputs([query, value]), nest_outputs(context, weights))
+
+
+def serve_here(model, path, **inputs):
+    """Returns the outputs of the exported model, by name."""
+    ka.export.saved_model(model, path)
+    loaded = tf.saved_model.load(str(path))
+    return loaded.signatures["serving_default"](**inputs)
+
+
+NESTS = {
+    "dict": (lambda c, w: {"weights": w, "doc": c}, ["doc", "weights"]),
+    "nested dict": (lambda c, w: {"a": {"doc": c, "w": w}, "b": w}, ["a_doc", "a_w", "b"]),
+    "dict of lists": (lambda c, w: {"maps": [w, c], "doc": c}, ["doc", "maps_0", "maps_1"]),
+    "list of dicts": (lambda c, w: [{"doc": c}, {"doc": w}], ["0_doc", "1_doc"]),
+    "list": (lambda c, w: [c, w], ["look", "look_1"]),
+    "nested list": (lambda c, w: [c, [w, c]], ["look", "look_1", "look_2"]),
+    "one": (lambda c, w: c, ["look"]),
+}
+
+
+@pytest.mark.parametrize("nest", NESTS)
+def test_outputs_are_named_by_their_paths(nest, tmp_path):
+    structure, names = NESTS[nest]
+    model = nested_model(structure)
+    x, y = np.random.default_rng(1).normal(size=(2, 2, 3, 5)).astype("float32")
+    outputs = serve_here(model, tmp_path / "model", query=x, value=y)
+    assert sorted(outputs) == names
+    wanted = keras.tree.flatten(model([x, y]))  # sorted by keys, as the names are
+    assert_close([outputs[name] for name in names], numbers(wanted))
+
+
+def test_inputs_are_named_by_their_paths(tmp_path):
+    def nest(pair):
+        return {"value": pair[1], "extra": {"query": pair[0]}}
+
+    model = nested_model(lambda c, w: {"doc": c}, nest)
+    x, y = np.random.default_rng(1).normal(size=(2, 2, 3, 5)).astype("float32")
+    outputs = serve_here(model, tmp_path / "model", extra_query=x, value=y)
+    assert_close([outputs["doc"]], [to_numpy(model(nest([x, y]))["doc"])])
+
+
+def test_a_sequential_model_is_served_by_the_names_of_its_ends(tmp_path):
+    layers = [keras.Input((None, 5), name="x"), ka.SelfAttention(2, 3, name="look")]
+    model = keras.Sequential(layers)
+    x = np.random.default_rng(1).normal(size=(2, 3, 5)).astype("float32")
+    outputs = serve_here(model, tmp_path / "model", x=x)
+    assert_close([outputs["look"]], [to_numpy(model(x))])
+
+
+def test_equal_names_are_an_error_that_names_them(tmp_path):
+    model = nested_model(lambda c, w: {"maps": {"left": w}, "maps_left": c, "doc": c})
+    with pytest.raises(ValueError, match=r"outputs of equal names: \['maps_left'\]"):
+        ka.export.saved_model(model, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
 # ---- What was there before
 
 
