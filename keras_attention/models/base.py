@@ -69,6 +69,19 @@ class Seq2SeqModel(keras.Model, abc.ABC):
             y_pred = HeadOutput(y_pred, features, self.head, training)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
+    def input_specs(self) -> tuple[keras.layers.InputSpec, keras.layers.InputSpec]:
+        """Returns what a built model takes as source and target_in, of free batch and length.
+
+        Tokens are int32. Inputs of more axes than (B, S) are numbers: in the dtype of the weights,
+        or in the integers that a functional encoder declares. Maps keep their height and width.
+        """
+        source, target_in = split_inputs(self.get_build_config()["input_shape"])
+        dtype = self.variable_dtype
+        return (
+            _input_spec(self.encoder, source, dtype, "source"),
+            _input_spec(self.target_embedding, target_in, dtype, "target_in"),
+        )
+
     def export(
         self,
         filepath: str | os.PathLike[str],
@@ -77,18 +90,9 @@ class Seq2SeqModel(keras.Model, abc.ABC):
         input_signature: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Keras's export, whose `input_signature` defaults to free batch sizes and lengths.
-
-        Tokens are int32. Inputs of more axes than (B, S) are numbers: in the dtype of the weights,
-        or in the integers that a functional encoder declares. Maps keep their height and width.
-        """
+        """Keras's export, whose `input_signature` defaults to `input_specs`."""
         if input_signature is None and self.built:
-            source_shape, target_shape = split_inputs(self.get_build_config()["input_shape"])
-            source = _input_spec(self.encoder, source_shape, self.variable_dtype, "source")
-            target_in = _input_spec(
-                self.target_embedding, target_shape, self.variable_dtype, "target_in"
-            )
-            input_signature = [(source, target_in)]
+            input_signature = [self.input_specs()]
         super().export(filepath, format, verbose, input_signature, **kwargs)
 
 
