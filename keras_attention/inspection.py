@@ -45,15 +45,19 @@ def attention_model(model: keras.Model, layer: str | keras.layers.Layer) -> kera
     """
     found = _find(model, layer)
     inputs = _inputs(model)
-    return keras.Model(
-        inputs, _AttentionWeights(model, found, name=f"{found.name}_weights")(inputs)
-    )
+    weights = _AttentionWeights(model, found, name=f"{found.name}_weights")(inputs)
+    if len(weights) != 1:
+        raise ValueError(
+            f"`layer` is '{found.name}', which '{model.name}' calls {len(weights)} times; expected "
+            "a layer that it calls once."
+        )
+    return keras.Model(inputs, weights[0])
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention", name="AttentionWeights")
 class _AttentionWeights(keras.layers.Layer):
-    """Calls a model, and returns the attention weights of one of its layers instead."""
+    """Calls a model; returns a list of the attention weights of each call of one of its layers."""
 
     def __init__(self, model: Any, layer: Any, **kwargs: Any) -> None:
         # The model casts its inputs by itself.
@@ -63,16 +67,10 @@ class _AttentionWeights(keras.layers.Layer):
         self.__dict__["_layer"] = _find(self.model, layer)
         self.supports_masking = True
 
-    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        layer, owner = self.__dict__["_layer"], self.model.name
-        with _recorded_weights(layer) as recorded:
+    def call(self, inputs: Tensor, training: bool | None = None) -> list[Tensor]:
+        with _recorded_weights(self.__dict__["_layer"]) as recorded:
             self.model(inputs, training=training)
-        if len(recorded) != 1:
-            raise ValueError(
-                f"`layer` is '{layer.name}', which '{owner}' calls {len(recorded)} times; "
-                "expected a layer that it calls once."
-            )
-        return recorded[0]
+        return recorded
 
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor = None) -> None:
         return None

@@ -225,6 +225,14 @@ def twice():
     return classifier(lambda x: look(look(x)))
 
 
+def uncalled():
+    """One of the attentions that take turns inside the decoder's loop."""
+    memory, query = keras.Input((None, 6)), keras.Input((None, 5))
+    parts = [ka.BahdanauAttention(3, name=name) for name in ("inner", "other")]
+    decoder = ka.BahdanauDecoder(LAYERS.GRUCell(7), ka.MultiSourceAttention(parts))
+    return keras.Model([memory, query], decoder(query, [memory, memory]))
+
+
 def same_names():
     outer = functional()
     words = keras.Input((None,), dtype="int32")
@@ -238,7 +246,8 @@ def same_names():
         (functional, "looks", r"`layer` is 'looks', no layer of '\w+'; .* one of \['look'\]"),
         (functional, self_attention(), r"`layer` is 'look', no layer of '\w+'"),
         (functional, "dense", r"`layer` is 'dense', a layer without .* one of \['look'\]"),
-        (twice, "look", r"`layer` is 'look', which '\w+' calls 2 times; expected .* once"),
+        (twice, "look", r"^`layer` is 'look', which '\w+' calls 2 times; expected .* once"),
+        (uncalled, "inner", r"^`layer` is 'inner', which '\w+' calls 0 times; expected .* once"),
         (same_names, "look", r"`layer` is 'look', a name of 2 layers of '\w+'; .* layer itself"),
     ],
 )
