@@ -107,14 +107,14 @@ def _recorded_weights(layer: keras.layers.Layer) -> Iterator[list[Tensor]]:
 
 def _observed(layer: keras.layers.Layer) -> tuple[str, Callable[..., tuple[Any, Tensor]]]:
     """Returns the name of a method, and a function with what it returns and with the weights."""
-    if isinstance(layer, AttentionDecoder):  # its `call` and models around it run `decode`
-        decode = layer.decode
+    if isinstance(layer, AttentionDecoder):  # its `call` and its `decode` run `_decode`
+        decode = layer._decode
 
         def run_decode(*args: Any, **kwargs: Any) -> tuple[Any, Tensor]:
             results = decode(*args, **kwargs)
             return results, results[1]
 
-        return "decode", run_decode
+        return "_decode", run_decode
     if isinstance(layer, Seq2SeqModel):
         return "call", lambda *args, **kwargs: layer.decode(*args, **kwargs)[:2]
     call, signature = layer.call, inspect.signature(layer.call)

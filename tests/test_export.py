@@ -340,16 +340,24 @@ def test_keras_exports_models_for_any_batch_and_length(case, origin, tmp_path):
     specs = signature.structured_input_signature[1]
     assert {name: spec.dtype.name for name, spec in specs.items()} == {
         "source": dtype,
-        "target_in": "int32",
+        "target": "int32",
     }
     path = str(tmp_path / "model.onnx")
     model.export(path, format="onnx", verbose=False)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for pair in random_pairs(dtype, axes):
         wanted = [to_numpy(model(pair))]
-        named = dict(zip(("source", "target_in"), pair, strict=True))
+        named = dict(zip(("source", "target"), pair, strict=True))
         assert_close(numbers(list(signature(**named).values())), wanted)
         assert_close(session.run(None, named), wanted)
+
+
+def test_a_model_that_is_called_with_dicts_is_exported_too(tmp_path):
+    model, (source, target) = recurrent(), next(random_pairs("int32", TOKENS))
+    wanted = to_numpy(model({"source": source, "target": target}))
+    model.export(tmp_path / "model", verbose=False)
+    signature = tf.saved_model.load(str(tmp_path / "model")).signatures["serving_default"]
+    assert_close(numbers(list(signature(source=source, target=target).values())), [wanted])
 
 
 def test_a_signature_that_is_given_to_export_stays(tmp_path):

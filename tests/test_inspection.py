@@ -188,6 +188,13 @@ def test_decoders_and_models_give_the_weights_of_decode(make, layer, origin, tmp
         assert (padding == 0).all()
 
 
+def test_a_model_that_is_called_with_dicts_gives_its_weights():
+    model, inputs = encoder_decoder(), {"source": WORDS, "target": TARGET}
+    model(inputs)
+    weights = ka.attention_model(model, "out")
+    assert_close(numbers(weights(inputs)), numbers(model.attention_scores(inputs)))
+
+
 def test_the_parts_of_a_model_of_the_library_give_theirs():
     model = transformer()
     model((WORDS, TARGET))

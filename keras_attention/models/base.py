@@ -70,16 +70,16 @@ class Seq2SeqModel(keras.Model, abc.ABC):
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def input_specs(self) -> tuple[keras.layers.InputSpec, keras.layers.InputSpec]:
-        """Returns what a built model takes as source and target_in, of free batch and length.
+        """Returns what a built model takes as source and target, of free batch and length.
 
         Tokens are int32. Inputs of more axes than (B, S) are numbers: in the dtype of the weights,
         or in the integers that a functional encoder declares. Maps keep their height and width.
         """
-        source, target_in = split_inputs(self.get_build_config()["input_shape"])
+        source, target = split_inputs(self.get_build_config()["input_shape"])
         dtype = self.variable_dtype
         return (
             _input_spec(self.encoder, source, dtype, "source"),
-            _input_spec(self.target_embedding, target_in, dtype, "target_in"),
+            _input_spec(self.target_embedding, target, dtype, "target"),
         )
 
     def export(
