@@ -31,12 +31,13 @@ def saved_model(
             `(function, [tf.TensorSpec([None, None], "int32", name="source")])`. Functions call the
             model and `ka.search`, and return a dict, whose keys name the outputs. The first one is
             also served as "serving_default". Defaults to the call of a functional model, with the
-            names of its inputs and outputs; a second output of one layer is `name_1`.
+            names of its inputs and of the layers of its outputs, `name_1` for a second output of
+            one layer; those in dicts are named by their keys, {"maps": {"left": ...}} "maps_left".
         resources: Other objects that the functions use, such as tokenizers and lookup tables.
 
     Raises:
         ValueError: if `path` holds anything but a SavedModel, or if `signatures` is missing for a
-            model that is not functional.
+            model that is not functional, or has two inputs or two outputs of one name.
 
     Example:
 
@@ -71,12 +72,17 @@ def _call_signature(model: keras.Model) -> dict[str, Signature]:
             f"`signatures` is None, but '{model.name}' is not a functional model; expected a "
             "dict from names to (function, input specs)."
         )
-    specs = [tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name) for tensor in model.inputs]
-    names = _unique_names(model.output_names)
     flat = keras.Model(model.inputs, model.outputs)  # the same layers, with flat inputs and outputs
+    nested = flat if isinstance(model, keras.Sequential) else model
+    input_names = _names("inputs", nested.input, [tensor.name for tensor in model.inputs])
+    output_names = _names("outputs", nested.output, _unique_names(flat.output_names))
+    specs = [
+        tf.TensorSpec(tensor.shape, tensor.dtype, name)
+        for tensor, name in zip(model.inputs, input_names, strict=True)
+    ]
 
     def call(*inputs: Any) -> dict[str, Any]:
-        return dict(zip(names, keras.tree.flatten(flat(list(inputs))), strict=True))
+        return dict(zip(output_names, keras.tree.flatten(flat(list(inputs))), strict=True))
 
     return {"call": (call, specs)}
 
@@ -97,3 +103,22 @@ def _unique_names(names: list[str]) -> list[str]:
         f"{name}_{names[:index].count(name)}" if name in names[:index] else name
         for index, name in enumerate(names)
     ]
+
+
+def _names(argument: str, nest: Any, layer_names: list[str]) -> list[str]:
+    """Returns a name for each tensor of a nest: its path, or without keys of dicts its layer's.
+
+    TensorFlow makes "maps_weights" of an input named "maps/weights", thus paths are joined by "_".
+    """
+    paths = [path for path, _ in keras.tree.flatten_with_path(nest)]
+    names = [
+        "_".join(map(str, path)) if any(isinstance(key, str) for key in path) else name
+        for path, name in zip(paths, layer_names, strict=True)
+    ]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(
+            f"`model` has {argument} of equal names: {repeated}; expected paths in its nest that "
+            'differ once their keys are joined by "_".'
+        )
+    return names

@@ -153,6 +153,67 @@ def test_no_output_of_a_layer_with_several_is_lost(tmp_path):
     assert shapes == [(2, 3, 3), (2, 3, 5)]
 
 
+def nested_model(nest_outputs, nest_inputs=list):
+    """A model of two tensors, with another number in each output."""
+    query, value = (keras.Input((None, 5), name=name) for name in ("query", "value"))
+    context, weights = ka.Attention(name="look")(query, value, return_attention_scores=True)
+    return keras.Model(nest_inputs([query, value]), nest_outputs(context, weights))
+
+
+def serve_here(model, path, **inputs):
+    """Returns the outputs of the exported model, by name."""
+    ka.export.saved_model(model, path)
+    loaded = tf.saved_model.load(str(path))
+    return loaded.signatures["serving_default"](**inputs)
+
+
+NESTS = {
+    "dict": (lambda c, w: {"weights": w, "doc": c}, ["doc", "weights"]),
+    "nested dict": (lambda c, w: {"a": {"doc": c, "w": w}, "b": w}, ["a_doc", "a_w", "b"]),
+    "dict of lists": (lambda c, w: {"maps": [w, c], "doc": c}, ["doc", "maps_0", "maps_1"]),
+    "list of dicts": (lambda c, w: [{"doc": c}, {"doc": w}], ["0_doc", "1_doc"]),
+    "list": (lambda c, w: [c, w], ["look", "look_1"]),
+    "nested list": (lambda c, w: [c, [w, c]], ["look", "look_1", "look_2"]),
+    "one": (lambda c, w: c, ["look"]),
+}
+
+
+@pytest.mark.parametrize("nest", NESTS)
+def test_outputs_are_named_by_their_paths(nest, tmp_path):
+    structure, names = NESTS[nest]
+    model = nested_model(structure)
+    x, y = np.random.default_rng(1).normal(size=(2, 2, 3, 5)).astype("float32")
+    outputs = serve_here(model, tmp_path / "model", query=x, value=y)
+    assert sorted(outputs) == names
+    wanted = keras.tree.flatten(model([x, y]))  # sorted by keys, as the names are
+    assert_close([outputs[name] for name in names], numbers(wanted))
+
+
+def test_inputs_are_named_by_their_paths(tmp_path):
+    def nest(pair):
+        return {"value": pair[1], "extra": {"query": pair[0]}}
+
+    model = nested_model(lambda c, w: {"doc": c}, nest)
+    x, y = np.random.default_rng(1).normal(size=(2, 2, 3, 5)).astype("float32")
+    outputs = serve_here(model, tmp_path / "model", extra_query=x, value=y)
+    assert_close([outputs["doc"]], [to_numpy(model(nest([x, y]))["doc"])])
+
+
+def test_a_sequential_model_is_served_by_the_names_of_its_ends(tmp_path):
+    layers = [keras.Input((None, 5), name="x"), ka.SelfAttention(2, 3, name="look")]
+    model = keras.Sequential(layers)
+    x = np.random.default_rng(1).normal(size=(2, 3, 5)).astype("float32")
+    outputs = serve_here(model, tmp_path / "model", x=x)
+    assert_close([outputs["look"]], [to_numpy(model(x))])
+
+
+def test_equal_names_are_an_error_that_names_them(tmp_path):
+    model = nested_model(lambda c, w: {"maps": {"left": w}, "maps_left": c, "doc": c})
+    with pytest.raises(ValueError, match=r"outputs of equal names: \['maps_left'\]"):
+        ka.export.saved_model(model, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
 # ---- What was there before
 
 
@@ -194,6 +255,118 @@ def test_a_model_that_is_not_functional_needs_signatures(tmp_path):
     with pytest.raises(ValueError, match=r"`signatures`.*encoder_decoder"):
         ka.export.saved_model(model, tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+# ---- Keras's own export of models
+
+
+def model_over(encoder, attention=ka.BahdanauAttention):
+    decoder = ka.BahdanauDecoder(keras.layers.GRUCell(7), attention(5))
+    return ka.models.EncoderDecoder(encoder, target_embedding(), decoder, keras.layers.Dense(13))
+
+
+def target_embedding():
+    return keras.layers.Embedding(13, 6, mask_zero=True)
+
+
+def recurrent():
+    gru = keras.layers.GRU(5, return_sequences=True)
+    return model_over(keras.Sequential([keras.layers.Embedding(13, 6, mask_zero=True), gru]))
+
+
+def transformer():
+    encoder = [target_embedding(), ka.TransformerEncoderBlock(num_heads=2, intermediate_dim=11)]
+    block = ka.TransformerDecoderBlock(num_heads=2, intermediate_dim=11)
+    return ka.models.Transformer(
+        keras.Sequential(encoder), target_embedding(), [block], keras.layers.Dense(13), max_length=9
+    )
+
+
+def over_tokens_of_a_functional_encoder():
+    source = keras.Input((None,))  # float32, as Keras has it unless told otherwise
+    return model_over(keras.Model(source, target_embedding()(source)))
+
+
+def over_features():
+    return model_over(keras.Sequential([keras.layers.Dense(5)]))
+
+
+def over_images():
+    images = keras.Input((7, 5, 3), dtype="uint8")
+    x = keras.layers.Rescaling(1 / 255)(images)
+    encoder = keras.Model(images, keras.layers.Conv2D(5, 3)(x))
+    return model_over(encoder, ka.SoftSpatialAttention)
+
+
+# By case: a model, the dtype of its sources, and the axes after the batch of some of them.
+TOKENS, FEATURES, IMAGES = [(4,), (7,), (1,)], [(4, 3), (7, 3), (1, 3)], [(7, 5, 3)] * 3
+EXPORTED = {
+    "recurrent": (recurrent, "int32", TOKENS),
+    "transformer": (transformer, "int32", TOKENS),
+    "functional": (over_tokens_of_a_functional_encoder, "int32", TOKENS),
+    "features": (over_features, "float32", FEATURES),
+    "images": (over_images, "uint8", IMAGES),
+}
+
+
+def random_pairs(dtype, axes):
+    """Sources and targets of several batch sizes and lengths."""
+    random = np.random.default_rng(3)
+    for batch, (source_axes, length) in enumerate(zip(axes, (3, 5, 2), strict=True), start=1):
+        if dtype == "float32":
+            source = random.normal(size=(batch, *source_axes))
+        else:
+            source = random.integers(1, 13 if dtype == "int32" else 256, (batch, *source_axes))
+        source = source.astype(dtype)
+        if len(source_axes) == 1:
+            source[:, 3:] = 0  # padding, where it is long
+        yield source, random.integers(1, 13, (batch, length)).astype("int32")
+
+
+@pytest.mark.parametrize(
+    ("case", "origin"),
+    [*((case, "called") for case in EXPORTED), ("recurrent", "loaded"), ("transformer", "loaded")],
+)
+def test_keras_exports_models_for_any_batch_and_length(case, origin, tmp_path):
+    make, dtype, axes = EXPORTED[case]
+    model = make()
+    model(next(random_pairs(dtype, axes)))  # of one length
+    if origin == "loaded":
+        model.save(tmp_path / "model.keras")
+        model = keras.models.load_model(tmp_path / "model.keras")
+    model.export(tmp_path / "model", verbose=False)
+    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    signature = loaded.signatures["serving_default"]
+    specs = signature.structured_input_signature[1]
+    assert {name: spec.dtype.name for name, spec in specs.items()} == {
+        "source": dtype,
+        "target": "int32",
+    }
+    path = str(tmp_path / "model.onnx")
+    model.export(path, format="onnx", verbose=False)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for pair in random_pairs(dtype, axes):
+        wanted = [to_numpy(model(pair))]
+        named = dict(zip(("source", "target"), pair, strict=True))
+        assert_close(numbers(list(signature(**named).values())), wanted)
+        assert_close(session.run(None, named), wanted)
+
+
+def test_a_model_that_is_called_with_dicts_is_exported_too(tmp_path):
+    model, (source, target) = recurrent(), next(random_pairs("int32", TOKENS))
+    wanted = to_numpy(model({"source": source, "target": target}))
+    model.export(tmp_path / "model", verbose=False)
+    signature = tf.saved_model.load(str(tmp_path / "model")).signatures["serving_default"]
+    assert_close(numbers(list(signature(source=source, target=target).values())), [wanted])
+
+
+def test_a_signature_that_is_given_to_export_stays(tmp_path):
+    model, specs = recurrent(), [keras.InputSpec(shape=(2, 3), dtype="int64")] * 2
+    model(next(random_pairs("int32", TOKENS)))
+    model.export(tmp_path / "model", verbose=False, input_signature=[tuple(specs)])
+    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    _, kwargs = loaded.signatures["serving_default"].structured_input_signature
+    assert {(tuple(spec.shape), spec.dtype.name) for spec in kwargs.values()} == {((2, 3), "int64")}
 
 
 # ---- Other formats

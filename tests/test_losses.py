@@ -8,6 +8,7 @@ import tensorflow as tf
 import keras_attention as ka
 from comparing import to_numpy
 from oracles import history
+from oracles import losses as oracle
 
 
 def distributions(*shape, seed=3):
@@ -112,6 +113,101 @@ def test_doubly_stochastic_sums_in_at_least_float32(policy, dtype):
     np.testing.assert_allclose(to_numpy(loss), [4999.0**2], rtol=1e-6)
 
 
+# ---- Diagonal alignment
+
+
+def pair_mask(query_mask, memory_mask):
+    return query_mask[:, :, None] & memory_mask[:, None, :]
+
+
+@pytest.mark.parametrize("width", [0.2, 0.7])
+def test_diagonal_alignment_equals_the_loops(width):
+    """Padding at the end, at the start and in the middle does not count, nor does its number."""
+    weights, random = distributions(11, 5, 7), np.random.default_rng(5)
+    query_mask, memory_mask = random.uniform(size=(11, 5)) < 0.6, random.uniform(size=(11, 7)) < 0.6
+    query_mask[3], memory_mask[4], query_mask[5] = False, False, True
+    losses = ka.losses.diagonal_alignment(pair_mask(query_mask, memory_mask), weights, width)
+    rows = zip(weights, query_mask, memory_mask, strict=True)
+    wanted = [oracle.diagonal_alignment(*row, width) for row in rows]
+    np.testing.assert_allclose(to_numpy(losses), wanted, atol=1e-6)
+    assert to_numpy(losses)[[3, 4]].tolist() == [0, 0]
+    everything = [np.ones(size, bool) for size in (5, 7)]
+    wanted = [oracle.diagonal_alignment(w, *everything, width) for w in weights]
+    unmasked = ka.losses.diagonal_alignment(None, weights, width)
+    np.testing.assert_allclose(to_numpy(unmasked), wanted, atol=1e-6)
+
+
+def test_padding_changes_no_diagonal_alignment():
+    weights = distributions(3, 5, 7)
+    masks = [np.arange(5) < [[5], [5], [2]], np.arange(7) < [[7], [3], [7]]]
+    wanted = to_numpy(ka.losses.diagonal_alignment(pair_mask(*masks), weights))
+    weights = np.pad(weights, [(0, 0), (0, 4), (0, 2)], constant_values=1 / 9)
+    masks = [np.pad(mask, [(0, 0), (0, more)]) for mask, more in zip(masks, (4, 2), strict=True)]
+    losses = ka.losses.diagonal_alignment(pair_mask(*masks), weights)
+    np.testing.assert_allclose(to_numpy(losses), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("policy", "dtype"), [("float16", "float32"), ("bfloat16", "float32"), ("float64", "float64")]
+)
+def test_diagonal_alignment_sums_in_at_least_float32(policy, dtype):
+    weights = keras.ops.cast(np.full((1, 300, 300), 1.0), policy)
+    loss = ka.losses.diagonal_alignment(None, weights)
+    assert keras.backend.standardize_dtype(loss.dtype) == dtype
+    t, s = np.mgrid[:300, :300] / 300
+    np.testing.assert_allclose(
+        to_numpy(loss), [(1 - np.exp(-((s - t) ** 2) / 0.08)).mean()], rtol=1e-5
+    )
+
+
+# ---- Losses on the weights in `compile`
+
+
+@keras.saving.register_keras_serializable("tests")
+def coverage(mask, weights):
+    return ka.losses.coverage_loss(weights, mask)
+
+
+@keras.saving.register_keras_serializable("tests")
+def even(mask, weights):
+    return ka.losses.doubly_stochastic(weights, mask)
+
+
+WORDS = np.array([[4, 7, 3, 9, 2], [5, 1, 8, 0, 0]], "int32")
+STEPS = np.array([[1, 3, 4], [1, 6, 0]], "int32")
+TARGETS = {
+    ka.losses.guided_alignment: np.eye(3, 5)[None] * (STEPS != 0)[:, :, None],
+    ka.losses.diagonal_alignment: pair_mask(STEPS != 0, WORDS != 0),
+    coverage: STEPS != 0,
+    even: STEPS != 0,
+}
+
+
+@pytest.mark.parametrize("loss", TARGETS, ids=lambda loss: loss.__name__)
+def test_losses_on_the_weights_are_compiled_trained_saved_and_loaded(loss, tmp_path):
+    steps, words = (keras.Input((None,), dtype="int32") for _ in range(2))
+    query, value = (keras.layers.Embedding(11, 5, mask_zero=True)(x) for x in (steps, words))
+    context, weights = ka.BahdanauAttention(7)(query, value, return_attention_scores=True)
+    logits = keras.layers.Dense(11)(context)
+    model = keras.Model([steps, words], {"logits": logits, "attention": weights})
+    model.compile(
+        keras.optimizers.Adam(0.1),
+        {"logits": keras.losses.SparseCategoricalCrossentropy(True), "attention": loss},
+        loss_weights={"logits": 0.0, "attention": 1.0},
+        jit_compile=True,
+    )
+    x, y = [STEPS, WORDS], {"logits": STEPS, "attention": TARGETS[loss]}
+    wanted = to_numpy(loss(TARGETS[loss], model(x)["attention"])).mean()
+    history = model.fit(x, y, epochs=20, verbose=0).history["attention_loss"]
+    np.testing.assert_allclose(history[0], wanted, rtol=1e-5)
+    assert history[-1] < history[0]
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(
+        loaded.evaluate(x, y, verbose=0), model.evaluate(x, y, verbose=0), rtol=1e-5
+    )
+
+
 # ---- REINFORCE
 
 
@@ -149,6 +245,12 @@ def test_errors_name_the_argument_and_what_is_expected():
         ka.losses.doubly_stochastic(np.ones((2, 3)))
     with pytest.raises(ValueError, match=r"`query_mask`.*\(2, 5\).*\(2, 3\)"):
         ka.losses.doubly_stochastic(np.ones((2, 3, 5, 7)), np.ones((2, 5)))
+    with pytest.raises(ValueError, match=r"`mask`.*\(2, 5\).*\(2, 3, 5\)"):
+        ka.losses.diagonal_alignment(np.ones((2, 5)), np.ones((2, 3, 5)))
+    with pytest.raises(ValueError, match=r"`weights`.*\(2, 3\).*\(batch, queries, memory\)"):
+        ka.losses.diagonal_alignment(None, np.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"`width` is 0; expected a number above 0"):
+        ka.losses.diagonal_alignment(None, np.ones((2, 3, 5)), width=0)
     with pytest.raises(ValueError, match=r"`log_prob`.*\(2, 3\).*\(batch, 1\)"):
         ka.losses.reinforce(np.ones(2), np.ones((2, 3)), np.ones((2, 1)), 0.0)
     three, two = np.ones(3), np.ones(2)

@@ -1,11 +1,13 @@
 """Guided alignment: the cross-entropy between attention and a given word alignment."""
 
+import keras
 from keras import backend, ops
 
 from keras_attention._internal import validation
 from keras_attention._internal.typing import Tensor
 
 
+@keras.saving.register_keras_serializable("keras_attention")
 def guided_alignment(alignment: Tensor, weights: Tensor, query_mask: Tensor = None) -> Tensor:
     """The cross-entropy between a given word alignment and the attention weights.
 

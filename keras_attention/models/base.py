@@ -1,6 +1,7 @@
 """Models that end in a head over a vocabulary."""
 
 import abc
+import os
 import weakref
 from collections.abc import Callable
 from typing import Any, final
@@ -21,6 +22,8 @@ class Seq2SeqModel(keras.Model, abc.ABC):
     no logits are stored.
     """
 
+    encoder: keras.layers.Layer
+    target_embedding: keras.layers.Layer
     head: Callable
 
     def __init__(self, **kwargs: Any) -> None:
@@ -65,6 +68,45 @@ class Seq2SeqModel(keras.Model, abc.ABC):
         if features is not None and isinstance(self.loss, LinearCrossentropy):
             y_pred = HeadOutput(y_pred, features, self.head, training)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+    def input_specs(self) -> tuple[keras.layers.InputSpec, keras.layers.InputSpec]:
+        """Returns what a built model takes as source and target, of free batch and length.
+
+        Tokens are int32. Inputs of more axes than (B, S) are numbers: in the dtype of the weights,
+        or in the integers that a functional encoder declares. Maps keep their height and width.
+        """
+        source, target = split_inputs(self.get_build_config()["input_shape"])
+        dtype = self.variable_dtype
+        return (
+            _input_spec(self.encoder, source, dtype, "source"),
+            _input_spec(self.target_embedding, target, dtype, "target"),
+        )
+
+    def export(
+        self,
+        filepath: str | os.PathLike[str],
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Keras's export, whose `input_signature` defaults to `input_specs`."""
+        if input_signature is None and self.built:
+            input_signature = [self.input_specs()]
+        super().export(filepath, format, verbose, input_signature, **kwargs)
+
+
+def _input_spec(
+    layer: keras.layers.Layer, shape: Shape, dtype: str, name: str
+) -> keras.layers.InputSpec:
+    """Returns what `layer` takes. Keras records the shape of one call, and no dtype."""
+    declared = getattr(layer, "inputs", None)
+    if declared and not keras.backend.is_float_dtype(declared[0].dtype):
+        dtype = declared[0].dtype
+    elif len(shape) == 2:
+        dtype = "int32"  # also where an `Input` for tokens has the default dtype, float32
+    free = 2 if len(shape) < 4 else 1
+    return keras.layers.InputSpec(shape=(*[None] * free, *shape[free:]), dtype=dtype, name=name)
 
 
 def split_inputs(inputs: Any) -> tuple[Any, Any]:
