@@ -75,6 +75,12 @@ CHECKS = [
         ("tensorflow", {"test_saved_models_and_weights_load"}, None),
     ),
     (
+        "quantized",
+        "after `quantize` to int8 and float8 a saved model loads, to equal outputs (Keras "
+        "quantizes layers of its own, such as Dense, not the kernels of scores and heads)",
+        ("tensorflow", {"test_quantized_models_load"}, None),
+    ),
+    (
         "training",
         "two training steps lower the loss, and give the same numbers eagerly, in a graph and "
         "under XLA (except for the samples of hard attention)",

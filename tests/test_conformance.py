@@ -167,6 +167,25 @@ def test_saved_models_and_weights_load(row, tmp_path):
     assert_close(numbers(copy(feed)), wanted, 0)
 
 
+@EVERY_ROW
+@pytest.mark.filterwarnings("ignore:.*quantiz:UserWarning")
+def test_quantized_models_load(row, tmp_path):
+    """What Keras quantizes are layers of its own, such as Dense, wherever they are inside."""
+    inputs, masks = row.arrays()
+    feed = {**tensors(inputs), **tensors(masks)}
+    for mode in ("int8", "float8"):
+        model = row.functional(row.new())
+        model.quantize(mode)
+        model.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+        assert_close(numbers(loaded(feed)), numbers(model(feed)), 0)
+        assert _modes(loaded) == _modes(model)
+
+
+def _modes(model):
+    return [getattr(layer, "quantization_mode", None) for layer in model._flatten_layers()]
+
+
 # ---- Training, compiled or not
 
 

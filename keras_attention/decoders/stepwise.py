@@ -15,8 +15,8 @@ from keras import ops
 from keras_attention import search
 from keras_attention._internal import rnn, validation
 from keras_attention._internal.call_context import run_as_call
-from keras_attention._internal.quantization import QuantizableParts
 from keras_attention._internal.serialization import build_once, deserialize, serialize
+from keras_attention._internal.sublayers import SavedSublayers
 from keras_attention.attention.base import AttentionMechanism, validate_memory_mask
 from keras_attention.decoders.dims import DecoderDims, memory_shapes, validate_inputs
 
@@ -29,7 +29,7 @@ def beam_invariant_state(state: Any) -> Any:
     return () if keras.tree.flatten(state["attention"]) else state["memory"]
 
 
-class StepwiseDecoder(QuantizableParts, abc.ABC):
+class StepwiseDecoder(SavedSublayers, abc.ABC):
     """Abstract: a cell and an attention, which take one step after the other."""
 
     def __init__(

@@ -11,11 +11,12 @@ from keras import ops
 
 from keras_attention._internal.keras_masks import copy_keras_mask
 from keras_attention._internal.serialization import build_once, serialize, sharing_scope
+from keras_attention._internal.sublayers import SavedSublayers
 from keras_attention._internal.typing import Shape, Tensor
 from keras_attention.losses.crossentropy_loss import HeadOutput, LinearCrossentropy
 
 
-class Seq2SeqModel(keras.Model, abc.ABC):
+class Seq2SeqModel(SavedSublayers, keras.Model, abc.ABC):
     """Abstract: a model whose last layer, `head`, maps features (B, T, D) to logits (B, T, V).
 
     A model compiled with `ka.losses.LinearCrossentropy` passes the features to that loss, so that

@@ -7,14 +7,14 @@ import keras
 
 from keras_attention._internal import validation
 from keras_attention._internal.output_spec import output_spec
-from keras_attention._internal.quantization import QuantizableParts
 from keras_attention._internal.serialization import clone_initializer
+from keras_attention._internal.sublayers import SavedSublayers
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention.self_attention.multi_head import SelfAttention
 from keras_attention.transformer.cache import init_cache
 
 
-class TransformerBlock(QuantizableParts, abc.ABC):
+class TransformerBlock(SavedSublayers, abc.ABC):
     """Abstract: self-attention and a feed-forward network, each with a residual and a layer norm.
 
     LayerNorm(x + Dropout(Sublayer(x)))                            (sections 3.1, 5.4)
