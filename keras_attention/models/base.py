@@ -15,6 +15,8 @@ from keras_attention._internal.sublayers import SavedSublayers
 from keras_attention._internal.typing import Shape, Tensor
 from keras_attention.losses.crossentropy_loss import HeadOutput, LinearCrossentropy
 
+_INPUT = keras.layers.InputLayer
+
 
 class Seq2SeqModel(SavedSublayers, keras.Model, abc.ABC):
     """Abstract: a model whose last layer, `head`, maps features (B, T, D) to logits (B, T, V).
@@ -152,6 +154,9 @@ def build_from_spec(layer: keras.layers.Layer, spec: Any) -> Any:
     """
     has_build = type(layer).build is not keras.layers.Layer.build
     if not layer.built and has_build:
+        if type(layer) is keras.Sequential and not isinstance(layer._layers[0], _INPUT):
+            # Keras would take the compute dtype for that of the tokens: no float16 holds 3,001.
+            layer._layers = [_INPUT(batch_shape=spec.shape, dtype=spec.dtype), *layer._layers]
         layer.build(spec.shape)
     return layer.compute_output_spec(spec)
 
