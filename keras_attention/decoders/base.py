@@ -104,8 +104,8 @@ class AttentionDecoder(StepwiseDecoder, abc.ABC):
             memory, memory_mask, initial_state, training: As in `call`.
             first: (B, Din), the input of the first step.
             steps: The number of steps, T.
-            feed: Function of outputs (B, 1, O) to inputs (B, 1, Din), such as a layer. None: the
-                outputs are the inputs.
+            feed: Function of outputs (B, O) to inputs (B, Din), or a layer of such sequences, such
+                as a `keras.Sequential`. None: the outputs are the inputs.
             stop: Function of outputs (B, T, O) to booleans (B, T), True at the last step of a
                 sequence; what follows is zero. None: all sequences have T steps.
 

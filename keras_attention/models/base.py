@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from keras_attention._internal.keras_masks import copy_keras_mask
+from keras_attention._internal.one_step import call_on_step
 from keras_attention._internal.serialization import build_once, serialize, sharing_scope
 from keras_attention._internal.sublayers import SavedSublayers
 from keras_attention._internal.typing import Shape, Tensor
@@ -49,8 +50,9 @@ class Seq2SeqModel(SavedSublayers, keras.Model, abc.ABC):
 
     def call_head_of_step(self, features: Tensor) -> Tensor:
         """Returns the logits (B, V) of one step (B, D)."""
-        # With a time axis, as in training: a Sequential head is built for that rank.
-        return self.call_head(features[:, None])[:, 0]
+        if isinstance(self.head, keras.layers.ReversibleEmbedding):
+            return self.head(features, reverse=True)
+        return call_on_step(self.head, features)
 
     def build_head(self, features_shape: Shape) -> None:
         """Builds the head for features of this shape, unless it is a function."""
