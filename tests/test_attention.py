@@ -62,6 +62,31 @@ def test_the_mask_of_the_query_is_passed_on():
     np.testing.assert_array_equal(to_numpy(ka.masks.implicit_mask(context), "bool"), mask)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ka.BahdanauAttention(UNITS),
+        lambda: ka.CoverageAttention(UNITS),
+        lambda: ka.SoftSpatialAttention(UNITS),
+        lambda: ka.PointerAttention(UNITS),
+        lambda: ka.SelfAttention(2, 5),
+    ],
+)
+def test_the_mask_of_a_single_query_is_applied_and_passed_on(make):
+    """An embedding of ids (B,) has a mask (B,)."""
+    embedding = keras.layers.Embedding(4, QUERY, mask_zero=True)
+    model_query, model_value = keras.Input((), dtype="int32"), keras.Input((S, VALUE))
+    layer = make()
+    options = {} if isinstance(layer, ka.PointerAttention) else {"return_attention_scores": True}
+    for query, value in ((model_query, model_value), (np.array([2, 0]), normal(B, S, VALUE))):
+        results = keras.tree.flatten(layer(embedding(query), value, **options))
+    assert ka.masks.implicit_mask(results[0]).shape == (B,)
+    assert to_numpy(ka.masks.implicit_mask(results[0])).tolist() == [1, 0]
+    weights = to_numpy(results[-1])
+    assert (weights[1] == 0).all()
+    np.testing.assert_allclose(weights[0].sum(axis=-1), 1, atol=1e-6)
+
+
 # ---- Peers
 
 

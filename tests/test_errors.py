@@ -87,7 +87,21 @@ CASES = {
     "bridge_width": (lambda: ka.models.Bridge([3, 0]), ["`widths`", "0", "at least 1"]),
     # ranks
     "query_rank": (
-        lambda: ka.Attention()(zeros(2, 3), zeros(2, 5, 3)),
+        lambda: ka.Attention()(zeros(3), zeros(2, 5, 3)),
+        ["`query`", "(3,)", "(batch, queries, width)", "(batch, width)"],
+    ),
+    "single_query_causal": (
+        lambda: ka.Attention()(zeros(2, 3), zeros(2, 5, 3), use_causal_mask=True),
+        ["`use_causal_mask`", "True", "(2, 3)", "(batch, queries, width)"],
+    ),
+    "single_query_attention_mask": (
+        lambda: ka.PointerAttention(3)(
+            zeros(2, 3), zeros(2, 5, 3), attention_mask=np.ones((2, 1, 5))
+        ),
+        ["`attention_mask`", "(2, 1, 5)", "(2, 5)", "(batch, memory)"],
+    ),
+    "single_query_among_itself": (
+        lambda: ka.SelfAttention(2, 3)(zeros(2, 3)),
         ["`query`", "(2, 3)", "(batch, queries, width)"],
     ),
     "value_rank": (
@@ -107,8 +121,8 @@ CASES = {
         ["`memory`", "(2, 5)", "(batch, memory, width)"],
     ),
     "symbolic_rank": (
-        lambda: ka.Attention()(keras.Input((3,)), keras.Input((5, 3))),
-        ["`query`", "(None, 3)", "(batch, queries, width)"],
+        lambda: ka.Attention()(keras.Input((2, 5, 3)), keras.Input((5, 3))),
+        ["`query`", "(None, 2, 5, 3)", "(batch, queries, width)"],
     ),
     "bridge_rank": (
         lambda: ka.models.Bridge([3])(zeros(2, 3)),

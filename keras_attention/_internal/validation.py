@@ -15,6 +15,20 @@ def rank(argument: str, shape: Shape, axes: str) -> None:
         raise ValueError(f"`{argument}` has shape {tuple(shape)}; expected {axes}.")
 
 
+def query(shape: Shape, use_causal_mask: bool = False) -> None:
+    """Checks that `shape` is that of queries, or of one query without the axis of steps."""
+    if len(shape) not in (2, 3):
+        raise ValueError(
+            f"`query` has shape {tuple(shape)}; expected (batch, queries, width), or "
+            "(batch, width) for one query."
+        )
+    if use_causal_mask and len(shape) == 2:
+        raise ValueError(
+            f"`use_causal_mask` is True, but `query` has shape {tuple(shape)}; expected "
+            "(batch, queries, width), queries that have an order."
+        )
+
+
 def sequence(argument: str, shape: Shape) -> None:
     """Checks that `shape` is that of a sequence whose last axis is known."""
     rank(argument, shape, "(batch, steps, width)")
@@ -55,20 +69,27 @@ def mask(argument: str, mask: Tensor, shape: Shape, axes: str) -> None:
         raise ValueError(f"`{argument}` has shape {actual}; expected {tuple(shape)}, {axes}.")
 
 
-def broadcastable(argument: str, mask: Tensor, shape: Shape) -> None:
-    """Checks that `mask`, if given, broadcasts to `shape`."""
+def attention_mask(argument: str, mask: Tensor, query_shape: Shape, memory_length: Any) -> None:
+    """Checks that `mask`, if given, broadcasts to (B, T, S); without an axis T, to (B, S)."""
     if mask is None:
         return
+    batch_size, *steps, _ = query_shape
+    shapes = {"(batch, queries, memory)": (batch_size, *steps, memory_length)}
+    if steps:
+        shapes["(queries, memory)"] = (*steps, memory_length)
+    else:
+        shapes = {"(batch, memory)": (batch_size, memory_length)}
     actual = tuple(mask.shape)
-    matches = len(actual) in (2, 3) and all(
+    if not any(_broadcasts(actual, shape) for shape in shapes.values()):
+        expected = ", or ".join(f"{shape}, {axes}" for axes, shape in shapes.items())
+        raise ValueError(f"`{argument}` has shape {actual}; expected {expected}.")
+
+
+def _broadcasts(actual: Shape, shape: Shape) -> bool:
+    return len(actual) == len(shape) and all(
         size in (None, 1) or other is None or size == other
-        for size, other in zip(actual, shape[-len(actual) :], strict=True)
+        for size, other in zip(actual, shape, strict=True)
     )
-    if not matches:
-        raise ValueError(
-            f"`{argument}` has shape {actual}; expected {tuple(shape)}, (batch, queries, memory), "
-            "or (queries, memory)."
-        )
 
 
 def built(layer: keras.layers.Layer) -> None:

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_attention import masks
-from keras_attention._internal import validation
+from keras_attention._internal import single_query, validation
 from keras_attention._internal.output_spec import output_spec
 from keras_attention._internal.part import get_part
 from keras_attention._internal.serialization import build_once
@@ -51,6 +51,7 @@ class SpatialAttention(SavedSublayers, ScoredAttention, abc.ABC):
 
     def build(self, query_shape: Shape, value_shape: Shape) -> None:
         _validate_shapes(query_shape, value_shape)
+        query_shape = single_query.add_axis_to_shape(query_shape)
         value_shape = (value_shape[0], None, value_shape[-1])  # flattened
         self.build_projections(query_shape, value_shape, value_shape)
         if self.gate is not None:
@@ -70,7 +71,8 @@ class SpatialAttention(SavedSublayers, ScoredAttention, abc.ABC):
         Call arguments:
             query: (B, T, Dq), or (B, Dq) for one step.
             value: (B, H, W, C), or (B, L, C).
-            query_mask: (B, T). A masked query gets zero weights and a zero context.
+            query_mask: (B, T), or (B,) for one step. A masked query gets zero weights and a zero
+                context.
             value_mask: (B, H, W) or (B, L), the positions that may be attended.
             training: Whether `dropout` is applied, and a hard attention samples.
             return_attention_scores: Whether to return the weights too.
@@ -85,16 +87,13 @@ class SpatialAttention(SavedSublayers, ScoredAttention, abc.ABC):
         _validate_shapes(query.shape, value.shape)
         validation.mask("query_mask", query_mask, query.shape[:-1], "(batch, queries)")
         validate_memory_mask("value_mask", value_mask, value.shape)
-        is_single_query = len(query.shape) == 2
-        if is_single_query:
-            query = ops.expand_dims(query, 1)
-            query_mask = None if query_mask is None else ops.expand_dims(query_mask, 1)
+        query_shape = query.shape
+        query, query_mask, _ = single_query.add_axis(query, query_mask)
         memory = self.prepare(value, value_mask=value_mask)
-        context, weights = self.attend_sequence(query, memory, masks.combine(query_mask), training)
+        results = self.attend_sequence(query, memory, masks.combine(query_mask), training)
+        context, weights = single_query.remove_axis(query_shape, *results)
         if len(value.shape) == 4:
-            weights = ops.reshape(weights, (*ops.shape(weights)[:2], *ops.shape(value)[1:3]))
-        if is_single_query:
-            context, weights = ops.squeeze(context, 1), ops.squeeze(weights, 1)
+            weights = ops.reshape(weights, (*ops.shape(weights)[:-1], *ops.shape(value)[1:3]))
         return (context, weights) if return_attention_scores else context
 
     def compute_output_shape(self, query_shape: Shape, value_shape: Shape) -> tuple:
@@ -219,11 +218,7 @@ class HardSpatialAttention(SpatialAttention):
 
 
 def _validate_shapes(query_shape: Shape, value_shape: Shape) -> None:
-    if len(query_shape) not in (2, 3):
-        raise ValueError(
-            f"`query` has shape {tuple(query_shape)}; expected (batch, width) or "
-            "(batch, queries, width)."
-        )
+    validation.query(query_shape)
     if len(value_shape) not in (3, 4):
         raise ValueError(
             f"`value` has shape {tuple(value_shape)}; expected (batch, height, width, channels) "

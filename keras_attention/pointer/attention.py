@@ -5,7 +5,7 @@ from typing import Any, final
 import keras
 
 from keras_attention import masks, scores
-from keras_attention._internal import validation
+from keras_attention._internal import single_query, validation
 from keras_attention._internal.serialization import build_once
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 
@@ -31,16 +31,17 @@ class PointerAttention(keras.layers.Layer):
         kernel_initializer: Initializer of the kernels and of v.
 
     Call arguments:
-        query: (B, T, Dq), the decoder's outputs d.
+        query: (B, T, Dq), the decoder's outputs d; or (B, Dq) for one step.
         value: (B, S, Dv), the elements e to point at.
-        query_mask: (B, T). A masked query points nowhere: its probabilities are zero.
+        query_mask: (B, T), or (B,) for one step. A masked query points nowhere: its probabilities
+            are zero.
         value_mask: (B, S). Padding has probability 0.
         attention_mask: (B, T, S) or (T, S), where each query may point, such as at the elements
-            that are left.
+            that are left; (B, S) for one step.
 
     Returns:
-        The probabilities (B, T, S). In mixed precision, give this layer `dtype="float32"`, as Keras
-        advises for every layer of probabilities.
+        The probabilities (B, T, S), or (B, S) for one step. In mixed precision, give this layer
+        `dtype="float32"`, as Keras advises for every layer of probabilities.
 
     Masking: True means "may be pointed at". Keras fills `query_mask` and `value_mask` with the
     masks attached to the tensors. The query's mask is passed on.
@@ -70,7 +71,7 @@ class PointerAttention(keras.layers.Layer):
 
     def build(self, query_shape: Shape, value_shape: Shape) -> None:
         _validate_shapes(query_shape, value_shape)
-        build_once(self.score, query_shape, value_shape)
+        build_once(self.score, single_query.add_axis_to_shape(query_shape), value_shape)
 
     def call(
         self,
@@ -81,16 +82,18 @@ class PointerAttention(keras.layers.Layer):
         attention_mask: Tensor = None,
     ) -> Tensor:
         _validate_shapes(query.shape, value.shape)
-        validation.mask("query_mask", query_mask, query.shape[:2], "(batch, queries)")
+        validation.mask("query_mask", query_mask, query.shape[:-1], "(batch, queries)")
         validation.mask("value_mask", value_mask, value.shape[:2], "(batch, memory)")
-        shape = self.compute_output_shape(query.shape, value.shape)
-        validation.broadcastable("attention_mask", attention_mask, shape)
+        validation.attention_mask("attention_mask", attention_mask, query.shape, value.shape[1])
+        query_shape = query.shape
+        query, query_mask, attention_mask = single_query.add_axis(query, query_mask, attention_mask)
         mask = masks.combine(query_mask, value_mask, attention_mask=attention_mask)
-        return masks.masked_softmax(self.score(query, self.score.prepare(value)), mask)
+        scores = self.score(query, self.score.prepare(value))
+        return single_query.remove_axis(query_shape, masks.masked_softmax(scores, mask))[0]
 
     def compute_output_shape(self, query_shape: Shape, value_shape: Shape) -> Shape:
         _validate_shapes(query_shape, value_shape)
-        return (query_shape[0], query_shape[1], value_shape[1])
+        return (*query_shape[:-1], value_shape[1])
 
     def get_config(self) -> Config:
         initializer = keras.initializers.serialize(self.score.kernel_initializer)
@@ -98,6 +101,6 @@ class PointerAttention(keras.layers.Layer):
 
 
 def _validate_shapes(query_shape: Shape, value_shape: Shape) -> None:
-    validation.rank("query", query_shape, "(batch, queries, width)")
+    validation.query(query_shape)
     validation.rank("value", value_shape, "(batch, memory, width)")
     validation.equal("query", query_shape[0], "value", value_shape[0], "batch size")

@@ -5,7 +5,7 @@ from typing import Any, final
 import keras
 from keras import ops
 
-from keras_attention._internal import validation
+from keras_attention._internal import single_query, validation
 from keras_attention._internal.output_spec import output_spec
 from keras_attention._internal.serialization import add_kernel
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
@@ -40,13 +40,13 @@ class SelfAttention(keras.layers.Layer):
         seed: Seed of the dropout.
 
     Call arguments:
-        query: (B, T, Dq).
+        query: (B, T, Dq); or (B, Dq) for one step, with a `value`.
         value: (B, S, Dv). None: self-attention, to `query`.
         key: (B, S, Dk). Defaults to `value`.
-        query_mask: (B, T). A masked query attends to nothing. In self-attention it also masks the
-            keys, unless `value_mask` is given.
+        query_mask: (B, T), or (B,) for one step. A masked query attends to nothing. In
+            self-attention it also masks the keys, unless `value_mask` is given.
         value_mask, key_mask: (B, S). If both are given, both must allow a key.
-        attention_mask: (B, T, S) or (T, S), the same for every head.
+        attention_mask: (B, T, S) or (T, S), the same for every head; (B, S) for one step.
         training: Whether `dropout` is applied.
         return_attention_scores: Whether to return the weights too. The output stays the same.
         use_causal_mask: Whether step t attends to steps up to t only.
@@ -55,7 +55,7 @@ class SelfAttention(keras.layers.Layer):
 
     Returns:
         The output (B, T, D); with `return_attention_scores` also the weights (B, num_heads, T, S)
-        after the softmax and before dropout.
+        after the softmax and before dropout. Without T for one step.
 
     Masking: True means "may be attended to". A query without any key has zero weights and heads,
     and its output is `output_bias`, or 0 without biases. The query's mask is passed on.
@@ -111,9 +111,8 @@ class SelfAttention(keras.layers.Layer):
     def build(
         self, query_shape: Shape, value_shape: Shape | None = None, key_shape: Shape | None = None
     ) -> None:
-        value_shape = value_shape or query_shape
-        key_shape = key_shape or value_shape
-        self._validate_shapes(query_shape, value_shape, key_shape)
+        value_shape, key_shape = self._memory_shapes(query_shape, value_shape, key_shape)
+        query_shape = single_query.add_axis_to_shape(query_shape)
         for argument, shape in (("query", query_shape), ("value", value_shape), ("key", key_shape)):
             validation.static_dim(argument, shape)
         keys_dim, values_dim = self.num_heads * self.key_dim, self.num_heads * self.value_dim
@@ -143,18 +142,21 @@ class SelfAttention(keras.layers.Layer):
                 "`query_mask` and `value_mask` otherwise."
             )
         is_self_attention = value is None
+        shapes: Any = (None if x is None else x.shape for x in (query, value, key))
+        self._memory_shapes(*shapes)
         value = query if is_self_attention else value
         key = value if key is None else key
-        self._validate_shapes(query.shape, value.shape, key.shape)
+        validation.query(query.shape, use_causal_mask)
         for name, given in (("mask", mask), ("query_mask", query_mask)):
-            validation.mask(name, given, query.shape[:2], "(batch, queries)")
+            validation.mask(name, given, query.shape[:-1], "(batch, queries)")
         for name, given in (("value_mask", value_mask), ("key_mask", key_mask)):
             validation.mask(name, given, value.shape[:2], "(batch, memory)")
-        pairs = (*query.shape[:2], value.shape[1])
-        validation.broadcastable("attention_mask", attention_mask, pairs)
+        validation.attention_mask("attention_mask", attention_mask, query.shape, value.shape[1])
         query_mask = mask if query_mask is None else query_mask
         if is_self_attention and value_mask is None:
             value_mask = query_mask
+        query_shape = query.shape
+        query, query_mask, attention_mask = single_query.add_axis(query, query_mask, attention_mask)
         query = self._split_heads(self._project(query, self.query_kernel, self.query_bias))
         key = self._split_heads(self._project(key, self.key_kernel))
         value = self._split_heads(self._project(value, self.value_kernel, self.value_bias))
@@ -165,23 +167,23 @@ class SelfAttention(keras.layers.Layer):
             dropout_mask=self._dropout_mask(query, key) if training and self.dropout else None,
             return_weights=return_attention_scores,
         )
-        output = self._merge_heads(context)
-        return (output, weights) if return_attention_scores else output
+        results = [self._merge_heads(context), *([weights] if return_attention_scores else [])]
+        output, *weights = single_query.remove_axis(query_shape, *results)
+        return (output, *weights) if return_attention_scores else output
 
     def compute_output_shape(
         self, query_shape: Shape, value_shape: Shape | None = None, key_shape: Shape | None = None
     ) -> Shape:
-        value_shape = value_shape or query_shape
-        self._validate_shapes(query_shape, value_shape, key_shape or value_shape)
-        return (*query_shape[:2], self.output_width or query_shape[-1])
+        self._memory_shapes(query_shape, value_shape, key_shape)
+        return (*query_shape[:-1], self.output_width or query_shape[-1])
 
     def compute_output_spec(
         self, query: Tensor, value: Tensor = None, key: Tensor = None, *args: Any, **kwargs: Any
     ) -> Tensor:
         memory = query if value is None else value
-        key_shape = None if key is None else key.shape
-        shape = self.compute_output_shape(query.shape, memory.shape, key_shape)
-        weights_shape = (query.shape[0], self.num_heads, query.shape[1], memory.shape[1])
+        shapes: Any = (None if x is None else x.shape for x in (query, value, key))
+        shape = self.compute_output_shape(*shapes)
+        weights_shape = (query.shape[0], self.num_heads, *query.shape[1:-1], memory.shape[1])
         return output_spec(self, shape, weights_shape, query, value, key, *args, **kwargs)
 
     def prepare(self, value: Tensor, key: Tensor = None) -> tuple[Tensor, Tensor]:
@@ -249,15 +251,23 @@ class SelfAttention(keras.layers.Layer):
         ones = ops.ones(shape, dtype=self.compute_dtype)
         return keras.random.dropout(ones, self.dropout, seed=self.seed_generator)
 
-    def _validate_shapes(self, query_shape: Shape, value_shape: Shape, key_shape: Shape) -> None:
-        validation.rank("query", query_shape, "(batch, queries, width)")
+    def _memory_shapes(
+        self, query_shape: Shape, value_shape: Shape | None, key_shape: Shape | None
+    ) -> tuple[Shape, Shape]:
+        """Returns the shapes of value and key, which may default to others; checks them all."""
+        validation.query(query_shape)
+        if value_shape is None:  # self-attention
+            validation.rank("query", query_shape, "(batch, queries, width)")
+            value_shape = query_shape
+        key_shape = value_shape if key_shape is None else key_shape
         for argument, shape in (("value", value_shape), ("key", key_shape)):
             validation.rank(argument, shape, "(batch, memory, width)")
             validation.equal("query", query_shape[0], argument, shape[0], "batch size")
         validation.equal("key", key_shape[1], "value", value_shape[1], "length")
-        lengths = query_shape[1], value_shape[1]
+        lengths = single_query.add_axis_to_shape(query_shape)[1], value_shape[1]
         if self.window is not None and None not in lengths and lengths[0] != lengths[1]:
             raise ValueError(
                 f"`window` is {self.window}, but `query` has length {lengths[0]} and `value` has "
                 f"length {lengths[1]}; expected one length for both, as in self-attention."
             )
+        return value_shape, key_shape

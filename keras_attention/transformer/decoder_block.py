@@ -92,8 +92,9 @@ class TransformerDecoderBlock(TransformerBlock):
         self._validate_shapes(inputs.shape, memory.shape)
         self._validate_inputs(inputs.shape, inputs_mask)
         validation.mask("memory_mask", memory_mask, memory.shape[:2], "(batch, memory)")
-        cross_shape = (*inputs.shape[:2], memory.shape[1])
-        validation.broadcastable("memory_attention_mask", memory_attention_mask, cross_shape)
+        validation.attention_mask(
+            "memory_attention_mask", memory_attention_mask, inputs.shape, memory.shape[1]
+        )
         norm = self.self_attention_norm
         residual = self.self_attention(
             self._pre_norm(norm, inputs),
