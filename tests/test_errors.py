@@ -181,6 +181,14 @@ CASES = {
         lambda: decoder()(zeros(2, 3, 5), zeros(3, 7, 5)),
         ["`inputs`", "2", "`memory`", "3", "batch size"],
     ),
+    "list_of_one": (
+        lambda: ka.Attention()([zeros(2, 3, 5)]),
+        ["`query`", "list of 1", "[query, value]"],
+    ),
+    "list_mask": (
+        lambda: ka.Attention()([zeros(2, 3, 5), zeros(2, 7, 5)], mask=np.ones((2, 7))),
+        ["`mask`", "ndarray", "list", "query_mask, value_mask"],
+    ),
     "query_mask": (
         lambda: ka.Attention()(zeros(2, 3, 5), zeros(2, 7, 5), query_mask=np.ones((2, 4))),
         ["`query_mask`", "(2, 4)", "(2, 3)"],

@@ -220,8 +220,8 @@ def generator(argument, shape):
         (lambda: ka.PointerGenerator(-1), ["`extra_ids`", "-1"]),
         (lambda: ka.PointerGenerator(2.5), ["`extra_ids`", "2.5", "integer"]),
         (
-            lambda: ka.PointerAttention(3)(normal(2, 3), normal(2, 5, 3)),
-            ["`query`", "(2, 3)", "(batch, queries, width)"],
+            lambda: ka.PointerAttention(3)(normal(3), normal(2, 5, 3)),
+            ["`query`", "(3,)", "(batch, queries, width)"],
         ),
         (
             lambda: ka.PointerAttention(3)(normal(2, 3, 5), normal(3, 5, 3)),

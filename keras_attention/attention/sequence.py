@@ -7,12 +7,13 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import single_query, validation
+from keras_attention._internal.list_call import ListCall
 from keras_attention._internal.output_spec import output_spec
 from keras_attention._internal.typing import Shape, Tensor
 from keras_attention.attention.base import MemoryAttention
 
 
-class SequenceAttention(MemoryAttention, abc.ABC):
+class SequenceAttention(ListCall, MemoryAttention, abc.ABC):
     """Abstract: an attention that is called with queries (B, T, Dq) and a memory (B, S, D).
 
     A single query (B, Dq) has its context and weights without the axis T.
@@ -41,6 +42,9 @@ class SequenceAttention(MemoryAttention, abc.ABC):
         use_causal_mask: bool = False,
     ) -> Any:
         """Attends to a sequence, with the arguments of `keras.layers.MultiHeadAttention`.
+
+        `layer([query, value, key], mask=[...])` is the same call, as that of
+        `keras.layers.Attention`.
 
         Call arguments:
             query: (B, T, Dq), or (B, Dq) for one step.

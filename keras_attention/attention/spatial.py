@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import single_query, validation
+from keras_attention._internal.list_call import ListCall
 from keras_attention._internal.output_spec import output_spec
 from keras_attention._internal.part import get_part
 from keras_attention._internal.serialization import build_once
@@ -20,7 +21,7 @@ from keras_attention.attention.scored import ScoredAttention
 from keras_attention.scores import Additive
 
 
-class SpatialAttention(SavedSublayers, ScoredAttention, abc.ABC):
+class SpatialAttention(SavedSublayers, ListCall, ScoredAttention, abc.ABC):
     """Abstract: a gated additive attention that is called with queries and feature maps.
 
     In a decoder its memory is a feature map or a sequence too, and the decoder's weights have its

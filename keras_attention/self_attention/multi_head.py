@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_attention._internal import single_query, validation
+from keras_attention._internal.list_call import ListCall
 from keras_attention._internal.output_spec import output_spec
 from keras_attention._internal.serialization import add_kernel
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
@@ -15,7 +16,7 @@ from keras_attention._ops.dot_product_attention import dot_product_attention
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class SelfAttention(keras.layers.Layer):
+class SelfAttention(ListCall):
     """Multi-head scaled dot-product attention, of a sequence to itself or to another one.
 
         head_i = softmax(Q W_i^Q (K W_i^K)^T / sqrt(d_k)) V W_i^V                  (section 3.2.2)
