@@ -197,6 +197,14 @@ CASES = {
         lambda: ka.Attention()(zeros(2, 3, 5), zeros(2, 7, 5), value_mask=np.ones((2, 3))),
         ["`value_mask`", "(2, 3)", "(2, 7)"],
     ),
+    "value_mask_list": (
+        lambda: ka.Attention()(zeros(2, 3, 5), zeros(2, 2, 5), value_mask=[[True], [True]]),
+        ["`value_mask`", "(2, 1)", "(2, 2)"],
+    ),
+    "value_mask_uneven": (
+        lambda: ka.Attention()(zeros(2, 3, 5), zeros(2, 2, 5), value_mask=[[True], [True, False]]),
+        ["`value_mask`", "[[True], [True, False]]", "equal lengths"],
+    ),
     "value_mask_rank": (
         lambda: ka.Attention()(zeros(2, 3, 5), zeros(2, 7, 5), value_mask=np.ones((2, 3, 7))),
         ["`value_mask`", "(2, 3, 7)", "(2, 7)"],

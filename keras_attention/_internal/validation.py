@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_attention._internal.typing import Shape, Tensor
 
@@ -60,19 +61,22 @@ def shapes_match(actual: Shape, expected: Shape) -> bool:
     )
 
 
-def mask(argument: str, mask: Tensor, shape: Shape, axes: str) -> None:
-    """Checks that `mask`, if given, has `shape`, in which None is an unknown size."""
+def mask(argument: str, mask: Tensor, shape: Shape, axes: str) -> Tensor:
+    """Returns `mask` as a tensor, or None, if it has `shape`, in which None is an unknown size."""
     if mask is None:
-        return
+        return None
+    mask = _to_tensor(argument, mask)
     actual = tuple(mask.shape)
     if not shapes_match(actual, shape):
         raise ValueError(f"`{argument}` has shape {actual}; expected {tuple(shape)}, {axes}.")
+    return mask
 
 
-def attention_mask(argument: str, mask: Tensor, query_shape: Shape, memory_length: Any) -> None:
-    """Checks that `mask`, if given, broadcasts to (B, T, S); without an axis T, to (B, S)."""
+def attention_mask(argument: str, mask: Tensor, query_shape: Shape, memory_length: Any) -> Tensor:
+    """Returns `mask` as a tensor, or None, if it broadcasts to (B, T, S), or (B, S) without T."""
     if mask is None:
-        return
+        return None
+    mask = _to_tensor(argument, mask)
     batch_size, *steps, _ = query_shape
     shapes = {"(batch, queries, memory)": (batch_size, *steps, memory_length)}
     if steps:
@@ -83,6 +87,19 @@ def attention_mask(argument: str, mask: Tensor, query_shape: Shape, memory_lengt
     if not any(_broadcasts(actual, shape) for shape in shapes.values()):
         expected = ", or ".join(f"{shape}, {axes}" for axes, shape in shapes.items())
         raise ValueError(f"`{argument}` has shape {actual}; expected {expected}.")
+    return mask
+
+
+def _to_tensor(argument: str, mask: Any) -> Tensor:
+    """Returns `mask`, which may be nested lists of booleans too."""
+    if hasattr(mask, "shape"):
+        return mask
+    try:
+        return ops.convert_to_tensor(mask)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"`{argument}` is {mask!r}; expected booleans, with rows of equal lengths."
+        ) from None
 
 
 def _broadcasts(actual: Shape, shape: Shape) -> bool:

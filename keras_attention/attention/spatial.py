@@ -86,7 +86,7 @@ class SpatialAttention(SavedSublayers, ListCall, ScoredAttention, abc.ABC):
         masks attached to the tensors. The query's mask is passed on.
         """
         _validate_shapes(query.shape, value.shape)
-        validation.mask("query_mask", query_mask, query.shape[:-1], "(batch, queries)")
+        query_mask = validation.mask("query_mask", query_mask, query.shape[:-1], "(batch, queries)")
         validate_memory_mask("value_mask", value_mask, value.shape)
         query_shape = query.shape
         query, query_mask, _ = single_query.add_axis(query, query_mask)

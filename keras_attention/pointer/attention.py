@@ -83,8 +83,8 @@ class PointerAttention(ListCall):
         attention_mask: Tensor = None,
     ) -> Tensor:
         _validate_shapes(query.shape, value.shape)
-        validation.mask("query_mask", query_mask, query.shape[:-1], "(batch, queries)")
-        validation.mask("value_mask", value_mask, value.shape[:2], "(batch, memory)")
+        query_mask = validation.mask("query_mask", query_mask, query.shape[:-1], "(batch, queries)")
+        value_mask = validation.mask("value_mask", value_mask, value.shape[:2], "(batch, memory)")
         validation.attention_mask("attention_mask", attention_mask, query.shape, value.shape[1])
         query_shape = query.shape
         query, query_mask, attention_mask = single_query.add_axis(query, query_mask, attention_mask)

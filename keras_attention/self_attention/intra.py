@@ -88,7 +88,7 @@ class IntraAttention(keras.layers.Layer):
         self, inputs: Tensor, mask: Tensor = None, return_attention_scores: bool = False
     ) -> Tensor:
         validation.rank("inputs", inputs.shape, "(batch, steps, width)")
-        validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
+        mask = validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
         batch, steps = ops.shape(inputs)[:2]
         step_masks = ops.ones((batch, steps), "bool") if mask is None else ops.cast(mask, "bool")
         cast = {variable.name: ops.cast(variable, self.compute_dtype) for variable in self.weights}

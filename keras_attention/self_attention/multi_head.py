@@ -152,7 +152,9 @@ class SelfAttention(ListCall):
             validation.mask(name, given, query.shape[:-1], "(batch, queries)")
         for name, given in (("value_mask", value_mask), ("key_mask", key_mask)):
             validation.mask(name, given, value.shape[:2], "(batch, memory)")
-        validation.attention_mask("attention_mask", attention_mask, query.shape, value.shape[1])
+        attention_mask = validation.attention_mask(
+            "attention_mask", attention_mask, query.shape, value.shape[1]
+        )
         query_mask = mask if query_mask is None else query_mask
         if is_self_attention and value_mask is None:
             value_mask = query_mask

@@ -72,7 +72,7 @@ class AttentionPooling(keras.layers.Layer):
         self, inputs: Tensor, mask: Tensor = None, return_attention_scores: bool = False
     ) -> Tensor:
         validation.rank("inputs", inputs.shape, "(batch, steps, width)")
-        validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
+        mask = validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
         hidden = ops.tanh(dense(inputs, self.kernel) + self.bias)  # (B, S, U)
         scores = ops.einsum("bsu,u->bs", hidden, self.context_vector)
         weights = masks.masked_softmax(scores, mask)

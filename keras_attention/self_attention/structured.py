@@ -96,7 +96,7 @@ class StructuredSelfAttention(keras.layers.Layer):
         self, inputs: Tensor, mask: Tensor = None, return_attention_scores: bool = False
     ) -> Tensor:
         validation.rank("inputs", inputs.shape, "(batch, steps, width)")
-        validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
+        mask = validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
         hidden = ops.tanh(dense(inputs, self.kernel))
         scores = ops.transpose(dense(hidden, self.hop_kernel), (0, 2, 1))  # (B, hops, S)
         mask = None if mask is None else ops.expand_dims(mask, 1)

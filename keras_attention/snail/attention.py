@@ -87,7 +87,7 @@ class SnailAttentionBlock(keras.layers.Layer):
         self, inputs: Tensor, mask: Tensor = None, return_attention_scores: bool = False
     ) -> Tensor:
         validation.sequence("inputs", inputs.shape)
-        validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
+        mask = validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
         inputs = masks.zero_masked(inputs, mask)
         query = self._affine(inputs, self.query_kernel, self.query_bias)  # (B, 1, T, key_dim)
         key = self._affine(inputs, self.key_kernel)

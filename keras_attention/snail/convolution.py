@@ -90,7 +90,7 @@ class CausalConvBlock(keras.layers.Layer):
 
     def call(self, inputs: Tensor, mask: Tensor = None) -> Tensor:
         self._validate_shape(inputs.shape)
-        validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
+        mask = validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
         return _gated_concat(self.convolution, inputs, mask)
 
     def compute_output_shape(self, inputs_shape: Shape) -> Shape:
@@ -189,7 +189,7 @@ class TemporalConvBlock(keras.layers.Layer):
 
     def call(self, inputs: Tensor, mask: Tensor = None) -> Tensor:
         self._validate_length(inputs.shape)
-        validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
+        mask = validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
         outputs = zero_masked(inputs, mask)
         for block in self.blocks:
             outputs = _gated_concat(block.convolution, outputs, mask)

@@ -91,8 +91,10 @@ class TransformerDecoderBlock(TransformerBlock):
     ) -> Tensor:
         self._validate_shapes(inputs.shape, memory.shape)
         self._validate_inputs(inputs.shape, inputs_mask)
-        validation.mask("memory_mask", memory_mask, memory.shape[:2], "(batch, memory)")
-        validation.attention_mask(
+        memory_mask = validation.mask(
+            "memory_mask", memory_mask, memory.shape[:2], "(batch, memory)"
+        )
+        memory_attention_mask = validation.attention_mask(
             "memory_attention_mask", memory_attention_mask, inputs.shape, memory.shape[1]
         )
         norm = self.self_attention_norm
@@ -127,7 +129,9 @@ class TransformerDecoderBlock(TransformerBlock):
         """
         memory = ops.convert_to_tensor(memory, dtype=self.compute_dtype)
         validation.rank("memory", memory.shape, "(batch, memory, width)")
-        validation.mask("memory_mask", memory_mask, memory.shape[:2], "(batch, memory)")
+        memory_mask = validation.mask(
+            "memory_mask", memory_mask, memory.shape[:2], "(batch, memory)"
+        )
         state = self._init_cache(ops.shape(memory)[0], max_length)
         keys, values = self.cross_attention.prepare(memory)
         prepared = {"keys": keys, "values": values}

@@ -82,7 +82,7 @@ class TransformerEncoderBlock(TransformerBlock):
         mask: Tensor = None,
     ) -> Tensor:
         self._validate_inputs(inputs.shape, inputs_mask)
-        validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
+        mask = validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
         norm = self.self_attention_norm
         residual = self.self_attention(
             self._pre_norm(norm, inputs),
