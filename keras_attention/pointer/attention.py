@@ -3,6 +3,7 @@
 from typing import Any, final
 
 import keras
+from keras import ops
 
 from keras_attention import masks, scores
 from keras_attention._internal import single_query, validation
@@ -22,7 +23,8 @@ class PointerAttention(ListCall):
     The output is the distribution itself, for `keras.losses.SparseCategoricalCrossentropy()` with
     positions of the memory as labels. For the mean of the memory under these weights (section 2.2),
     use `ka.BahdanauAttention`, the same equation. In a pointer network the queries are the outputs
-    of a decoder, whose next input is the element that it pointed at last.
+    of a decoder, whose next input is the element that it pointed at last. A search calls `prepare`
+    once per memory and `step` once per query.
 
     Weights: `score.query_kernel` (Dq, units) is W_2, `score.key_kernel` (Dv, units) W_1,
     `score.score_vector` (units,) v.
@@ -89,8 +91,34 @@ class PointerAttention(ListCall):
         query_shape = query.shape
         query, query_mask, attention_mask = single_query.add_axis(query, query_mask, attention_mask)
         mask = masks.combine(query_mask, value_mask, attention_mask=attention_mask)
-        scores = self.score(query, self.score.prepare(value))
+        scores = self.score(query, self.score.prepare(value))  # (B, T, S)
         return single_query.remove_axis(query_shape, masks.masked_softmax(scores, mask))[0]
+
+    def prepare(self, value: Tensor, value_mask: Tensor = None) -> dict[str, Tensor]:
+        """Returns the prepared memory that `step` points into: computed once for all steps."""
+        validation.rank("value", value.shape, "(batch, memory, width)")
+        value_mask = validation.mask("value_mask", value_mask, value.shape[:2], "(batch, memory)")
+        memory = {"keys": self.score.prepare(value)}
+        return memory if value_mask is None else {**memory, "mask": ops.cast(value_mask, "bool")}
+
+    def step(self, query: Tensor, memory: dict[str, Tensor], mask: Tensor = None) -> Tensor:
+        """Points once.
+
+        Args:
+            query: (B, Dq); or (B K, Dq) for K beams of each example, which share its memory.
+            memory: From `prepare`.
+            mask: (B, S) or (B K, S), where each query may point, beside the memory's own mask.
+
+        Returns:
+            The probabilities, (B, S) or (B K, S).
+        """
+        batch_size, length = ops.shape(memory["keys"])[:2]
+        query = ops.reshape(query, (batch_size, -1, query.shape[-1]))  # (B, K, Dq)
+        if mask is not None:
+            mask = ops.reshape(mask, (batch_size, -1, length))
+        mask = masks.combine(value_mask=memory.get("mask"), attention_mask=mask)
+        probabilities = masks.masked_softmax(self.score(query, memory["keys"]), mask)
+        return ops.reshape(probabilities, (-1, length))
 
     def compute_output_shape(self, query_shape: Shape, value_shape: Shape) -> Shape:
         _validate_shapes(query_shape, value_shape)
