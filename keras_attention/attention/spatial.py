@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import single_query, validation
+from keras_attention._internal.kernel import kernel_config
 from keras_attention._internal.list_call import ListCall
 from keras_attention._internal.output_spec import output_spec
 from keras_attention._internal.part import get_part
@@ -40,10 +41,18 @@ class SpatialAttention(SavedSublayers, ListCall, ScoredAttention, abc.ABC):
         dropout: float,
         seed: int | None,
         dtype: Any,
+        kernel_regularizer: Any,
+        kernel_constraint: Any,
         **kwargs: Any,
     ) -> None:
         self.units = validation.positive_integer("units", units)
-        score = Additive(units, kernel_initializer=kernel_initializer, dtype=dtype)
+        score = Additive(
+            units,
+            kernel_initializer=kernel_initializer,
+            kernel_regularizer=kernel_regularizer,
+            kernel_constraint=kernel_constraint,
+            dtype=dtype,
+        )
         super().__init__(score, alignment, dropout, seed, dtype=dtype, **kwargs)
         if gate:
             self.gate = keras.layers.Dense(
@@ -111,7 +120,7 @@ class SpatialAttention(SavedSublayers, ListCall, ScoredAttention, abc.ABC):
             **super().get_config(),
             "units": self.units,
             "gate": self.gate is not None,
-            "kernel_initializer": keras.initializers.serialize(self.score.kernel_initializer),
+            **kernel_config(self.score),
         }
 
 
@@ -133,6 +142,7 @@ class SoftSpatialAttention(SpatialAttention):
         kernel_initializer: Initializer of the score's kernels and vector.
         dropout: Fraction of the weights to drop in training.
         seed: Seed of the dropout.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Call arguments, Returns, Masking: see `call`.
 
@@ -157,10 +167,16 @@ class SoftSpatialAttention(SpatialAttention):
         dropout: float = 0.0,
         seed: int | None = None,
         dtype: Any = None,
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         alignment = Softmax(dtype=dtype)
-        super().__init__(units, alignment, gate, kernel_initializer, dropout, seed, dtype, **kwargs)
+        super().__init__(
+            *(units, alignment, gate, kernel_initializer, dropout, seed, dtype),
+            *(kernel_regularizer, kernel_constraint),
+            **kwargs,
+        )
 
 
 @final
@@ -184,6 +200,7 @@ class HardSpatialAttention(SpatialAttention):
         kernel_initializer: Initializer of the score's kernels and vector.
         dropout: Fraction of the weights to drop in training.
         seed: Seed of the dropout, and of the samples of an alignment given by name.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Call arguments, Returns, Masking: see `call`.
 
@@ -208,10 +225,16 @@ class HardSpatialAttention(SpatialAttention):
         dropout: float = 0.0,
         seed: int | None = None,
         dtype: Any = None,
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         alignment = get_part("alignment", alignment, SampledAlignment, dtype, seed=seed)
-        super().__init__(units, alignment, gate, kernel_initializer, dropout, seed, dtype, **kwargs)
+        super().__init__(
+            *(units, alignment, gate, kernel_initializer, dropout, seed, dtype),
+            *(kernel_regularizer, kernel_constraint),
+            **kwargs,
+        )
 
     def get_config(self) -> Config:
         alignment = keras.saving.serialize_keras_object(self.alignment)

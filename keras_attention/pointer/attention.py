@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_attention import masks, scores
 from keras_attention._internal import single_query, validation
+from keras_attention._internal.kernel import kernel_config
 from keras_attention._internal.list_call import ListCall
 from keras_attention._internal.serialization import build_once
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
@@ -32,6 +33,7 @@ class PointerAttention(ListCall):
     Args:
         units: Size of the hidden layer.
         kernel_initializer: Initializer of the kernels and of v.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Call arguments:
         query: (B, T, Dq), the decoder's outputs d; or (B, Dq) for one step.
@@ -63,12 +65,22 @@ class PointerAttention(ListCall):
     """
 
     def __init__(
-        self, units: int, kernel_initializer: Initializer = "glorot_uniform", **kwargs: Any
+        self,
+        units: int,
+        kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.units = validation.positive_integer("units", units)
         self.score = scores.Additive(
-            units, kernel_initializer=kernel_initializer, dtype=self.dtype_policy, name="score"
+            units,
+            kernel_initializer=kernel_initializer,
+            kernel_regularizer=kernel_regularizer,
+            kernel_constraint=kernel_constraint,
+            dtype=self.dtype_policy,
+            name="score",
         )
         self.supports_masking = True
 
@@ -125,8 +137,7 @@ class PointerAttention(ListCall):
         return (*query_shape[:-1], value_shape[1])
 
     def get_config(self) -> Config:
-        initializer = keras.initializers.serialize(self.score.kernel_initializer)
-        return {**super().get_config(), "units": self.units, "kernel_initializer": initializer}
+        return {**super().get_config(), "units": self.units, **kernel_config(self.score)}
 
 
 def _validate_shapes(query_shape: Shape, value_shape: Shape) -> None:

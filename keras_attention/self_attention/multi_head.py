@@ -6,9 +6,13 @@ import keras
 from keras import ops
 
 from keras_attention._internal import single_query, validation
+from keras_attention._internal.kernel import (
+    add_kernel,
+    kernel_config,
+    set_kernel_options,
+)
 from keras_attention._internal.list_call import ListCall
 from keras_attention._internal.output_spec import output_spec
-from keras_attention._internal.serialization import add_kernel
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention._ops.dense import dense
 from keras_attention._ops.dot_product_attention import dot_product_attention
@@ -39,6 +43,7 @@ class SelfAttention(ListCall):
             self-attention, where t and s count the same steps.
         kernel_initializer: Initializer of the kernels.
         seed: Seed of the dropout.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Call arguments:
         query: (B, T, Dq); or (B, Dq) for one step, with a `value`.
@@ -90,6 +95,8 @@ class SelfAttention(ListCall):
         window: int | None = None,
         kernel_initializer: Initializer = "glorot_uniform",
         seed: int | None = None,
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -103,7 +110,7 @@ class SelfAttention(ListCall):
         if output_shape is not None:
             self.output_width = validation.positive_integer("output_shape", output_shape)
         self.window = None if window is None else validation.non_negative_integer("window", window)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        set_kernel_options(self, kernel_initializer, kernel_regularizer, kernel_constraint)
         self.seed = seed
         if dropout:
             self.seed_generator = keras.random.SeedGenerator(seed)
@@ -222,7 +229,7 @@ class SelfAttention(ListCall):
             "use_bias": self.use_bias,
             "output_shape": self.output_width,
             "window": self.window,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            **kernel_config(self),
             "seed": self.seed,
         }
 

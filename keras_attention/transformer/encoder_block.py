@@ -39,6 +39,7 @@ class TransformerEncoderBlock(TransformerBlock):
         epsilon: Added to the variance by the norms.
         kernel_initializer: Initializer of the kernels.
         seed: Seed of the dropouts.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Call arguments:
         inputs: (B, T, D).
