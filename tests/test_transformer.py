@@ -123,6 +123,22 @@ def test_all_masks_together_equal_the_oracle(given, causal, norm_first, seed):
     assert_close(results, wanted(block, inputs, masks, causal))
 
 
+def test_masks_of_heads_are_those_of_the_attention_inside():
+    random, inputs, memory = np.random.default_rng(3), normal(B, T, WIDTH), normal(B, S, MEMORY)
+    encoder, decoder, scores = encoder_block(), decoder_block(), {"return_attention_scores": True}
+    heads = encoder.num_heads
+    among, across = (random.uniform(size=(B, heads, T, n)) < 0.6 for n in (T, S))
+    masked_weights = [
+        (encoder(inputs, attention_mask=among, **scores)[1], among),
+        (decoder(inputs, memory, memory_attention_mask=across, **scores)[1], across),
+    ]
+    for weights, mask in masked_weights:
+        assert ((to_numpy(weights) > 0) == mask).all()
+    one = np.broadcast_to(among[:, :1], among.shape)
+    results = [decoder(inputs, memory, attention_mask=mask) for mask in (one, one[:, 0])]
+    assert_close(*(numbers([result]) for result in results))
+
+
 def wanted(block, inputs, masks, causal):
     masks = dict(masks)
     for name in {"attention_mask", "memory_attention_mask"} & set(masks):

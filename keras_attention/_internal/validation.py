@@ -72,17 +72,27 @@ def mask(argument: str, mask: Tensor, shape: Shape, axes: str) -> Tensor:
     return mask
 
 
-def attention_mask(argument: str, mask: Tensor, query_shape: Shape, memory_length: Any) -> Tensor:
-    """Returns `mask` as a tensor, or None, if it broadcasts to (B, T, S), or (B, S) without T."""
+def attention_mask(
+    argument: str,
+    mask: Tensor,
+    query_shape: Shape,
+    memory_length: Any,
+    num_heads: int | None = None,
+) -> Tensor:
+    """Returns `mask` as a tensor, or None, if it broadcasts to (B, T, S), or (B, S) without T.
+
+    With `num_heads` it may also have an axis of heads, the second one.
+    """
     if mask is None:
         return None
     mask = _to_tensor(argument, mask)
     batch_size, *steps, _ = query_shape
-    shapes = {"(batch, queries, memory)": (batch_size, *steps, memory_length)}
+    memory, queries = [*steps, memory_length], "queries, " if steps else ""
+    shapes = {f"(batch, {queries}memory)": (batch_size, *memory)}
     if steps:
-        shapes["(queries, memory)"] = (*steps, memory_length)
-    else:
-        shapes = {"(batch, memory)": (batch_size, memory_length)}
+        shapes["(queries, memory)"] = tuple(memory)
+    if num_heads is not None:
+        shapes[f"(batch, heads, {queries}memory)"] = (batch_size, num_heads, *memory)
     actual = tuple(mask.shape)
     if not any(_broadcasts(actual, shape) for shape in shapes.values()):
         expected = ", or ".join(f"{shape}, {axes}" for axes, shape in shapes.items())

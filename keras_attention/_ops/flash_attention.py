@@ -62,7 +62,7 @@ def tiled_attention(
     Args:
         query, key, value: (B, N, T, K), (B, N, S, K) and (B, N, S, V).
         value_mask: (B, S) or (1, S).
-        attention_mask: (B, T, S) or (1, T, S).
+        attention_mask: (B, N, T, S), in which B and N may be 1.
         causal, window: See `dot_product_attention`.
         sides: The most queries and the most keys of a tile; by default `tile_sides`.
     """

@@ -115,11 +115,14 @@ def tile_bias_fn(
         value_mask = ops.transpose(value_mask, (1, 0, 2))  # (n, B, S / n)
     if attention_mask is not None:
         pair_mask = ops.cast(attention_mask, "bool")
-        shape = (ops.shape(pair_mask)[0], rows.length, columns.length)
-        pair_mask = pad_to_tiles(ops.broadcast_to(pair_mask, shape), 1, rows)
-        pair_mask = pad_to_tiles(pair_mask, 2, columns)
-        pair_mask = ops.reshape(pair_mask, (-1, rows.count, rows.size, columns.count, columns.size))
-        attention_mask = ops.transpose(pair_mask, (1, 3, 0, 2, 4))  # (n, n', B, T / n, S / n')
+        heads = ops.shape(pair_mask)[1]
+        shape = (ops.shape(pair_mask)[0], heads, rows.length, columns.length)
+        pair_mask = pad_to_tiles(ops.broadcast_to(pair_mask, shape), 2, rows)
+        pair_mask = pad_to_tiles(pair_mask, 3, columns)
+        tiles_shape = (-1, heads, rows.count, rows.size, columns.count, columns.size)
+        pair_mask = ops.reshape(pair_mask, tiles_shape)
+        # (n, n', B, N, T / n, S / n')
+        attention_mask = ops.transpose(pair_mask, (2, 4, 0, 1, 3, 5))
     if value_mask is None and attention_mask is None and not causal and window is None:
         return None
     row, column = (ops.arange(tiles.size, dtype="int32") for tiles in (rows, columns))
@@ -134,12 +137,12 @@ def tile_bias_fn(
     def bias(i: Tensor, j: Tensor) -> Tensor:
         allowed = masks.combine(
             value_mask=None if value_mask is None else get_tile(value_mask, j),
-            attention_mask=(
-                None if attention_mask is None else get_tile(get_tile(attention_mask, i), j)
-            ),
             causal_mask=causal_window(i, j),
         )  # (T / n, S / n), or with a batch in front
-        allowed = ops.expand_dims(allowed, -3)  # the same for every head
+        allowed = None if allowed is None else ops.expand_dims(allowed, -3)  # for every head
+        if attention_mask is not None:
+            pairs = get_tile(get_tile(attention_mask, i), j)  # (B, N, T / n, S / n')
+            allowed = pairs if allowed is None else ops.logical_and(allowed, pairs)
         return ops.cast(ops.where(allowed, 0.0, masks.MASKED_SCORE), dtype)
 
     return bias

@@ -52,7 +52,8 @@ class SelfAttention(ListCall):
         query_mask: (B, T), or (B,) for one step. A masked query attends to nothing. In
             self-attention it also masks the keys, unless `value_mask` is given.
         value_mask, key_mask: (B, S). If both are given, both must allow a key.
-        attention_mask: (B, T, S) or (T, S), the same for every head; (B, S) for one step.
+        attention_mask: (B, T, S) or (T, S), the same for every head; (B, num_heads, T, S), one for
+            each. Without T for one step.
         training: Whether `dropout` is applied.
         return_attention_scores: Whether to return the weights too. The output stays the same.
         use_causal_mask: Whether step t attends to steps up to t only.
@@ -160,7 +161,7 @@ class SelfAttention(ListCall):
         for name, given in (("value_mask", value_mask), ("key_mask", key_mask)):
             validation.mask(name, given, value.shape[:2], "(batch, memory)")
         attention_mask = validation.attention_mask(
-            "attention_mask", attention_mask, query.shape, value.shape[1]
+            "attention_mask", attention_mask, query.shape, value.shape[1], self.num_heads
         )
         query_mask = mask if query_mask is None else query_mask
         if is_self_attention and value_mask is None:

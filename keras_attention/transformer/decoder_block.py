@@ -37,8 +37,10 @@ class TransformerDecoderBlock(TransformerBlock):
         memory: (B, S, Dm), the output of the encoder.
         inputs_mask: (B, T).
         memory_mask: (B, S).
-        attention_mask: (B, T, T) or (T, T), for the attention of the inputs to themselves.
-        memory_attention_mask: (B, T, S) or (T, S), for the attention to the memory.
+        attention_mask: (B, T, T) or (T, T), for the attention of the inputs to themselves; or
+            (B, num_heads, T, T).
+        memory_attention_mask: (B, T, S) or (T, S), for the attention to the memory; or
+            (B, num_heads, T, S).
         training: Whether the dropouts are applied.
         return_attention_scores: Whether to return the weights over the memory too. The output stays
             the same.
@@ -96,7 +98,8 @@ class TransformerDecoderBlock(TransformerBlock):
             "memory_mask", memory_mask, memory.shape[:2], "(batch, memory)"
         )
         memory_attention_mask = validation.attention_mask(
-            "memory_attention_mask", memory_attention_mask, inputs.shape, memory.shape[1]
+            *("memory_attention_mask", memory_attention_mask, inputs.shape, memory.shape[1]),
+            num_heads=self.num_heads,
         )
         norm = self.self_attention_norm
         residual = self.self_attention(

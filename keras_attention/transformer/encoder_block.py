@@ -44,7 +44,8 @@ class TransformerEncoderBlock(TransformerBlock):
     Call arguments:
         inputs: (B, T, D).
         inputs_mask: (B, T).
-        attention_mask: (B, T, T) or (T, T), the same for every head.
+        attention_mask: (B, T, T) or (T, T), the same for every head; (B, num_heads, T, T), one for
+            each.
         training: Whether the dropouts are applied.
         return_attention_scores: Whether to return the weights too. The output stays the same.
         use_causal_mask: Whether step t attends to steps up to t only. Defaults to False.

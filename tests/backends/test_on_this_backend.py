@@ -125,6 +125,19 @@ def test_long_self_attention_answers_and_trains_as_short(masked, causal, monkeyp
     assert_close(*(numbers(part) for part in found))
 
 
+@pytest.mark.parametrize("heads", [3, 1])
+def test_long_attention_with_a_mask_of_heads_is_that_of_short(heads, monkeypatch):
+    random = np.random.default_rng(3)
+    x, layer = random.normal(size=(2, 13, 7)).astype("float32"), ka.SelfAttention(3, 5)
+    mask = random.uniform(size=(2, heads, 13, 13)) < 0.6
+    mask[0, 0] = False
+    outputs = []
+    for few in (10**6, 0):
+        monkeypatch.setattr(entry, "MATERIALIZE_BELOW", few)
+        outputs.append(layer(x, attention_mask=keras.ops.convert_to_tensor(mask)))
+    assert_close(*(numbers([output]) for output in outputs))
+
+
 @pytest.mark.skipif(
     keras.backend.backend() != "torch",
     reason="an error on JAX, and TensorFlow is asked in test_flash_attention",
