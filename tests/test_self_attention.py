@@ -110,6 +110,24 @@ def test_all_masks_together_equal_the_oracle(given, causal, window, seed):
     np.testing.assert_allclose(to_numpy(output)[empty], bias, atol=1e-7)
 
 
+@pytest.mark.parametrize("window", [None, 1])
+def test_steps_and_a_prefill_equal_causal_self_attention(window):
+    """Padding included; the weights of a step cover the whole cache."""
+    layer, x, mask = ka.SelfAttention(3, 5, window=window), normal(B, S, QUERY), masked((B, S), 3)
+    options = {"mask": mask, "use_causal_mask": True, "return_attention_scores": True}
+    wanted = numbers(layer(x, **options))
+    state = layer.begin(B, max_length=S + 2)
+    outputs, prefilled = numbers(layer.prefill(x, state, mask))[0], []
+    for t in range(S):
+        output, weights, state = layer.step(x[:, t], state, mask[:, t])
+        prefilled.append(output)
+        assert weights.shape == (B, 3, S + 2)
+        np.testing.assert_allclose(to_numpy(weights)[..., :S], wanted[1][:, :, t], atol=1e-6)
+        assert (to_numpy(weights)[..., S:] == 0).all()
+    np.testing.assert_allclose(np.stack(numbers(prefilled), 1), wanted[0], atol=1e-6)
+    np.testing.assert_allclose(outputs, wanted[0], atol=1e-6)
+
+
 @pytest.mark.parametrize("heads", [3, 1])
 @pytest.mark.parametrize("few", [10**6, 0], ids=["short", "long"])
 def test_a_mask_of_heads_equals_the_oracle(heads, few, monkeypatch):

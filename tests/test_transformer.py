@@ -259,6 +259,77 @@ def test_steps_equal_the_full_pass(policy, atol, padding, max_length, norm_first
     assert (step_weights[..., T:] == 0).all()
 
 
+def rows_of(state, beams):
+    """The state of a cache with `beams` rows per example, which share the memory."""
+    repeated = {
+        name: keras.ops.repeat(part, beams, axis=0)
+        for name, part in state.items()
+        if name != "memory"
+    }
+    return {**state, **repeated}
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
+@pytest.mark.parametrize("padding", ["none", "at_the_end", "anywhere"])
+@EITHER_ORDER
+def test_a_prefill_equals_steps(mode, padding, norm_first):
+    """Outputs and the state, also after a first step, in a cache with room, and for beams."""
+    beams, x, memory = 3, normal(B * 3, T, WIDTH), normal(B, S, MEMORY)
+    mask = None
+    if padding != "none":
+        anywhere = np.random.default_rng(3).uniform(size=(B * beams, T)) < 0.6
+        mask = np.arange(T) < [[3], [5], [1], [2], [4], [5]] if "end" in padding else anywhere
+    decoder, encoder = decoder_block(norm_first=norm_first), encoder_block(norm_first=norm_first)
+    for block, state in (
+        (decoder, rows_of(decoder.begin(memory, max_length=T + 3), beams)),
+        (encoder, encoder.begin(B * beams, T + 3)),
+        (attention_alone(), attention_alone().begin(B * beams, T + 3)),
+    ):
+        _, _, state = block.step(x[:, 0], state, None if mask is None else mask[:, 0])
+        outputs, after = [], state
+        for t in range(1, T):
+            output, _, after = block.step(x[:, t], after, None if mask is None else mask[:, t])
+            outputs.append(to_numpy(output))
+        prefill = block.prefill
+        if mode != "eager":
+            prefill = tf.function(prefill, jit_compile=mode == "xla")
+        results = prefill(x[:, 1:], state, None if mask is None else mask[:, 1:])
+        assert_close(numbers(results), numbers([np.stack(outputs, 1), after]))
+
+
+def attention_alone():
+    keras.utils.set_random_seed(3)
+    layer = ka.SelfAttention(2, 5, window=2)
+    layer.build((None, None, WIDTH))
+    return layer
+
+
+def test_prompts_of_different_lengths_continue_at_their_own_ends():
+    """Padding at the end of a prompt makes room for the row's own next steps."""
+    block, x, lengths = encoder_block(), normal(B, T, WIDTH), [2, 4]
+    mask = np.arange(4) < np.array(lengths)[:, None]
+    _, state = block.prefill(x[:, :4], block.begin(B, T), mask)
+    state["position"] = keras.ops.convert_to_tensor(lengths, "int32")
+    following = np.stack([x[row, length] for row, length in enumerate(lengths)])
+    output, _, state = block.step(following, state)
+    full = to_numpy(block(x, use_causal_mask=True))
+    wanted = [full[row, length] for row, length in enumerate(lengths)]
+    np.testing.assert_allclose(to_numpy(output), wanted, atol=1e-5)
+    assert to_numpy(state["position"]).tolist() == [3, 5]
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_prefill_beyond_the_capacity_is_an_error(jit_compile):
+    block, x = encoder_block(), normal(B, T, WIDTH)
+    full = to_numpy(block(x, use_causal_mask=True))
+    with pytest.raises(ValueError, match=r"`state` holds 0 steps and 5 come; .*`max_length`, 3"):
+        block.prefill(x, block.begin(B, 3))
+    prefill = tf.function(lambda x, state: block.prefill(x, state)[0], jit_compile=jit_compile)
+    output = to_numpy(prefill(x, block.begin(B, 3)))
+    assert np.isnan(output[:, 3:]).all()
+    np.testing.assert_allclose(output[:, :3], full[:, :3], atol=1e-5)
+
+
 def test_steps_return_the_same_memory_object():
     """A search keeps unchanged objects out of its loop."""
     block = decoder_block()

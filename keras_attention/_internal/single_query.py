@@ -28,5 +28,7 @@ def add_axis_to_shape(query_shape: Shape) -> tuple:
 
 
 def remove_axis(query_shape: Shape, *results: Tensor) -> Any:
-    """Returns `results` (..., T, D) as (..., D) if the query, of this shape, has no axis T."""
-    return tuple(ops.squeeze(x, -2) for x in results) if len(query_shape) == 2 else results
+    """Returns `results` (..., T, D), or None, as (..., D) if the query of this shape has no T."""
+    if len(query_shape) == 3:
+        return results
+    return tuple(None if x is None else ops.squeeze(x, -2) for x in results)

@@ -16,11 +16,13 @@ from keras_attention._internal.output_spec import output_spec
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention._ops.dense import dense
 from keras_attention._ops.dot_product_attention import dot_product_attention
+from keras_attention._ops.heads import merge_heads, split_heads
+from keras_attention.self_attention.cache import CachedAttention
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class SelfAttention(ListCall):
+class SelfAttention(ListCall, CachedAttention):
     """Multi-head scaled dot-product attention, of a sequence to itself or to another one.
 
         head_i = softmax(Q W_i^Q (K W_i^K)^T / sqrt(d_k)) V W_i^V                  (section 3.2.2)
@@ -30,7 +32,7 @@ class SelfAttention(ListCall):
     (Dq, num_heads * key_dim), `key_kernel`, `value_kernel` and `output_kernel`. They are those of
     `keras.layers.MultiHeadAttention`, reshaped. `use_bias` adds `query_bias`, `value_bias` and
     `output_bias`. Keys have no bias: it would add the same to all scores of a query, which does not
-    change their softmax.
+    change their softmax. `begin`, `step` and `prefill` run causal self-attention over a cache.
 
     Args:
         num_heads: Number of heads.
@@ -151,10 +153,8 @@ class SelfAttention(ListCall):
                 "`query_mask` and `value_mask` otherwise."
             )
         is_self_attention = value is None
-        shapes: Any = (None if x is None else x.shape for x in (query, value, key))
-        self._memory_shapes(*shapes)
+        self._memory_shapes(query.shape, *(None if x is None else x.shape for x in (value, key)))
         value = query if is_self_attention else value
-        key = value if key is None else key
         validation.query(query.shape, use_causal_mask)
         for name, given in (("mask", mask), ("query_mask", query_mask)):
             validation.mask(name, given, query.shape[:-1], "(batch, queries)")
@@ -168,9 +168,8 @@ class SelfAttention(ListCall):
             value_mask = query_mask
         query_shape = query.shape
         query, query_mask, attention_mask = single_query.add_axis(query, query_mask, attention_mask)
-        query = self._split_heads(self._project(query, self.query_kernel, self.query_bias))
-        key = self._split_heads(self._project(key, self.key_kernel))
-        value = self._split_heads(self._project(value, self.value_kernel, self.value_bias))
+        query = self._heads(query, self.query_kernel, self.query_bias)
+        key, value = self.prepare(value, key)
         context, weights = dot_product_attention(
             *(query, key, value, query_mask, value_mask, key_mask, attention_mask),
             causal=use_causal_mask,
@@ -178,9 +177,9 @@ class SelfAttention(ListCall):
             dropout_mask=self._dropout_mask(query, key) if training and self.dropout else None,
             return_weights=return_attention_scores,
         )
-        results = [self._merge_heads(context), *([weights] if return_attention_scores else [])]
-        output, *weights = single_query.remove_axis(query_shape, *results)
-        return (output, *weights) if return_attention_scores else output
+        output = self._project(merge_heads(context), self.output_kernel, self.output_bias)
+        output, weights = single_query.remove_axis(query_shape, output, weights)
+        return (output, weights) if return_attention_scores else output
 
     def compute_output_shape(
         self, query_shape: Shape, value_shape: Shape | None = None, key_shape: Shape | None = None
@@ -192,8 +191,8 @@ class SelfAttention(ListCall):
         self, query: Tensor, value: Tensor = None, key: Tensor = None, *args: Any, **kwargs: Any
     ) -> Tensor:
         memory = query if value is None else value
-        shapes: Any = (None if x is None else x.shape for x in (query, value, key))
-        shape = self.compute_output_shape(*shapes)
+        shapes = (None if x is None else x.shape for x in (value, key))
+        shape = self.compute_output_shape(query.shape, *shapes)
         weights_shape = (query.shape[0], self.num_heads, *query.shape[1:-1], memory.shape[1])
         return output_spec(self, shape, weights_shape, query, value, key, *args, **kwargs)
 
@@ -202,23 +201,27 @@ class SelfAttention(ListCall):
 
         The inputs must have the compute dtype.
         """
-        keys = self._project(value if key is None else key, self.key_kernel)
-        values = self._project(value, self.value_kernel, self.value_bias)
-        return self._split_heads(keys), self._split_heads(values)
+        keys = self._heads(value if key is None else key, self.key_kernel)
+        return keys, self._heads(value, self.value_kernel, self.value_bias)
 
     def attend(
-        self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor = None
+        self,
+        query: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        mask: Tensor = None,
+        return_weights: bool = True,
     ) -> tuple[Tensor, Tensor]:
         """Attends to what `prepare` returned, where `mask`, broadcastable to (B, T, S), allows it.
 
         Returns:
-            The output (B, T, D) and the weights (B, N, T, S).
+            The output (B, T, D), and the weights (B, N, T, S) or None.
         """
-        queries = self._split_heads(self._project(query, self.query_kernel, self.query_bias))
+        queries = self._heads(query, self.query_kernel, self.query_bias)
         context, weights = dot_product_attention(
-            queries, keys, values, attention_mask=mask, return_weights=True
+            queries, keys, values, attention_mask=mask, return_weights=return_weights
         )
-        return self._merge_heads(context), weights
+        return self._project(merge_heads(context), self.output_kernel, self.output_bias), weights
 
     def get_config(self) -> Config:
         return {
@@ -246,16 +249,8 @@ class SelfAttention(ListCall):
         rows = dense(sequence, ops.cast(kernel, self.compute_dtype))
         return rows if bias is None else rows + ops.cast(bias, self.compute_dtype)
 
-    def _split_heads(self, sequence: Tensor) -> Tensor:
-        dim = sequence.shape[-1] // self.num_heads
-        # The batch is -1, as the exporter to ONNX makes wrong shapes of two unknown sizes.
-        heads = ops.reshape(sequence, (-1, ops.shape(sequence)[1], self.num_heads, dim))
-        return ops.transpose(heads, (0, 2, 1, 3))  # (B, N, T, dim)
-
-    def _merge_heads(self, context: Tensor) -> Tensor:
-        context = ops.transpose(context, (0, 2, 1, 3))  # (B, T, N, V)
-        context = ops.reshape(context, (-1, ops.shape(context)[1], self.num_heads * self.value_dim))
-        return self._project(context, self.output_kernel, self.output_bias)  # (B, T, D)
+    def _heads(self, sequence: Tensor, kernel: Tensor, bias: Tensor = None) -> Tensor:
+        return split_heads(self._project(sequence, kernel, bias), self.num_heads)
 
     def _dropout_mask(self, query: Tensor, key: Tensor) -> Tensor:
         shape = (*ops.shape(query)[:3], ops.shape(key)[2])  # (B, N, T, S)

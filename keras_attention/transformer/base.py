@@ -11,7 +11,6 @@ from keras_attention._internal.output_spec import output_spec
 from keras_attention._internal.sublayers import SavedSublayers
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention.self_attention.multi_head import SelfAttention
-from keras_attention.transformer.cache import init_cache
 
 
 class TransformerBlock(SavedSublayers, abc.ABC):
@@ -130,13 +129,13 @@ class TransformerBlock(SavedSublayers, abc.ABC):
         return self._add_and_norm(norm, x, residual, training)
 
     def _init_cache(self, batch_size: Tensor, max_length: int) -> dict[str, Tensor]:
-        max_length = validation.positive_integer("max_length", max_length)
         if not self.built:
             raise ValueError(
                 f"'{self.name}' is not built; expected a block that was called or built before "
                 "it begins."
             )
-        return init_cache(self.self_attention, batch_size, max_length)
+        cache: dict[str, Tensor] = self.self_attention.begin(batch_size, max_length)
+        return cache
 
     def _output_spec(
         self, shape: Shape, memory_length: int | None, *args: Any, **kwargs: Any
