@@ -20,7 +20,7 @@ MODES = ["eager", "graph", "xla"]
 
 def materialized(query, key, value, value_mask, attention_mask, causal, window):
     """The equation, with all weights, in TensorFlow's own operations."""
-    allowed = np.ones((B, N, query.shape[2], key.shape[2]), bool)
+    allowed = np.ones((B, *query.shape[1:3], key.shape[2]), bool)
     t, s = np.ogrid[: query.shape[2], : key.shape[2]]
     allowed &= True if value_mask is None else value_mask[:, None, None]
     allowed &= True if attention_mask is None else attention_mask
@@ -253,7 +253,7 @@ def test_masks_that_broadcast(shape, always_tiled):
     mask = np.random.default_rng(7).uniform(size=shape) < 0.6
     query, key, value, _ = drawn()
     context, _ = dot_product_attention(query, key, value, attention_mask=mask, scale=1.0)
-    wide = np.broadcast_to(mask, (B, T, S))
+    wide = np.broadcast_to(mask, (B, T, S))[:, None]
     assert_close(
         [to_numpy(context)], [to_numpy(materialized(query, key, value, None, wide, 0, None))]
     )
