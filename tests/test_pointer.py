@@ -264,6 +264,10 @@ def generator(argument, shape):
     ("make", "words"),
     [
         (lambda: ka.PointerAttention(0), ["`units`", "0", "at least 1"]),
+        (
+            lambda: ka.PointerAttention(3, name="point").prepare(normal(2, 5, 3)),
+            ["PointerAttention 'point' is not built", "call it once"],
+        ),
         (lambda: ka.PointerGenerator(-1), ["`extra_ids`", "-1"]),
         (lambda: ka.PointerGenerator(2.5), ["`extra_ids`", "2.5", "integer"]),
         (

@@ -108,6 +108,7 @@ class PointerAttention(ListCall):
 
     def prepare(self, value: Tensor, value_mask: Tensor = None) -> dict[str, Tensor]:
         """Returns the prepared memory that `step` points into: computed once for all steps."""
+        validation.built(self)
         validation.rank("value", value.shape, "(batch, memory, width)")
         value_mask = validation.mask("value_mask", value_mask, value.shape[:2], "(batch, memory)")
         memory = {"keys": self.score.prepare(value)}
