@@ -73,8 +73,8 @@ def dot_product_attention(
         value_mask = ops.broadcast_to(value_mask, (ops.shape(value_mask)[0], ops.shape(key)[2]))
     context = None
     if window is None and backend.backend() != "tensorflow":
-        mask = None if value_mask is None else ops.expand_dims(value_mask, (1, 2))
-        mask = _and(mask, attention_mask)
+        mask = masks.combine(value_mask=value_mask)  # (B, 1, S)
+        mask = _and(_with_heads(mask), attention_mask)
         context = _fused_kernel(query, key, value, mask, causal)
     if context is None:
         context = tiled_attention(query, key, value, value_mask, attention_mask, causal, window)
@@ -136,8 +136,9 @@ def _with_heads(attention_mask: Tensor) -> Tensor:
     """Returns (B, T, S) as (B, 1, T, S), and (T, S) as (1, 1, T, S)."""
     if attention_mask is None:
         return None
+    attention_mask = ops.cast(attention_mask, "bool")
     axes = {2: (0, 1), 3: (1,), 4: ()}[len(attention_mask.shape)]
-    return ops.expand_dims(ops.cast(attention_mask, "bool"), axes) if axes else attention_mask
+    return ops.expand_dims(attention_mask, axes) if axes else attention_mask
 
 
 def _and(mask: Tensor, other: Tensor) -> Tensor:

@@ -70,7 +70,9 @@ class SequenceAttention(ListCall, MemoryAttention, abc.ABC):
         query_mask = validation.mask("query_mask", query_mask, query.shape[:-1], "(batch, queries)")
         value_mask = validation.mask("value_mask", value_mask, value.shape[:2], "(batch, memory)")
         key_mask = validation.mask("key_mask", key_mask, value.shape[:2], "(batch, memory)")
-        validation.attention_mask("attention_mask", attention_mask, query.shape, value.shape[1])
+        attention_mask = validation.attention_mask(
+            "attention_mask", attention_mask, query.shape, value.shape[1]
+        )
         query_shape = query.shape
         query, query_mask, attention_mask = single_query.add_axis(query, query_mask, attention_mask)
         lengths = ops.shape(query)[1], ops.shape(value)[1]

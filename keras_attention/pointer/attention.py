@@ -99,7 +99,9 @@ class PointerAttention(ListCall):
         _validate_shapes(query.shape, value.shape)
         query_mask = validation.mask("query_mask", query_mask, query.shape[:-1], "(batch, queries)")
         value_mask = validation.mask("value_mask", value_mask, value.shape[:2], "(batch, memory)")
-        validation.attention_mask("attention_mask", attention_mask, query.shape, value.shape[1])
+        attention_mask = validation.attention_mask(
+            "attention_mask", attention_mask, query.shape, value.shape[1]
+        )
         query_shape = query.shape
         query, query_mask, attention_mask = single_query.add_axis(query, query_mask, attention_mask)
         mask = masks.combine(query_mask, value_mask, attention_mask=attention_mask)
