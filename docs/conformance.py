@@ -30,6 +30,7 @@ ON_A_BACKEND = {
     "test_saved_models_load",
     "test_a_step_of_training_descends_as_its_gradient_says",
 }
+QUERY = "query (B, D)"
 # Each column: its head, what is checked, and the (backend, tests, policy) that check it.
 CHECKS = [
     (
@@ -63,6 +64,11 @@ CHECKS = [
         "model",
         "a functional model accepts any batch size and any lengths",
         ("tensorflow", {"test_a_functional_model_takes_any_batch_and_length"}, None),
+    ),
+    (
+        QUERY,
+        "a query without the axis of steps gets results without it: numbers, shapes, models, files",
+        ("tensorflow", {"test_a_single_query_has_results_without_the_axis_of_steps"}, None),
     ),
     (
         "config",
@@ -113,7 +119,8 @@ WHY = {
     "Select TensorFlow op": "the loop of every recurrent Keras layer, `keras.layers.GRU` too, "
     "becomes TensorFlow operations that only the Flex builds of LiteRT have"
 }
-HELD, NO_MASK, FAILED, MISSING = "✓", "no masks", "**fails**", "not run"
+HELD, NO_MASK, NO_QUERY = "✓", "no masks", "no queries"
+FAILED, MISSING = "**fails**", "not run"
 
 HEAD = """\
 # Conformance
@@ -137,6 +144,8 @@ def cell(row, head, shown_by, runs):
     }
     if head == "masks" and not row.masks and not row.ids:
         return NO_MASK
+    if head == QUERY and not row.has_query:
+        return NO_QUERY
     if not outcomes:
         return MISSING
     if outcomes != {"passed"}:

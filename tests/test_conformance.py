@@ -126,6 +126,16 @@ def test_a_functional_model_takes_any_batch_and_length(row):
         assert_close(results, row.oracle(layer, inputs, masks))
 
 
+@pytest.mark.parametrize("row", [row for row in TABLE if row.has_query], ids=str)
+def test_a_single_query_has_results_without_the_axis_of_steps(row, tmp_path):
+    """All that holds for (B, T, D) holds for (B, D): numbers, masks, shapes, models, files."""
+    row = row.without_steps()
+    test_numbers_equal_the_oracle_in_float64(row, masked=True)
+    test_symbolic_shapes_and_dtypes_are_the_real_ones(row, "float32")
+    test_a_functional_model_takes_any_batch_and_length(row)
+    test_saved_models_and_weights_load(row, tmp_path)
+
+
 # ---- Saving
 
 

@@ -138,7 +138,9 @@ class AttentionDecoder(StepwiseDecoder, abc.ABC):
     ) -> tuple:
         inputs = ops.convert_to_tensor(inputs, dtype=self.compute_dtype)
         validate_inputs(inputs.shape, memory_shapes(memory))
-        validation.mask("inputs_mask", inputs_mask, inputs.shape[:2], "(batch, steps)")
+        inputs_mask = validation.mask(
+            "inputs_mask", inputs_mask, inputs.shape[:2], "(batch, steps)"
+        )
         state, noise = self.begin(memory, memory_mask, initial_state, training), {}
         if training:
             noise = self.attention.sample_noise(ops.shape(inputs)[1], state["memory"], training)

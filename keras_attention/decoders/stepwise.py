@@ -111,10 +111,10 @@ class StepwiseDecoder(SavedSublayers, abc.ABC):
         memory = keras.tree.map_structure(
             lambda source: ops.convert_to_tensor(source, dtype=self.compute_dtype), memory
         )
-        parts, part_masks = map(keras.tree.flatten, (memory, memory_mask))
-        for part, mask in zip(parts, part_masks, strict=False):
-            if mask is not None:
-                validate_memory_mask("memory_mask", mask, part.shape)
+        parts = keras.tree.flatten(memory)
+        part_masks = memory_mask if isinstance(memory, (list, tuple)) else [memory_mask]
+        for part, mask in zip(parts, part_masks or (), strict=False):
+            validate_memory_mask("memory_mask", mask, part.shape)
         self.attention.attention_shape(memory_shapes(memory))
         validation.built(self)
         prepared = self.attention.prepare(memory, value_mask=memory_mask)
