@@ -318,7 +318,7 @@ def test_a_decoder_on_maps_is_the_decoder_on_their_places(kind, alignment, maske
     for t in range(2):  # two examples have as many steps
         output, row, state = decoder.step(keras.ops.convert_to_tensor(INPUTS[:, t]), state)
         stepped = [to_numpy(output)[:2], to_numpy(row)[:2]]
-        assert_close(stepped, [outputs[:2, t], flat_weights[:2, t]], atol=1e-5)
+        assert_close(stepped, [outputs[:2, t], weights[:2, t]], atol=1e-5)
 
 
 def test_maps_and_a_text_side_by_side():
@@ -407,7 +407,7 @@ def test_a_model_over_maps_searches_saves_and_loads(tmp_path):
     assert tuple(weights.shape) == (6, 4, 2, 3)
     assert (to_numpy(weights).sum(axis=(2, 3)) == (TARGET_IN > 0)).all()
     np.testing.assert_array_equal(to_numpy(model.attention_scores((PICTURES, TARGET_IN))), weights)
-    assert set(state) == {"cell", "attention", "memory"}
+    assert set(state) == {"cell", "attention", "memory", "map"}
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(to_numpy(loaded((PICTURES, TARGET_IN))), logits)
@@ -417,7 +417,7 @@ def test_a_model_over_maps_searches_saves_and_loads(tmp_path):
     ]
     assert_close(numbers(found[0]), numbers(found[1]), atol=0)
     attention = to_numpy(found[0].attention)
-    assert attention.shape == (6, 3, 5, 6)
+    assert attention.shape == (6, 3, 5, 2, 3)
     assert set(np.unique(attention)) == {0.0, 1.0}
     one = ka.search.beam(model.step, model.begin(PICTURES), START, END, 5, 1)
     greedy = ka.search.greedy(model.step, model.begin(PICTURES), START, END, 5)

@@ -93,6 +93,27 @@ def test_nan_ends_a_sequence_and_shows_in_its_probability():
     assert not is_left.all()
 
 
+@pytest.mark.parametrize("search", [ka.search.greedy, ka.search.beam])
+def test_weights_may_have_any_axes(search):
+    """Those of heads, or the sides of a map, come back; the paths are those of flat weights."""
+    weights = np.random.default_rng(5).uniform(size=(WORDS, 2, 3)).astype("float32")
+
+    def attending(shape):
+        def step_with_weights(tokens, state):
+            logits, _, state = step(tokens, state)
+            return logits, ops.take(ops.reshape(weights, (WORDS, *shape)), tokens, axis=0), state
+
+        options = {"beam_width": 3} if search is ka.search.beam else {}
+        return search(step_with_weights, STATE, START, END, 5, **options)
+
+    found, flat = attending((2, 3)), attending((6,))
+    assert to_numpy(found.attention).shape[3:] == (2, 3)
+    assert_close(
+        [to_numpy(found.attention).reshape(flat.attention.shape), to_numpy(found.tokens)],
+        [to_numpy(flat.attention), to_numpy(flat.tokens)],
+    )
+
+
 def test_errors_say_what_the_step_returned():
     with pytest.raises(ValueError, match=r"`coverage_penalty_weight` is 0.5, and `step` returns N"):
         ka.search.beam(step, STATE, START, END, 3, 2, coverage_penalty_weight=0.5)

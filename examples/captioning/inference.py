@@ -26,7 +26,6 @@ def captioner(
     size = len(tokenizer.vocabulary)
     if beam_width > size:
         raise UserError(f"--beam-width {beam_width}: expected at most {size}, the vocabulary")
-    height, width = model.network.encoder.output_shape[1:3]
     mask = np.where(np.arange(size) == UNK, -np.inf, 0).astype("float32")
 
     @ka.search.shares_state(model.network.step)
@@ -47,13 +46,11 @@ def captioner(
             n_best=1,
         )
         tokens = result.tokens[:, 0]
-        shape = tf.concat([tf.shape(tokens), [height, width]], axis=0)
-        maps = tf.reshape(result.attention[:, 0], shape)
         return {
             "text": tokenizer.decode(tokens),
             "words": tokenizer.words(tokens),
             "score": result.scores[:, 0],
-            "attention": maps,
+            "attention": result.attention[:, 0],
         }
 
     return caption

@@ -18,7 +18,7 @@ from keras_attention._internal.call_context import run_as_call
 from keras_attention._internal.loop_variables import read_variables_once
 from keras_attention.decoders.dims import memory_shapes, validate_inputs
 from keras_attention.decoders.feedback import OutputFeedback, Unrolled, stop_after
-from keras_attention.decoders.stepwise import StepwiseDecoder
+from keras_attention.decoders.stepwise import StepwiseDecoder, unflatten_weights
 
 
 class AttentionDecoder(StepwiseDecoder, abc.ABC):
@@ -149,16 +149,13 @@ class AttentionDecoder(StepwiseDecoder, abc.ABC):
         if inputs_mask is not None:
             outputs = masks.zero_masked(outputs, inputs_mask)
             weights = masks.zero_masked(weights, inputs_mask)
-        is_map = not isinstance(memory, (list, tuple)) and len(memory.shape) == 4
-        if is_map and len(self.attention.attention_shape(memory_shapes(memory))) == 2:
-            weights = ops.reshape(weights, (*ops.shape(weights)[:2], *ops.shape(memory)[1:3]))
-        return outputs, weights, state
+        return outputs, unflatten_weights(weights, state), state
 
     def _unroll(
         self, inputs: Any, state: dict, noise: Any, inputs_mask: Any, feedback: Any = None
     ) -> tuple:
         """Takes all steps, one after the other; returns outputs, weights (B, T, S), last state."""
-        constants = {name: state[name] for name in ("memory", "dropout") if name in state}
+        constants = {name: state[name] for name in ("memory", "map", "dropout") if name in state}
         state = {name: part for name, part in state.items() if name not in constants}
         slices = {"inputs": inputs, "noise": noise}
         attend = partial(self.attention.step, memory=constants["memory"])

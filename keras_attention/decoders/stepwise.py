@@ -29,6 +29,13 @@ def beam_invariant_state(state: Any) -> Any:
     return () if keras.tree.flatten(state["attention"]) else state["memory"]
 
 
+def unflatten_weights(weights: Any, state: dict) -> Any:
+    """Returns weights (..., S) as (..., H, W), if the memory of this state is a feature map."""
+    if "map" not in state:
+        return weights
+    return ops.reshape(weights, (*ops.shape(weights)[:-1], *ops.shape(state["map"])[1:3]))
+
+
 class StepwiseDecoder(SavedSublayers, abc.ABC):
     """Abstract: a cell and an attention, which take one step after the other."""
 
@@ -104,8 +111,8 @@ class StepwiseDecoder(SavedSublayers, abc.ABC):
     ) -> dict:
         """Returns the state before the first step: a dict of nests of tensors, batch first.
 
-        Feature maps are flattened to (B, H*W, D). With `training` the state holds the dropout masks
-        of the cell, the same for all steps.
+        Feature maps are flattened to (B, H*W, D); the "map" (B, H, W, 0) keeps their sides. With
+        `training` the state holds the dropout masks of the cell, the same for all steps.
         """
         validation.not_symbolic("memory", memory, "begin")
         memory = keras.tree.map_structure(
@@ -115,7 +122,7 @@ class StepwiseDecoder(SavedSublayers, abc.ABC):
         part_masks = memory_mask if isinstance(memory, (list, tuple)) else [memory_mask]
         for part, mask in zip(parts, part_masks or (), strict=False):
             validate_memory_mask("memory_mask", mask, part.shape)
-        self.attention.attention_shape(memory_shapes(memory))
+        is_map = len(self.attention.attention_shape(memory_shapes(memory))) == 2
         validation.built(self)
         prepared = self.attention.prepare(memory, value_mask=memory_mask)
         attention_state = self.attention.initial_state(prepared)
@@ -123,6 +130,8 @@ class StepwiseDecoder(SavedSublayers, abc.ABC):
         if initial_state is not None:
             cell_state = rnn.pack_initial_state(cell_state, initial_state)
         state = {"cell": cell_state, "attention": attention_state, "memory": prepared}
+        if is_map:
+            state["map"] = memory[..., :0]
         if training and self._has_dropout:
             state["dropout"] = rnn.sample_dropout_masks(
                 self.cell, ops.shape(parts[0])[0], self._cell_inputs_dim, self.compute_dtype
@@ -140,7 +149,8 @@ class StepwiseDecoder(SavedSublayers, abc.ABC):
             training: Whether the dropouts are applied; then `begin` was told so too.
 
         Returns:
-            The output (B, O), the weights (B, S), S = H*W over feature maps, and the next state.
+            The output (B, O), the weights (B, S), or (B, H, W) over feature maps, and the next
+            state.
         """
         if training is None:
             return self._take_step(inputs, state)
@@ -160,8 +170,8 @@ class StepwiseDecoder(SavedSublayers, abc.ABC):
             attend = partial(self.attention.step, noise=noise)
         attend = partial(attend, memory=state["memory"])
         with rnn.dropout_masks(self.cell, state.get("dropout", [])):
-            step_output, weights, state = self._step(inputs, state, attend)
-            return self._readout(step_output, inputs), weights, state
+            step_output, weights, next_state = self._step(inputs, state, attend)
+        return self._readout(step_output, inputs), unflatten_weights(weights, state), next_state
 
     def get_config(self) -> dict:
         return {

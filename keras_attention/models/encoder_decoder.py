@@ -218,9 +218,9 @@ class EncoderDecoder(Seq2SeqModel):
 
     @search.shares_state(AttentionDecoder.step)
     def step(self, tokens: Any, state: dict, training: bool | None = None) -> tuple:
-        """Returns logits (N, V), weights (N, S) and the next state after `tokens` (N,).
+        """Returns logits (N, V), weights and the next state after `tokens` (N,).
 
-        Over feature maps S = H*W.
+        The weights are (N, S), or (N, H, W) over feature maps.
         """
 
         def take_step(training: bool | None) -> tuple:

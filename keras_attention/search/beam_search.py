@@ -9,8 +9,8 @@ from keras import ops
 
 from keras_attention._internal import validation
 from keras_attention.search.loop import (
+    FlatStep,
     SearchResult,
-    WeightedStep,
     fill_id,
     first_tokens,
     full_int32,
@@ -65,7 +65,7 @@ def beam(
     options = _Options(end_id, beam_width, length_penalty_weight, coverage_penalty_weight)
 
     # Before the first step there is one empty sequence; the beams are its best continuations.
-    batch_size, step = get_batch_size(state), WeightedStep(step)
+    batch_size, step = get_batch_size(state), FlatStep(step)
     logits, weights, next_state = step(first_tokens(start_id, batch_size), state)
     validate_ids(start_id, end_id, logits.shape[-1])
     if coverage_penalty_weight and not step.has_weights:
@@ -114,7 +114,7 @@ def beam(
         max_length,
         lambda beams: beams["all_finished_before"],
     )
-    return _result(beams, n_best, options, step.has_weights)
+    return _result(beams, n_best, options, step)
 
 
 class _Options(NamedTuple):
@@ -154,7 +154,7 @@ def _advance(
     }
 
 
-def _result(beams: dict, n_best: int, options: _Options, has_weights: bool) -> SearchResult:
+def _result(beams: dict, n_best: int, options: _Options, step: FlatStep) -> SearchResult:
     """Returns the best sequences; empty ones where there are fewer, with probability 0."""
     tokens, lengths, finished, log_probs, scores, path = (
         beams[name][:, :n_best]
@@ -164,11 +164,12 @@ def _result(beams: dict, n_best: int, options: _Options, has_weights: bool) -> S
     lengths = ops.where(is_none, 0, lengths - ops.cast(finished, "int32"))
     is_nan = ops.logical_and(is_none, beams["has_nan"][:, None])
     attention = None
-    if has_weights:
+    if step.has_weights:
         steps, rows, positions = ops.shape(beams["weights"])  # (T, B K, S)
         path = path + ops.arange(steps, dtype="int32") * rows
         all_weights = ops.reshape(beams["weights"], (steps * rows, positions))
         attention = ops.where(is_none[:, :, None, None], 0, ops.take(all_weights, path, axis=0))
+        attention = step.unflatten(attention)
     return SearchResult(
         tokens=ops.where(is_none[:, :, None], fill_id(options.end_id), tokens),
         lengths=lengths,

@@ -8,8 +8,8 @@ from keras import ops
 
 from keras_attention._internal import validation
 from keras_attention.search.loop import (
+    FlatStep,
     SearchResult,
-    WeightedStep,
     fill_id,
     first_tokens,
     full_int32,
@@ -29,8 +29,8 @@ def greedy(
     """Takes the most probable token at each step; N is 1.
 
     Args:
-        step: Function of tokens (B,) and a state to logits (B, V), weights (B, S) or None, and the
-            next state.
+        step: Function of tokens (B,) and a state to logits (B, V), weights and the next state.
+            Weights are (B, S), or have more axes, such as (B, H, W); or None.
         state: The state before the first step.
         start_id: The first token: an integer, or one per batch entry (B,).
         end_id: The token that ends a sequence. None: all sequences have `max_length` tokens.
@@ -96,7 +96,7 @@ def _decode_one(
 ) -> SearchResult:
     """Decodes one sequence per batch entry, whose tokens `choose(log_probs, time)` picks."""
     max_length = validation.positive_integer("max_length", max_length)
-    batch_size, step = get_batch_size(state), WeightedStep(step)
+    batch_size, step = get_batch_size(state), FlatStep(step)
 
     def append(found: dict, time: Any, logits: Any, weights: Any, changing: list) -> dict:
         finished = found["finished"]
@@ -139,7 +139,7 @@ def _decode_one(
         lengths=found["lengths"][:, None],
         log_probs=found["log_probs"][:, None],
         scores=found["log_probs"][:, None],
-        attention=ops.transpose(found["weights"], (1, 0, 2))[:, None] if step.has_weights else None,
+        attention=step.unflatten(ops.transpose(found["weights"], (1, 0, 2))[:, None]),
     )
 
 

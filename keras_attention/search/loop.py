@@ -1,5 +1,6 @@
 """What all searches share: the result, the loop, and writing to its buffers."""
 
+import math
 import numbers
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,8 +20,8 @@ class SearchResult(NamedTuple):
         log_probs: (B, N), float32: log p of the tokens and the end id. -inf where there are fewer
             than N sequences, and NaN where the logits were; such a sequence ends there.
         scores: (B, N), float32: `log_probs` with the penalties, by which the results are ranked.
-        attention: (B, N, T, S): the attention weights of each step, zero after the end; None if the
-            step returns None for them.
+        attention: (B, N, T, S): the attention weights of each step, zero after the end; (B, N, T,
+            H, W) over feature maps, None if the step returns None for them.
     """
 
     tokens: Any
@@ -30,23 +31,36 @@ class SearchResult(NamedTuple):
     attention: Any
 
 
-class WeightedStep:
-    """A step that returned no weights returns some of a memory without any positions, (N, 0).
+class FlatStep:
+    """A step whose weights are (N, S): flattened, or of no positions, (N, 0), if it has none.
 
-    The first call tells whether it does.
+    The first call, before the loop, tells which.
     """
 
     def __init__(self, step: Callable) -> None:
         self.step = step
         self.shared_parts = shared_parts(step)
-        self.has_weights = True
+        self._axes: tuple | None = None  # those of the weights, without N
+
+    @property
+    def has_weights(self) -> bool:
+        return self._axes != ()
 
     def __call__(self, tokens: Any, state: Any) -> tuple:
         logits, weights, state = self.step(tokens, state)
-        self.has_weights = weights is not None
+        if self._axes is None:
+            self._axes = () if weights is None else ops.shape(weights)[1:]
         if weights is None:
             weights = ops.zeros((*ops.shape(tokens), 0), dtype="float32")
+        elif len(self._axes) > 1:
+            weights = ops.reshape(weights, (ops.shape(tokens)[0], math.prod(self._axes)))
         return logits, weights, state
+
+    def unflatten(self, attention: Any) -> Any:
+        """Returns weights (B, N, T, S) with the axes of the step's; None if it has none."""
+        if not self._axes:
+            return None
+        return ops.reshape(attention, (*ops.shape(attention)[:-1], *self._axes))
 
 
 def run_loop(body: Callable, loop_vars: dict, max_length: int, done: Callable) -> dict:
