@@ -104,12 +104,44 @@ def test_outputs_after_the_stop_are_zero():
         assert not to_numpy(found.attention)[b, length:].any()
 
 
+def test_a_list_of_layers_feeds_one_after_the_other():
+    """Also of a prenet that was built for whole sequences of one length."""
+    decoder, _ = made("luong")
+    frame, prenet = LAYERS.Dense(3), keras.Sequential([LAYERS.Dense(7, activation="tanh")])
+    prenet(np.zeros((3, 4, 3), "float32"))
+    found = decoder.unroll(MEMORY, FIRST, STEPS, feed=[frame, prenet])
+    wanted = decoder.unroll(MEMORY, FIRST, STEPS, lambda o: prenet.layers[0](frame(o)))
+    assert_close([to_numpy(found.outputs)], [to_numpy(wanted.outputs)])
+
+
+def test_the_mask_of_keras_counts_in_every_method():
+    decoder, feed = made("bahdanau")
+    embedding = LAYERS.Embedding(9, 2, mask_zero=True)
+    ids = np.array([[1, 2, 3, 0], [4, 0, 0, 0], [5, 6, 0, 0]])
+    memory, inputs = embedding(ids), np.zeros((3, 2, 7), "float32")
+    state = decoder.begin(memory)
+    for weights in (
+        decoder.unroll(memory, FIRST, STEPS, feed).attention,
+        decoder.decode(inputs, memory)[1],
+        decoder.step(keras.ops.convert_to_tensor(FIRST), state)[1][:, None],
+    ):
+        assert (to_numpy(weights)[np.repeat((ids == 0)[:, None], weights.shape[1], 1)] == 0).all()
+
+
 def test_errors_name_the_argument():
     decoder, feed = made("luong")
     with pytest.raises(ValueError, match="`steps` is 0"):
         decoder.unroll(MEMORY, FIRST, 0, feed)
     with pytest.raises(ValueError, match="`first` has shape"):
         decoder.unroll(MEMORY, FIRST[:, None], STEPS, feed)
+    with pytest.raises(ValueError, match=r"`feed` is .* gives inputs of width 17; expected 7"):
+        decoder.unroll(MEMORY, FIRST, STEPS)
+    with pytest.raises(ValueError, match=r"`stop` returned float32 of shape \(3, 5\); expected bo"):
+        decoder.unroll(MEMORY, FIRST, STEPS, feed, stop=lambda outputs: outputs[:, :, 0])
+    with pytest.raises(ValueError, match=r"`stop` returned bool of shape \(3, 17\)"):
+        decoder.unroll(MEMORY, FIRST, STEPS, feed, stop=lambda outputs: outputs[:, 0] > 0)
+    with pytest.raises(ValueError, match="`inputs` has width 5, but `build` has width 7"):
+        decoder(np.zeros((3, 2, 5), "float32"), MEMORY)
     with pytest.raises(ValueError, match="`memory` is symbolic"):
         decoder.unroll(keras.Input((11, 2)), FIRST, STEPS, feed)
 

@@ -1,5 +1,8 @@
 """int8 and LoRA: models that are quantized or fine-tuned in part, saved, loaded and searched."""
 
+import copy
+import operator
+
 import keras
 import numpy as np
 import pytest
@@ -90,3 +93,45 @@ def test_lora_reaches_the_dense_layers_inside(make, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert_close(numbers(loaded((SOURCE, TARGET))), numbers(model((SOURCE, TARGET))))
+
+
+def functional(layer, *shapes):
+    inputs = [keras.Input(shape) for shape in shapes]
+    return keras.Model(inputs, LAYERS.Dense(3)(layer(*inputs)))
+
+
+FREEZE = {
+    "attention": lambda: functional(ka.BahdanauAttention(5), (None, 7), (None, 11)),
+    "pointer": lambda: functional(ka.PointerAttention(5), (3, 7), (5, 11)),
+    "decoder": lambda: functional(
+        ka.LuongDecoder(LAYERS.GRUCell(5), ka.LuongAttention(), attention_layer_size=7),
+        *((None, 7), (None, 11)),
+    ),
+    "block": lambda: functional(ka.TransformerEncoderBlock(2, 12), (None, 6)),
+}
+
+
+@pytest.mark.parametrize("name", FREEZE)
+def test_a_frozen_layer_stays_frozen_in_every_copy(name, tmp_path):
+    model = FREEZE[name]()
+    model.layers[-2].trainable = False
+    model.save(tmp_path / "model.keras")
+    copies = [
+        keras.saving.load_model(tmp_path / "model.keras"),
+        copy.deepcopy(model),
+        keras.models.clone_model(model),
+    ]
+    assert len(model.trainable_weights) == 2
+    assert [len(other.trainable_weights) for other in copies] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("part", ["attention", "attention.score", "cell", "attention_layer"])
+def test_what_is_frozen_inside_a_model_stays_frozen(part, tmp_path):
+    model = encoder_decoder()
+    model((SOURCE, TARGET))
+    operator.attrgetter(part)(model.decoder).trainable = False
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    paths = [[v.path for v in m.trainable_weights] for m in (model, loaded)]
+    assert len(paths[0]) == len(paths[1]) < len(model.weights)
+    assert not operator.attrgetter(part)(loaded.decoder).trainable_weights

@@ -177,3 +177,20 @@ def test_searches_run_in_every_default_dtype(make):
         assert keras.backend.standardize_dtype(result.log_probs.dtype) == "float32"
     one = ka.search.beam(model.step, state, 1, 2, 5, 1)
     assert to_numpy(one.tokens).tolist() == to_numpy(found[0].tokens).tolist()
+
+
+def test_a_method_may_share_state():
+    class Model:
+        def step(self, tokens, state):
+            memory, count = state
+            return *step(tokens, count)[:2], (memory, count + 1)
+
+    state = (np.ones((2, 3), "float32"), STATE)
+    shared = ka.search.shares_state(lambda state: state[0])(Model().step)
+    found = ka.search.beam(shared, state, START, END, 5, 3)
+    plain = ka.search.beam(step, STATE, START, END, 5, 3)
+    assert_close([to_numpy(found.tokens)], [to_numpy(plain.tokens)])
+    with pytest.raises(
+        ValueError, match=r"`parts` is .*, used as a step; expected a function of a"
+    ):
+        ka.search.greedy(ka.search.shares_state(step), STATE, START, END, 5)

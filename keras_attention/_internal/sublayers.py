@@ -14,6 +14,14 @@ from keras_attention._internal.typing import Config
 class SavedSublayers(keras.layers.Layer):
     """Abstract: a layer whose own sublayers are loaded as `quantize` and others left them."""
 
+    trainable: bool
+
+    def _post_build(self) -> None:
+        # Keras freezes variables when `trainable` is set, and those of sublayers come later.
+        super()._post_build()
+        if not self.trainable:
+            self.trainable = False
+
     def get_build_config(self) -> Any:
         config = super().get_build_config()
         changes = {layer.name: _changes(layer) for layer in _sublayers(self)}

@@ -133,7 +133,8 @@ def not_symbolic(argument: str, value: Any, method: str) -> None:
     if any(isinstance(leaf, keras.KerasTensor) for leaf in keras.tree.flatten(value)):
         raise ValueError(
             f"`{argument}` is symbolic, a KerasTensor; expected a tensor: call `{method}` in the "
-            "`call` of a layer or model."
+            "`call` of a layer or model. For the weights of a functional model use "
+            "`ka.attention_model`."
         )
 
 

@@ -12,10 +12,11 @@ from keras import ops
 
 from keras_attention._internal import rnn, validation
 from keras_attention._internal.loop_variables import read_variables_once
+from keras_attention._internal.sublayers import SavedSublayers
 from keras_attention._internal.typing import Config, Shape, Tensor
 
 
-class AttentionMechanism(keras.layers.Layer, abc.ABC):
+class AttentionMechanism(SavedSublayers, abc.ABC):
     """Abstract: context and weights of a query over a memory that is prepared once."""
 
     def __init__(self, **kwargs: Any) -> None:

@@ -13,7 +13,6 @@ from keras_attention._internal.list_call import ListCall
 from keras_attention._internal.output_spec import output_spec
 from keras_attention._internal.part import get_part
 from keras_attention._internal.serialization import build_once
-from keras_attention._internal.sublayers import SavedSublayers
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention.alignments import Softmax
 from keras_attention.alignments.sampling import SampledAlignment
@@ -22,7 +21,7 @@ from keras_attention.attention.scored import ScoredAttention
 from keras_attention.scores import Additive
 
 
-class SpatialAttention(SavedSublayers, ListCall, ScoredAttention, abc.ABC):
+class SpatialAttention(ListCall, ScoredAttention, abc.ABC):
     """Abstract: a gated additive attention that is called with queries and feature maps.
 
     In a decoder its memory is a feature map or a sequence too, and the decoder's weights have its

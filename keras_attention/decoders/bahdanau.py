@@ -28,8 +28,8 @@ class BahdanauDecoder(AttentionDecoder):
     Args:
         cell: Any Keras RNN cell, or `keras.layers.StackedRNNCells`.
         attention: An attention layer, such as `ka.BahdanauAttention(units)`.
-        readout: None, or a layer of state, inputs and context, such as `ka.DeepOutput(units)`. It
-            runs after the loop, on all steps at once.
+        readout: None, or a `ka.DeepOutput` of state, inputs and context. It runs after the loop, on
+            all steps at once.
         return_state: Whether the call returns the cell's last states too.
         return_attention_scores: Whether the call returns the attention weights too.
 

@@ -5,7 +5,7 @@ memory steps, D widths, O output width.
 """
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,9 @@ from keras import ops
 from keras_attention import masks
 from keras_attention._internal import rnn, validation
 from keras_attention._internal.call_context import run_as_call
+from keras_attention._internal.keras_masks import get_keras_mask
 from keras_attention._internal.loop_variables import read_variables_once
+from keras_attention._internal.one_step import call_on_step
 from keras_attention.decoders.dims import memory_shapes, validate_inputs
 from keras_attention.decoders.feedback import OutputFeedback, Unrolled, stop_after
 from keras_attention.decoders.stepwise import StepwiseDecoder, unflatten_weights
@@ -72,10 +74,12 @@ class AttentionDecoder(StepwiseDecoder, abc.ABC):
     ) -> tuple:
         """Like `call`, but always returns outputs, weights and the state after the last step.
 
-        Masks must be given: Keras fills in those attached to tensors for `call` only. The state has
-        the form of `begin`; "attention" may hold what a loss needs, see `ka.alignments.Hard`. A
-        `feedback` chooses the inputs of each step, see `decoders.feedback`.
+        The state has the form of `begin`; "attention" may hold what a loss needs, see
+        `ka.alignments.Hard`. A `feedback` chooses the inputs of each step, see `decoders.feedback`.
         """
+        validation.not_symbolic("inputs", inputs, "decode")
+        if inputs_mask is None:
+            inputs_mask = get_keras_mask(inputs)
         inputs = ops.convert_to_tensor(inputs, dtype=self.compute_dtype)
         if not self.built:  # not inside a call in training: see `convert_inputs` of the models
             self.build(tuple(inputs.shape), memory_shapes(memory))
@@ -89,7 +93,7 @@ class AttentionDecoder(StepwiseDecoder, abc.ABC):
         memory: Any,
         first: Any,
         steps: int,
-        feed: Callable | None = None,
+        feed: Callable | Sequence | None = None,
         stop: Callable | None = None,
         memory_mask: Any = None,
         initial_state: Any = None,
@@ -103,9 +107,10 @@ class AttentionDecoder(StepwiseDecoder, abc.ABC):
         Args:
             memory, memory_mask, initial_state, training: As in `call`.
             first: (B, Din), the input of the first step.
-            steps: The number of steps, T.
+            steps: The number of steps, T, a Python integer.
             feed: Function of outputs (B, O) to inputs (B, Din), or a layer of such sequences, such
-                as a `keras.Sequential`. None: the outputs are the inputs.
+                as a `keras.Sequential`, or a list of these, such as [frame_head, prenet]. None: the
+                outputs are the inputs.
             stop: Function of outputs (B, T, O) to booleans (B, T), True at the last step of a
                 sequence; what follows is zero. None: all sequences have T steps.
 
@@ -119,8 +124,8 @@ class AttentionDecoder(StepwiseDecoder, abc.ABC):
         inputs = ops.repeat(first[:, None], steps, axis=1)
         if not self.built:
             self.build(tuple(inputs.shape), memory_shapes(memory))
-        if isinstance(feed, keras.layers.Layer) and not feed.built:
-            feed(ops.zeros((1, 1, self.dims.output), self.compute_dtype))
+        # What is not built yet is built here: variables cannot be made in a loop.
+        call_on_step(feed or [], ops.zeros((1, self.dims.output), self.compute_dtype))
         results = self.decode(
             inputs, memory, None, memory_mask, initial_state, training, OutputFeedback(feed)
         )
@@ -138,6 +143,7 @@ class AttentionDecoder(StepwiseDecoder, abc.ABC):
     ) -> tuple:
         inputs = ops.convert_to_tensor(inputs, dtype=self.compute_dtype)
         validate_inputs(inputs.shape, memory_shapes(memory))
+        validation.equal("inputs", inputs.shape[-1], "build", self.inputs_dim, "width")
         inputs_mask = validation.mask(
             "inputs_mask", inputs_mask, inputs.shape[:2], "(batch, steps)"
         )

@@ -4,13 +4,14 @@ A feedback has `sample_noise(inputs)`, called once before the loop, and `next_in
 last_output, noise)`, called in each step: see `AttentionDecoder.decode`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, final
 
 import keras
 from keras import ops
 
 from keras_attention import masks
+from keras_attention._internal import validation
 from keras_attention._internal.one_step import call_on_step
 from keras_attention._internal.typing import Tensor
 
@@ -41,14 +42,14 @@ class OutputFeedback:
     Gradients flow through the outputs.
 
     Args:
-        feed: Function of outputs (B, O) to inputs (B, Din), or a layer of such sequences; None for
-            outputs as they are.
+        feed: Function of outputs (B, O) to inputs (B, Din), a layer of such sequences, or a list of
+            these, one after the other; None for outputs as they are.
         probability: p, or None.
         seed_generator: A `keras.random.SeedGenerator` for the choice.
     """
 
     def __init__(
-        self, feed: Callable | None, probability: Any = None, seed_generator: Any = None
+        self, feed: Callable | Sequence | None, probability: Any = None, seed_generator: Any = None
     ) -> None:
         self.feed = feed
         self.probability = probability
@@ -59,7 +60,12 @@ class OutputFeedback:
         return {"use_output": ops.cast(chosen, inputs.dtype)}
 
     def next_inputs(self, inputs: Tensor, last_output: Tensor, noise: dict) -> Tensor:
-        fed = last_output if self.feed is None else call_on_step(self.feed, last_output)
+        fed = call_on_step(self.feed or [], last_output)
+        if fed.shape[-1] != inputs.shape[-1]:
+            raise ValueError(
+                f"`feed` is {self.feed!r} and gives inputs of width {fed.shape[-1]}; expected "
+                f"{inputs.shape[-1]}, the width of the first input."
+            )
         return ops.where(noise["use_output"] > 0, ops.cast(fed, inputs.dtype), inputs)
 
 
@@ -85,7 +91,16 @@ def stop_after(stop: Callable | None, outputs: Tensor, attention: Tensor, state:
     if stop is None:
         lengths = ops.broadcast_to(ops.cast(steps, "int32"), (batch_size,))
         return Unrolled(outputs, attention, lengths, state)
-    stops = ops.cast(ops.reshape(stop(outputs), (batch_size, steps)), "int32")
+    stops = ops.convert_to_tensor(stop(outputs))
+    dtype = keras.backend.standardize_dtype(stops.dtype)
+    if dtype != "bool" or not any(
+        validation.shapes_match(stops.shape, (*outputs.shape[:2], *rest)) for rest in ((), (1,))
+    ):
+        raise ValueError(
+            f"`stop` returned {dtype} of shape {tuple(stops.shape)}; expected booleans of shape "
+            f"{tuple(outputs.shape[:2])}, (batch, steps)."
+        )
+    stops = ops.cast(ops.reshape(stops, (batch_size, steps)), "int32")
     running = ops.cumsum(stops, axis=1) - stops == 0  # (B, T)
     return Unrolled(
         masks.zero_masked(outputs, running),

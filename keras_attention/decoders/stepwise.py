@@ -15,6 +15,7 @@ from keras import ops
 from keras_attention import search
 from keras_attention._internal import rnn, validation
 from keras_attention._internal.call_context import run_as_call
+from keras_attention._internal.keras_masks import get_keras_mask
 from keras_attention._internal.serialization import build_once, deserialize, serialize
 from keras_attention._internal.sublayers import SavedSublayers
 from keras_attention.attention.base import AttentionMechanism, validate_memory_mask
@@ -97,7 +98,8 @@ class StepwiseDecoder(SavedSublayers, abc.ABC):
         validate_inputs(inputs_shape, memory_shape)
         batch_size, context_dim = inputs_shape[0], self.attention.context_dim(memory_shape)
         self.dims = self._dims(context_dim)
-        self._cell_inputs_dim = inputs_shape[-1] + self.dims.extra_input
+        self.inputs_dim = inputs_shape[-1]
+        self._cell_inputs_dim = self.inputs_dim + self.dims.extra_input
         build_once(self.cell, (batch_size, self._cell_inputs_dim))
         build_once(self.attention, (batch_size, None, self.dims.query), memory_shape)
         self._build_readout(inputs_shape[-1], context_dim, self.dims)
@@ -112,9 +114,12 @@ class StepwiseDecoder(SavedSublayers, abc.ABC):
         """Returns the state before the first step: a dict of nests of tensors, batch first.
 
         Feature maps are flattened to (B, H*W, D); the "map" (B, H, W, 0) keeps their sides. With
-        `training` the state holds the dropout masks of the cell, the same for all steps.
+        `training` the state holds the dropout masks of the cell, the same for all steps. Without a
+        mask that of Keras counts, attached to the memory.
         """
         validation.not_symbolic("memory", memory, "begin")
+        if memory_mask is None:
+            memory_mask = keras.tree.map_structure(get_keras_mask, memory)
         memory = keras.tree.map_structure(
             lambda source: ops.convert_to_tensor(source, dtype=self.compute_dtype), memory
         )

@@ -9,6 +9,7 @@ from typing import Any, final
 import keras
 from keras import ops
 
+from keras_attention._internal import validation
 from keras_attention._internal.keras_masks import copy_keras_mask
 from keras_attention._internal.one_step import call_on_step
 from keras_attention._internal.serialization import build_once, serialize, sharing_scope
@@ -57,6 +58,9 @@ class Seq2SeqModel(SavedSublayers, keras.Model, abc.ABC):
     def build_head(self, features_shape: Shape) -> None:
         """Builds the head for features of this shape, unless it is a function."""
         if isinstance(self.head, keras.layers.ReversibleEmbedding):
+            validation.equal(
+                *("head", self.head.output_dim, "decoder", features_shape[-1], "width")
+            )
             build_once(self.head)
         elif isinstance(self.head, keras.layers.Layer):
             build_from_spec(self.head, keras.KerasTensor(features_shape, self.compute_dtype))

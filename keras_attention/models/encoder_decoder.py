@@ -133,6 +133,10 @@ class EncoderDecoder(Seq2SeqModel):
                 "return_state=False and return_attention_scores=False. Use `attention_scores`."
             )
         if isinstance(self.bridge, str):
+            if self.bridge not in ("mean", "last"):
+                raise ValueError(
+                    f"`bridge` is {bridge!r}; expected 'mean', 'last', None or a layer."
+                )
             widths = keras.tree.flatten(self.decoder.cell.state_size)
             self.bridge = Bridge(widths, self.bridge, dtype=self.dtype_policy)
 
@@ -157,6 +161,7 @@ class EncoderDecoder(Seq2SeqModel):
             Logits (B, T, V); weights (B, T, S), or (B, T, H, W) over feature maps; and the state of
             the decoder after the last step, whose "attention" is the state of the attention.
         """
+        validation.not_symbolic("inputs", inputs, "decode")
         inputs = convert_inputs(self, inputs)
         return run_as_call(self, lambda training: self._decode(inputs, training), training)
 
@@ -250,7 +255,10 @@ class EncoderDecoder(Seq2SeqModel):
         Returns:
             The head's outputs (B, T, F), the weights, the lengths (B,) and the last state.
         """
-        first = ops.convert_to_tensor(first)[:, None]
+        validation.not_symbolic("source", source, "unroll")
+        first = ops.convert_to_tensor(first)
+        validation.rank("first", first.shape, "(batch, width)")
+        first = first[:, None]
         source = ops.convert_to_tensor(source)
         if not self.built:
             self.build([source.shape, first.shape])

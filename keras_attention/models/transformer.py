@@ -147,6 +147,7 @@ class Transformer(Seq2SeqModel):
             Logits (B, T, V); the weights (B, T, S) of the last block over the memory, the mean of
             its heads; and an empty dict, since there is no last state.
         """
+        validation.not_symbolic("inputs", inputs, "decode")
         inputs = convert_inputs(self, inputs)
 
         def decode(training: bool | None) -> tuple:

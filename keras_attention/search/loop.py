@@ -83,7 +83,9 @@ def validate_ids(start_id: Any, end_id: Any, vocabulary: int | None) -> None:
     """Checks that the ids are tokens of the vocabulary, whose size must be known."""
     if vocabulary is None:
         raise ValueError("`step` returns logits of unknown width; expected a known one.")
-    ids = {} if end_id is None else {"end_id": end_id}
+    if end_id is None:  # Pointers may start from a position that no step returns.
+        return
+    ids = {"end_id": end_id}
     if isinstance(start_id, numbers.Number):
         ids["start_id"] = start_id
     for argument, value in ids.items():

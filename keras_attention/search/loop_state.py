@@ -1,6 +1,7 @@
 """The state of a search loop, and the parts of it that beams share."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,14 @@ def shares_state(parts: Callable) -> Callable:
             with a state of the same structure.
     """
 
-    def decorate(step: Any) -> Any:
+    def decorate(step: Any, *arguments: Any) -> Any:
+        if arguments:
+            raise ValueError(
+                f"`parts` is {parts!r}, used as a step; expected a function of a state, or a "
+                "decorated step: shares_state(parts)(step)."
+            )
+        if inspect.ismethod(step):  # which takes no attributes
+            step = functools.partial(step)
         step.shared_parts = shared_parts(parts) or parts
         return step
 
@@ -30,7 +38,8 @@ def shares_state(parts: Callable) -> Callable:
 
 def shared_parts(step: Any) -> Callable | None:
     """Returns the function from a state to its shared parts that `step` was decorated with."""
-    step = step.func if isinstance(step, functools.partial) else step
+    if not hasattr(step, "shared_parts") and isinstance(step, functools.partial):
+        step = step.func
     return getattr(step, "shared_parts", None)
 
 
