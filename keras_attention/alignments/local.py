@@ -173,4 +173,4 @@ def _true_length(mask: Tensor, length: Any) -> Tensor:
     if mask is None:
         return length
     ends = ops.where(ops.cast(mask, "bool"), _float_range(length) + 1, 0.0)
-    return ops.max(ends, axis=-1, keepdims=True)
+    return ops.max(ends, axis=-1, keepdims=True, initial=0.0)
