@@ -75,6 +75,12 @@ CHECKS = [
         ("tensorflow", {"test_saved_models_and_weights_load"}, None),
     ),
     (
+        "cloned",
+        "`clone_model`, `copy.deepcopy` and `copy.copy`, of unbuilt layers too, give equal outputs "
+        "and variables of their own",
+        ("tensorflow", {"test_copies_are_equal_and_independent"}, None),
+    ),
+    (
         "training",
         "two training steps lower the loss, and give the same numbers eagerly, in a graph and "
         "under XLA (except for the samples of hard attention)",
