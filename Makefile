@@ -7,7 +7,8 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 made_from = setup.cfg pyproject.toml constraints.txt
 install = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: test smoke check format docs readme translate caption reverse sort few-shot copy-task \
+.PHONY: test smoke check format docs readme translate caption reverse sort few-shot \
+	copy-task forecast \
 	emoji-names test-backends conformance bench package clean
 .DELETE_ON_ERROR:
 
@@ -71,7 +72,7 @@ out/captioning/attention.html: .venv/with-examples $(wildcard examples/captionin
 	$(captioner) train --attention none
 	$(captioner) evaluate
 
-reverse sort few-shot copy-task emoji-names: .venv/with-examples
+reverse sort few-shot copy-task forecast emoji-names: .venv/with-examples
 	.venv/bin/python -m examples.$(subst -,_,$@)
 
 test-backends: .venv-jax/ready .venv-torch/ready

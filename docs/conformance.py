@@ -30,6 +30,7 @@ ON_A_BACKEND = {
     "test_saved_models_load",
     "test_a_step_of_training_descends_as_its_gradient_says",
 }
+QUERY = "query (B, D)"
 # Each column: its head, what is checked, and the (backend, tests, policy) that check it.
 CHECKS = [
     (
@@ -65,6 +66,11 @@ CHECKS = [
         ("tensorflow", {"test_a_functional_model_takes_any_batch_and_length"}, None),
     ),
     (
+        QUERY,
+        "a query without the axis of steps gets results without it: numbers, shapes, models, files",
+        ("tensorflow", {"test_a_single_query_has_results_without_the_axis_of_steps"}, None),
+    ),
+    (
         "config",
         "`from_config(get_config())` gives an equal layer",
         ("tensorflow", {"test_config_round_trip"}, None),
@@ -79,6 +85,12 @@ CHECKS = [
         "`clone_model`, `copy.deepcopy` and `copy.copy`, of unbuilt layers too, give equal outputs "
         "and variables of their own",
         ("tensorflow", {"test_copies_are_equal_and_independent"}, None),
+    ),
+    (
+        "quantized",
+        "after `quantize` to int8 and float8 a saved model loads, to equal outputs (Keras "
+        "quantizes layers of its own, such as Dense, not the kernels of scores and heads)",
+        ("tensorflow", {"test_quantized_models_load"}, None),
     ),
     (
         "training",
@@ -131,7 +143,8 @@ WHY = {
     "An input has width": "TensorFlow's convolution of an empty tensor has the channels of its "
     "input; sequences without a query are no limit",
 }
-HELD, NO_MASK, FAILED, MISSING = "✓", "no masks", "**fails**", "not run"
+HELD, NO_MASK, NO_QUERY = "✓", "no masks", "no queries"
+FAILED, MISSING = "**fails**", "not run"
 
 HEAD = """\
 # Conformance
@@ -155,6 +168,8 @@ def cell(row, head, shown_by, runs):
     }
     if head == "masks" and not row.masks and not row.ids:
         return NO_MASK
+    if head == QUERY and not row.has_query:
+        return NO_QUERY
     if not outcomes:
         return MISSING
     if outcomes != {"passed"}:

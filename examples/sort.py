@@ -64,7 +64,8 @@ class Sorter(keras.Model):
         """Returns the state before the first step of a search."""
         elements, memory, last = self.encode(ops.convert_to_tensor(numbers))
         decoding = self.decoder.begin(memory, initial_state=last)
-        return {"elements": elements, "memory": memory, "decoding": decoding}
+        prepared = self.pointer.prepare(memory)
+        return {"elements": elements, "memory": prepared, "decoding": decoding}
 
     def step(self, pointers, state):
         """Takes one step of a search: pointers (B,) to logits and weights (B, S), next state."""
@@ -72,7 +73,7 @@ class Sorter(keras.Model):
         read = ops.take_along_axis(state["elements"], pointers, axis=1)[:, 0]  # (B, D)
         output, _, decoding = self.decoder.step(read, state["decoding"])
         query = ops.concatenate([output, read], axis=-1)
-        probabilities = self.pointer(ops.expand_dims(query, 1), state["memory"])[:, 0]  # (B, S)
+        probabilities = self.pointer.step(query, state["memory"])  # (B, S)
         return ops.log(probabilities + 1e-9), probabilities, {**state, "decoding": decoding}
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 
 import keras_attention as ka
-from comparing import to_numpy
+from comparing import assert_close, numbers, tensors, to_numpy
 from oracles import attention as oracle
 from table import TABLE
 from table.attention import score_oracle
@@ -17,6 +17,29 @@ B, T, S, QUERY, VALUE, KEY, UNITS = 2, 3, 5, 7, 11, 13, 17
 
 def normal(*shape, seed=5):
     return np.random.default_rng(seed + sum(shape)).normal(size=shape).astype("float32")
+
+
+# ---- The call with a list, as that of `keras.layers.Attention`
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE if row.has_query], ids=str)
+def test_a_list_of_tensors_and_masks_is_the_call_with_arguments(row, tmp_path):
+    """In eager mode, with masks that are passed or attached, and in a saved functional model."""
+    layer, (inputs, masks) = row.new(), row.arrays()
+    inputs = list(tensors(inputs).values())
+    given = [masks.get(f"{name}_mask") for name in row.inputs]
+    named = {f"{name}_mask": mask for name, mask in zip(row.inputs, given, strict=True)}
+    wanted = numbers(layer(*inputs, **{name: x for name, x in named.items() if x is not None}))
+    assert_close(numbers(layer(inputs, mask=given)), wanted, 0)
+    fresh = row.make()
+    fresh(inputs)
+    assert [v.shape for v in fresh.variables] == [v.shape for v in layer.variables]
+    symbols = [keras.Input(x.shape[1:]) for x in inputs]
+    model = keras.Model(symbols, layer([keras.layers.Masking()(x) for x in symbols]))
+    inputs = [np.where(x[..., :1] > 0, x, 0).astype("float32") for x in inputs]
+    wanted = numbers(layer(*(keras.layers.Masking()(x) for x in inputs)))
+    model.save(tmp_path / "model.keras")
+    assert_close(numbers(keras.saving.load_model(tmp_path / "model.keras")(inputs)), wanted, 1e-6)
 
 
 # ---- Masks in combination
@@ -60,6 +83,31 @@ def test_the_mask_of_the_query_is_passed_on():
     value = keras.layers.Masking()(normal(1, S, VALUE))
     context = ka.BahdanauAttention(UNITS)(query, value)
     np.testing.assert_array_equal(to_numpy(ka.masks.implicit_mask(context), "bool"), mask)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ka.BahdanauAttention(UNITS),
+        lambda: ka.CoverageAttention(UNITS),
+        lambda: ka.SoftSpatialAttention(UNITS),
+        lambda: ka.PointerAttention(UNITS),
+        lambda: ka.SelfAttention(2, 5),
+    ],
+)
+def test_the_mask_of_a_single_query_is_applied_and_passed_on(make):
+    """An embedding of ids (B,) has a mask (B,)."""
+    embedding = keras.layers.Embedding(4, QUERY, mask_zero=True)
+    model_query, model_value = keras.Input((), dtype="int32"), keras.Input((S, VALUE))
+    layer = make()
+    options = {} if isinstance(layer, ka.PointerAttention) else {"return_attention_scores": True}
+    for query, value in ((model_query, model_value), (np.array([2, 0]), normal(B, S, VALUE))):
+        results = keras.tree.flatten(layer(embedding(query), value, **options))
+    assert ka.masks.implicit_mask(results[0]).shape == (B,)
+    assert to_numpy(ka.masks.implicit_mask(results[0])).tolist() == [1, 0]
+    weights = to_numpy(results[-1])
+    assert (weights[1] == 0).all()
+    np.testing.assert_allclose(weights[0].sum(axis=-1), 1, atol=1e-6)
 
 
 # ---- Peers

@@ -127,6 +127,16 @@ def test_a_functional_model_takes_any_batch_and_length(row):
         assert_close(results, row.oracle(layer, inputs, masks))
 
 
+@pytest.mark.parametrize("row", [row for row in TABLE if row.has_query], ids=str)
+def test_a_single_query_has_results_without_the_axis_of_steps(row, tmp_path):
+    """All that holds for (B, T, D) holds for (B, D): numbers, masks, shapes, models, files."""
+    row = row.without_steps()
+    test_numbers_equal_the_oracle_in_float64(row, masked=True)
+    test_symbolic_shapes_and_dtypes_are_the_real_ones(row, "float32")
+    test_a_functional_model_takes_any_batch_and_length(row)
+    test_saved_models_and_weights_load(row, tmp_path)
+
+
 # ---- Saving
 
 
@@ -193,6 +203,25 @@ def test_copies_are_equal_and_independent(row):
         for variable in weights:
             variable.assign(keras.ops.ones_like(variable))
     assert_close(numbers(model(feed)), wanted, 0)
+
+
+@EVERY_ROW
+@pytest.mark.filterwarnings("ignore:.*quantiz:UserWarning")
+def test_quantized_models_load(row, tmp_path):
+    """What Keras quantizes are layers of its own, such as Dense, wherever they are inside."""
+    inputs, masks = row.arrays()
+    feed = {**tensors(inputs), **tensors(masks)}
+    for mode in ("int8", "float8"):
+        model = row.functional(row.new())
+        model.quantize(mode)
+        model.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+        assert_close(numbers(loaded(feed)), numbers(model(feed)), 0)
+        assert _modes(loaded) == _modes(model)
+
+
+def _modes(model):
+    return [getattr(layer, "quantization_mode", None) for layer in model._flatten_layers()]
 
 
 # ---- Training, compiled or not

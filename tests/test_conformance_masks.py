@@ -228,3 +228,16 @@ def test_implicit_masks_work_in_a_functional_model(row):
     given = {name: mask for name, mask in masks.items() if name not in rest}
     bare = {name: to_numpy(x, "float32") for name, x in carried.items()}
     assert_close(numbers(model(bare)), row.oracle(layer, bare, given))
+
+
+@pytest.mark.parametrize(
+    # NTM cells run in Keras's RNN, which takes tensors only.
+    "row",
+    [row for row in TABLE if row.masks and not row.name.startswith("ntm")],
+    ids=str,
+)
+def test_masks_as_nested_lists_are_those_of_arrays(row):
+    layer, (inputs, masks) = row.new(), row.arrays()
+    inputs, lists = tensors(inputs), {name: mask.tolist() for name, mask in masks.items()}
+    expected = numbers(row.call(layer, inputs, masks))
+    assert_close(numbers(row.call(layer, inputs, lists)), expected, 0)

@@ -173,8 +173,8 @@ def test_the_conformance_page_shows_every_outcome(scripts):
             ]
     text, complete = conformance.page(rows, runs)
     assert complete
-    held = rf"^\| `dot` \| `Dot` \|( ✓ \|){{{len(conformance.CHECKS)}}}$"
-    assert re.search(held, text, re.MULTILINE)
+    held = " ✓ |" * len(conformance.CHECKS)
+    assert f"\n| `dot` | `Dot` |{held}\n" in text
     assert re.search(r"^\| `monotonic_parallel` \|.* \[1\]\(#limits\) \|", text, re.MULTILINE)
 
     runs["tensorflow"]["cases"][0]["outcome"] = "failed"

@@ -87,7 +87,21 @@ CASES = {
     "bridge_width": (lambda: ka.models.Bridge([3, 0]), ["`widths`", "0", "at least 1"]),
     # ranks
     "query_rank": (
-        lambda: ka.Attention()(zeros(2, 3), zeros(2, 5, 3)),
+        lambda: ka.Attention()(zeros(3), zeros(2, 5, 3)),
+        ["`query`", "(3,)", "(batch, queries, width)", "(batch, width)"],
+    ),
+    "single_query_causal": (
+        lambda: ka.Attention()(zeros(2, 3), zeros(2, 5, 3), use_causal_mask=True),
+        ["`use_causal_mask`", "True", "(2, 3)", "(batch, queries, width)"],
+    ),
+    "single_query_attention_mask": (
+        lambda: ka.PointerAttention(3)(
+            zeros(2, 3), zeros(2, 5, 3), attention_mask=np.ones((2, 1, 5))
+        ),
+        ["`attention_mask`", "(2, 1, 5)", "(2, 5)", "(batch, memory)"],
+    ),
+    "single_query_among_itself": (
+        lambda: ka.SelfAttention(2, 3)(zeros(2, 3)),
         ["`query`", "(2, 3)", "(batch, queries, width)"],
     ),
     "value_rank": (
@@ -107,8 +121,8 @@ CASES = {
         ["`memory`", "(2, 5)", "(batch, memory, width)"],
     ),
     "symbolic_rank": (
-        lambda: ka.Attention()(keras.Input((3,)), keras.Input((5, 3))),
-        ["`query`", "(None, 3)", "(batch, queries, width)"],
+        lambda: ka.Attention()(keras.Input((2, 5, 3)), keras.Input((5, 3))),
+        ["`query`", "(None, 2, 5, 3)", "(batch, queries, width)"],
     ),
     "bridge_rank": (
         lambda: ka.models.Bridge([3])(zeros(2, 3)),
@@ -167,6 +181,14 @@ CASES = {
         lambda: decoder()(zeros(2, 3, 5), zeros(3, 7, 5)),
         ["`inputs`", "2", "`memory`", "3", "batch size"],
     ),
+    "list_of_one": (
+        lambda: ka.Attention()([zeros(2, 3, 5)]),
+        ["`query`", "list of 1", "[query, value]"],
+    ),
+    "list_mask": (
+        lambda: ka.Attention()([zeros(2, 3, 5), zeros(2, 7, 5)], mask=np.ones((2, 7))),
+        ["`mask`", "ndarray", "list", "query_mask, value_mask"],
+    ),
     "query_mask": (
         lambda: ka.Attention()(zeros(2, 3, 5), zeros(2, 7, 5), query_mask=np.ones((2, 4))),
         ["`query_mask`", "(2, 4)", "(2, 3)"],
@@ -174,6 +196,14 @@ CASES = {
     "value_mask": (
         lambda: ka.Attention()(zeros(2, 3, 5), zeros(2, 7, 5), value_mask=np.ones((2, 3))),
         ["`value_mask`", "(2, 3)", "(2, 7)"],
+    ),
+    "value_mask_list": (
+        lambda: ka.Attention()(zeros(2, 3, 5), zeros(2, 2, 5), value_mask=[[True], [True]]),
+        ["`value_mask`", "(2, 1)", "(2, 2)"],
+    ),
+    "value_mask_uneven": (
+        lambda: ka.Attention()(zeros(2, 3, 5), zeros(2, 2, 5), value_mask=[[True], [True, False]]),
+        ["`value_mask`", "[[True], [True, False]]", "equal lengths"],
     ),
     "value_mask_rank": (
         lambda: ka.Attention()(zeros(2, 3, 5), zeros(2, 7, 5), value_mask=np.ones((2, 3, 7))),

@@ -20,13 +20,13 @@ MODES = ["eager", "graph", "xla"]
 
 def materialized(query, key, value, value_mask, attention_mask, causal, window):
     """The equation, with all weights, in TensorFlow's own operations."""
-    allowed = np.ones((B, query.shape[2], key.shape[2]), bool)
+    allowed = np.ones((B, *query.shape[1:3], key.shape[2]), bool)
     t, s = np.ogrid[: query.shape[2], : key.shape[2]]
-    allowed &= True if value_mask is None else value_mask[:, None]
+    allowed &= True if value_mask is None else value_mask[:, None, None]
     allowed &= True if attention_mask is None else attention_mask
     allowed &= t >= s if causal else True
     allowed &= True if window is None else abs(t - s) <= window
-    allowed = tf.constant(allowed[:, None])
+    allowed = tf.constant(allowed)
     scores = tf.where(allowed, tf.matmul(query, key, transpose_b=True), -1e30)
     scores -= tf.stop_gradient(tf.reduce_max(scores, -1, keepdims=True))
     weights = tf.where(allowed, tf.exp(scores), 0)
@@ -60,7 +60,8 @@ def with_gradients(attend, mode="eager", known=True):
 def masks_of(names, queries=T, memory=S):
     random = np.random.default_rng(5)
     value_mask, attention_mask = (
-        random.uniform(size=shape) < 0.6 for shape in ((B, memory), (B, queries, memory))
+        random.uniform(size=shape) < 0.6
+        for shape in ((B, memory), (B, N if "heads" in names else 1, queries, memory))
     )
     value_mask[0] = False  # nothing to see in the first example
     return {
@@ -76,6 +77,7 @@ CASES = [  # masks, causal, window
     ("value", True, 3),
     ("value pairs", False, None),
     ("value pairs", True, 6),
+    ("value pairs of heads", True, None),
 ]
 EVERY_CASE = pytest.mark.parametrize(("names", "causal", "window"), CASES)
 
@@ -101,6 +103,24 @@ def test_tiles_equal_all_weights_in_float64(names, causal, window):
     results = with_gradients(tiled)(*inputs)
     wanted = with_gradients(functools.partial(materialized, **given))(*inputs)
     assert_close(numbers(results), numbers(wanted), 1e-10)
+
+
+@pytest.mark.parametrize(
+    "shape", [(B, N, T, S), (B, 1, T, S), (1, N, T, S), (B, N, T, 1), (B, N, 1, S), (B, T, S)]
+)
+@pytest.mark.parametrize("few", [10**6, 0], ids=["short", "long"])
+def test_masks_of_heads_short_and_long(shape, few, monkeypatch):
+    monkeypatch.setattr(entry, "MATERIALIZE_BELOW", few)
+    mask = np.random.default_rng(7).uniform(size=shape) < 0.6
+    inputs, value_mask = drawn(), masks_of("value")["value_mask"]
+    results = with_gradients(
+        lambda *x: dot_product_attention(*x, None, value_mask, attention_mask=mask)[0], "graph"
+    )(*inputs)
+    mask = mask[:, None] if mask.ndim == 3 else mask
+    wanted = with_gradients(
+        lambda query, *x: materialized(query / K**0.5, *x, value_mask, mask, False, None)
+    )(*inputs)
+    assert_close(numbers(results), numbers(wanted))
 
 
 @pytest.mark.parametrize("mode", ["eager", "graph"])
@@ -233,7 +253,7 @@ def test_masks_that_broadcast(shape, always_tiled):
     mask = np.random.default_rng(7).uniform(size=shape) < 0.6
     query, key, value, _ = drawn()
     context, _ = dot_product_attention(query, key, value, attention_mask=mask, scale=1.0)
-    wide = np.broadcast_to(mask, (B, T, S))
+    wide = np.broadcast_to(mask, (B, T, S))[:, None]
     assert_close(
         [to_numpy(context)], [to_numpy(materialized(query, key, value, None, wide, 0, None))]
     )

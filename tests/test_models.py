@@ -480,3 +480,26 @@ def test_errors_of_the_transformer(options, words):
         ka.models.Transformer(**config)
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision_reads_every_token(policy):
+    """A Sequential without an Input would cast the tokens: half of them have no float16."""
+    ids = 4999
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        embedding = LAYERS.Embedding(ids, 5)
+        model = ka.models.EncoderDecoder(
+            keras.Sequential([embedding]),
+            keras.Sequential([LAYERS.Embedding(ids, 7)]),
+            DECODERS["bahdanau_gru"](),
+            LAYERS.Dense(3),
+        )
+        tokens = np.array([[2049, 4998, 259]])
+        model((tokens, tokens))
+        assert_close(numbers(model.encoder(tokens)), numbers(embedding(tokens)), atol=0)
+        wanted = model.target_embedding.layers[-1](tokens)
+        assert_close(numbers(model.target_embedding(tokens)), numbers(wanted), atol=0)
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -65,6 +65,53 @@ def test_memories_of_any_length_meet_keras_losses(policy):
         assert 10 < float(loss) < 30
 
 
+def test_steps_over_a_prepared_memory_equal_one_call():
+    """Each query for itself, or as K beams of an example; where it may point, it may in both."""
+    layer, query, value = ka.PointerAttention(UNITS), normal(B, T, QUERY), normal(B, S, VALUE)
+    value_mask, left = np.arange(S) < [[3], [5]], np.arange(S) != np.arange(T)[:, None]
+    left = np.stack([left, left[::-1]])
+    masks = {"value_mask": value_mask, "attention_mask": left}
+    wanted = to_numpy(layer(query, value, **masks))
+    memory = layer.prepare(value, value_mask)
+    for t in range(T):
+        found = layer.step(keras.ops.convert_to_tensor(query[:, t]), memory, left[:, t])
+        np.testing.assert_allclose(to_numpy(found), wanted[:, t], atol=1e-6)
+    beams = keras.ops.reshape(query, (B * T, QUERY))
+    found = to_numpy(layer.step(beams, memory, left.reshape(B * T, S)))
+    np.testing.assert_allclose(found, wanted.reshape(B * T, S), atol=1e-6)
+
+
+def test_a_search_projects_its_memory_once():
+    """In the loop, the query alone is multiplied by a kernel."""
+    layer = ka.PointerAttention(UNITS)
+    layer.build((B, None, QUERY), (B, S, VALUE))
+
+    @tf.function
+    def pointers(query, value):
+        memory = layer.prepare(value)
+
+        def step(token, state):
+            weights = layer.step(state["query"], state["memory"])
+            return keras.ops.log(weights), weights, state
+
+        return ka.search.greedy(step, {"query": query, "memory": memory}, 0, 1, max_length=4).tokens
+
+    graph = pointers.get_concrete_function(normal(B, QUERY), normal(B, S, VALUE)).graph
+    bodies = [
+        graph._get_function(op.get_attr("body").name).graph
+        for op in graph.get_operations()
+        if op.type in ("While", "StatelessWhile")
+    ]
+    shapes = {
+        tuple(x.shape)
+        for body in bodies
+        for op in body.get_operations()
+        for x in op.outputs
+        if op.type == "MatMul" and x.shape.rank
+    }
+    assert shapes == {(B, UNITS)}
+
+
 # ---- Writing and copying
 
 
@@ -217,11 +264,15 @@ def generator(argument, shape):
     ("make", "words"),
     [
         (lambda: ka.PointerAttention(0), ["`units`", "0", "at least 1"]),
+        (
+            lambda: ka.PointerAttention(3, name="point").prepare(normal(2, 5, 3)),
+            ["PointerAttention 'point' is not built", "call it once"],
+        ),
         (lambda: ka.PointerGenerator(-1), ["`extra_ids`", "-1"]),
         (lambda: ka.PointerGenerator(2.5), ["`extra_ids`", "2.5", "integer"]),
         (
-            lambda: ka.PointerAttention(3)(normal(2, 3), normal(2, 5, 3)),
-            ["`query`", "(2, 3)", "(batch, queries, width)"],
+            lambda: ka.PointerAttention(3)(normal(3), normal(2, 5, 3)),
+            ["`query`", "(3,)", "(batch, queries, width)"],
         ),
         (
             lambda: ka.PointerAttention(3)(normal(2, 3, 5), normal(3, 5, 3)),

@@ -1,5 +1,7 @@
 """Multi-head attention beyond the layer table: its peer in Keras, masks, dropout, learning."""
 
+import functools
+
 import hypothesis
 import keras
 import numpy as np
@@ -9,7 +11,9 @@ from hypothesis import strategies as st
 
 import keras_attention as ka
 from comparing import assert_close, numbers, to_numpy
-from table.self_attention import multi_head_oracle
+from keras_attention._ops import dot_product_attention as entry
+from oracles.self_attention import multi_head
+from table.self_attention import each, multi_head_oracle, weights_of
 
 B, T, S, QUERY, VALUE, KEY, HEADS, KEY_DIM, VALUE_DIM, FINAL = 2, 3, 5, 7, 11, 13, 17, 19, 23, 29
 
@@ -104,6 +108,43 @@ def test_all_masks_together_equal_the_oracle(given, causal, window, seed):
     empty = ~(wanted[1] > 0).any(axis=(1, 3))
     bias = np.broadcast_to(to_numpy(layer.output_bias), to_numpy(output)[empty].shape)
     np.testing.assert_allclose(to_numpy(output)[empty], bias, atol=1e-7)
+
+
+@pytest.mark.parametrize("window", [None, 1])
+def test_steps_and_a_prefill_equal_causal_self_attention(window):
+    """Padding included; the weights of a step cover the whole cache."""
+    layer, x, mask = ka.SelfAttention(3, 5, window=window), normal(B, S, QUERY), masked((B, S), 3)
+    options = {"mask": mask, "use_causal_mask": True, "return_attention_scores": True}
+    wanted = numbers(layer(x, **options))
+    state = layer.begin(B, max_length=S + 2)
+    outputs, prefilled = numbers(layer.prefill(x, state, mask))[0], []
+    for t in range(S):
+        output, weights, state = layer.step(x[:, t], state, mask[:, t])
+        prefilled.append(output)
+        assert weights.shape == (B, 3, S + 2)
+        np.testing.assert_allclose(to_numpy(weights)[..., :S], wanted[1][:, :, t], atol=1e-6)
+        assert (to_numpy(weights)[..., S:] == 0).all()
+    np.testing.assert_allclose(np.stack(numbers(prefilled), 1), wanted[0], atol=1e-6)
+    np.testing.assert_allclose(outputs, wanted[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("heads", [3, 1])
+@pytest.mark.parametrize("few", [10**6, 0], ids=["short", "long"])
+def test_a_mask_of_heads_equals_the_oracle(heads, few, monkeypatch):
+    """One mask for each head, or one for all; for queries (B, T, D) and (B, D)."""
+    monkeypatch.setattr(entry, "MATERIALIZE_BELOW", few)
+    query, value = normal(B, 7, QUERY), normal(B, S, QUERY)
+    layer, mask = ka.SelfAttention(3, 5), masked((B, heads, 7, S), 3)
+    mask[0, 0, 2] = False
+    output = layer(query, value, attention_mask=mask)
+    _, weights = layer(query, value, attention_mask=mask, return_attention_scores=True)
+    every_head = np.broadcast_to(mask, (B, 3, 7, S))
+    wanted = each(
+        functools.partial(multi_head, heads=3, **weights_of(layer)), query, value, every_head
+    )
+    assert_close(numbers([output, weights]), wanted)
+    one = layer(query[:, 2], value, attention_mask=mask[:, :, 2], return_attention_scores=True)
+    assert_close(numbers(one), [wanted[0][:, 2], wanted[1][:, :, 2]])
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
@@ -277,7 +318,7 @@ ERRORS = {
     ),
     "attention_mask": (
         lambda: layer()(zeros(2, 3, 5), attention_mask=np.ones((2, 4, 3), bool)),
-        ["`attention_mask`", "(2, 4, 3)", "(2, 3, 3)"],
+        ["`attention_mask`", "(2, 4, 3)", "(2, 3, 3)", "(batch, heads, queries, memory)"],
     ),
     "mask_across": (
         lambda: layer()(zeros(2, 3, 5), zeros(2, 7, 5), mask=np.ones((2, 3), bool)),

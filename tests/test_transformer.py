@@ -123,6 +123,22 @@ def test_all_masks_together_equal_the_oracle(given, causal, norm_first, seed):
     assert_close(results, wanted(block, inputs, masks, causal))
 
 
+def test_masks_of_heads_are_those_of_the_attention_inside():
+    random, inputs, memory = np.random.default_rng(3), normal(B, T, WIDTH), normal(B, S, MEMORY)
+    encoder, decoder, scores = encoder_block(), decoder_block(), {"return_attention_scores": True}
+    heads = encoder.num_heads
+    among, across = (random.uniform(size=(B, heads, T, n)) < 0.6 for n in (T, S))
+    masked_weights = [
+        (encoder(inputs, attention_mask=among, **scores)[1], among),
+        (decoder(inputs, memory, memory_attention_mask=across, **scores)[1], across),
+    ]
+    for weights, mask in masked_weights:
+        assert ((to_numpy(weights) > 0) == mask).all()
+    one = np.broadcast_to(among[:, :1], among.shape)
+    results = [decoder(inputs, memory, attention_mask=mask) for mask in (one, one[:, 0])]
+    assert_close(*(numbers([result]) for result in results))
+
+
 def wanted(block, inputs, masks, causal):
     masks = dict(masks)
     for name in {"attention_mask", "memory_attention_mask"} & set(masks):
@@ -241,6 +257,77 @@ def test_steps_equal_the_full_pass(policy, atol, padding, max_length, norm_first
     outputs, step_weights = run_steps(block, x, block.begin(B, max_length), mask)
     assert_close([outputs, step_weights[..., :T]], [output, weights], atol)
     assert (step_weights[..., T:] == 0).all()
+
+
+def rows_of(state, beams):
+    """The state of a cache with `beams` rows per example, which share the memory."""
+    repeated = {
+        name: keras.ops.repeat(part, beams, axis=0)
+        for name, part in state.items()
+        if name != "memory"
+    }
+    return {**state, **repeated}
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
+@pytest.mark.parametrize("padding", ["none", "at_the_end", "anywhere"])
+@EITHER_ORDER
+def test_a_prefill_equals_steps(mode, padding, norm_first):
+    """Outputs and the state, also after a first step, in a cache with room, and for beams."""
+    beams, x, memory = 3, normal(B * 3, T, WIDTH), normal(B, S, MEMORY)
+    mask = None
+    if padding != "none":
+        anywhere = np.random.default_rng(3).uniform(size=(B * beams, T)) < 0.6
+        mask = np.arange(T) < [[3], [5], [1], [2], [4], [5]] if "end" in padding else anywhere
+    decoder, encoder = decoder_block(norm_first=norm_first), encoder_block(norm_first=norm_first)
+    for block, state in (
+        (decoder, rows_of(decoder.begin(memory, max_length=T + 3), beams)),
+        (encoder, encoder.begin(B * beams, T + 3)),
+        (attention_alone(), attention_alone().begin(B * beams, T + 3)),
+    ):
+        _, _, state = block.step(x[:, 0], state, None if mask is None else mask[:, 0])
+        outputs, after = [], state
+        for t in range(1, T):
+            output, _, after = block.step(x[:, t], after, None if mask is None else mask[:, t])
+            outputs.append(to_numpy(output))
+        prefill = block.prefill
+        if mode != "eager":
+            prefill = tf.function(prefill, jit_compile=mode == "xla")
+        results = prefill(x[:, 1:], state, None if mask is None else mask[:, 1:])
+        assert_close(numbers(results), numbers([np.stack(outputs, 1), after]))
+
+
+def attention_alone():
+    keras.utils.set_random_seed(3)
+    layer = ka.SelfAttention(2, 5, window=2)
+    layer.build((None, None, WIDTH))
+    return layer
+
+
+def test_prompts_of_different_lengths_continue_at_their_own_ends():
+    """Padding at the end of a prompt makes room for the row's own next steps."""
+    block, x, lengths = encoder_block(), normal(B, T, WIDTH), [2, 4]
+    mask = np.arange(4) < np.array(lengths)[:, None]
+    _, state = block.prefill(x[:, :4], block.begin(B, T), mask)
+    state["position"] = keras.ops.convert_to_tensor(lengths, "int32")
+    following = np.stack([x[row, length] for row, length in enumerate(lengths)])
+    output, _, state = block.step(following, state)
+    full = to_numpy(block(x, use_causal_mask=True))
+    wanted = [full[row, length] for row, length in enumerate(lengths)]
+    np.testing.assert_allclose(to_numpy(output), wanted, atol=1e-5)
+    assert to_numpy(state["position"]).tolist() == [3, 5]
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_prefill_beyond_the_capacity_is_an_error(jit_compile):
+    block, x = encoder_block(), normal(B, T, WIDTH)
+    full = to_numpy(block(x, use_causal_mask=True))
+    with pytest.raises(ValueError, match=r"`state` holds 0 steps and 5 come; .*`max_length`, 3"):
+        block.prefill(x, block.begin(B, 3))
+    prefill = tf.function(lambda x, state: block.prefill(x, state)[0], jit_compile=jit_compile)
+    output = to_numpy(prefill(x, block.begin(B, 3)))
+    assert np.isnan(output[:, 3:]).all()
+    np.testing.assert_allclose(output[:, :3], full[:, :3], atol=1e-5)
 
 
 def test_steps_return_the_same_memory_object():

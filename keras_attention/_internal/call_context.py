@@ -15,8 +15,9 @@ def run_as_call(layer: keras.layers.Layer, function: Callable, training: bool | 
 
     Without `training` it is that of an outer call, if there is one.
     """
-    with keras.RematScope(mode=None):
-        return _Body(layer, function)(training=training)
+    with keras.RematScope(mode=None):  # A closure cannot be rematerialized.
+        body = _Body(layer, function)
+    return body(training=training)
 
 
 @final

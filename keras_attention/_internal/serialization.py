@@ -9,8 +9,6 @@ import keras
 from keras.src.backend.common import global_state
 from keras.src.saving.serialization_lib import ObjectSharingScope
 
-from keras_attention._internal.typing import Shape
-
 
 @contextlib.contextmanager
 def sharing_scope() -> Iterator[None]:
@@ -62,12 +60,6 @@ def take_ownership(argument: str, part: Any, owner: keras.layers.Layer) -> Any:
         )
     part._owner = owner.name
     return part
-
-
-def add_kernel(layer: Any, name: str, shape: Shape) -> keras.Variable:
-    """Adds a variable to `layer`, with an initializer like its `kernel_initializer`."""
-    initializer = clone_initializer(layer.kernel_initializer)
-    return layer.add_weight(name=name, shape=shape, initializer=initializer)
 
 
 def build_once(layer: keras.layers.Layer, *shapes: Any) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_attention._internal.typing import Shape, Tensor
 
@@ -13,6 +14,20 @@ def rank(argument: str, shape: Shape, axes: str) -> None:
     """Checks that `shape` has the axes named in `axes`, such as "(batch, length, width)"."""
     if len(shape) != axes.count(",") + 1:
         raise ValueError(f"`{argument}` has shape {tuple(shape)}; expected {axes}.")
+
+
+def query(shape: Shape, use_causal_mask: bool = False) -> None:
+    """Checks that `shape` is that of queries, or of one query without the axis of steps."""
+    if len(shape) not in (2, 3):
+        raise ValueError(
+            f"`query` has shape {tuple(shape)}; expected (batch, queries, width), or "
+            "(batch, width) for one query."
+        )
+    if use_causal_mask and len(shape) == 2:
+        raise ValueError(
+            f"`use_causal_mask` is True, but `query` has shape {tuple(shape)}; expected "
+            "(batch, queries, width), queries that have an order."
+        )
 
 
 def sequence(argument: str, shape: Shape) -> None:
@@ -46,29 +61,62 @@ def shapes_match(actual: Shape, expected: Shape) -> bool:
     )
 
 
-def mask(argument: str, mask: Tensor, shape: Shape, axes: str) -> None:
-    """Checks that `mask`, if given, has `shape`, in which None is an unknown size."""
+def mask(argument: str, mask: Tensor, shape: Shape, axes: str) -> Tensor:
+    """Returns `mask` as a tensor, or None, if it has `shape`, in which None is an unknown size."""
     if mask is None:
-        return
+        return None
+    mask = _to_tensor(argument, mask)
     actual = tuple(mask.shape)
     if not shapes_match(actual, shape):
         raise ValueError(f"`{argument}` has shape {actual}; expected {tuple(shape)}, {axes}.")
+    return mask
 
 
-def broadcastable(argument: str, mask: Tensor, shape: Shape) -> None:
-    """Checks that `mask`, if given, broadcasts to `shape`."""
+def attention_mask(
+    argument: str,
+    mask: Tensor,
+    query_shape: Shape,
+    memory_length: Any,
+    num_heads: int | None = None,
+) -> Tensor:
+    """Returns `mask` as a tensor, or None, if it broadcasts to (B, T, S), or (B, S) without T.
+
+    With `num_heads` it may also have an axis of heads, the second one.
+    """
     if mask is None:
-        return
+        return None
+    mask = _to_tensor(argument, mask)
+    batch_size, *steps, _ = query_shape
+    memory, queries = [*steps, memory_length], "queries, " if steps else ""
+    shapes = {f"(batch, {queries}memory)": (batch_size, *memory)}
+    if steps:
+        shapes["(queries, memory)"] = tuple(memory)
+    if num_heads is not None:
+        shapes[f"(batch, heads, {queries}memory)"] = (batch_size, num_heads, *memory)
     actual = tuple(mask.shape)
-    matches = len(actual) in (2, 3) and all(
-        size in (None, 1) or other is None or size == other
-        for size, other in zip(actual, shape[-len(actual) :], strict=True)
-    )
-    if not matches:
+    if not any(_broadcasts(actual, shape) for shape in shapes.values()):
+        expected = ", or ".join(f"{shape}, {axes}" for axes, shape in shapes.items())
+        raise ValueError(f"`{argument}` has shape {actual}; expected {expected}.")
+    return mask
+
+
+def _to_tensor(argument: str, mask: Any) -> Tensor:
+    """Returns `mask`, which may be nested lists of booleans too."""
+    if hasattr(mask, "shape"):
+        return mask
+    try:
+        return ops.convert_to_tensor(mask)
+    except (TypeError, ValueError):
         raise ValueError(
-            f"`{argument}` has shape {actual}; expected {tuple(shape)}, (batch, queries, memory), "
-            "or (queries, memory)."
-        )
+            f"`{argument}` is {mask!r}; expected booleans, with rows of equal lengths."
+        ) from None
+
+
+def _broadcasts(actual: Shape, shape: Shape) -> bool:
+    return len(actual) == len(shape) and all(
+        size in (None, 1) or other is None or size == other
+        for size, other in zip(actual, shape, strict=True)
+    )
 
 
 def built(layer: keras.layers.Layer) -> None:

@@ -36,7 +36,7 @@ def dot_product_attention(
         value: (B, N, S, V).
         query_mask: (B, T). The context of a masked query is zero.
         value_mask, key_mask: (B, S).
-        attention_mask: (B, T, S) or (T, S), or broadcastable to it.
+        attention_mask: (B, N, T, S), (B, T, S) or (T, S), or broadcastable to it.
         causal: Whether step t attends to steps up to t only.
         window: If given, step t attends to the steps s with |t - s| <= `window` only.
         scale: Factor of the scores. None: 1 / sqrt(K).
@@ -52,12 +52,13 @@ def dot_product_attention(
         query = query / query.shape[-1] ** 0.5
     elif scale != 1:
         query = query * scale
+    attention_mask = _with_heads(attention_mask)
     if return_weights or dropout_mask is not None or _is_small(query, key):
         causal_mask = masks.causal_window_mask(
             ops.shape(query)[2], ops.shape(key)[2], causal, window
         )
-        allowed = masks.combine(query_mask, value_mask, key_mask, attention_mask, causal_mask)
-        allowed = None if allowed is None else ops.expand_dims(allowed, -3)  # for every head
+        allowed = masks.combine(query_mask, value_mask, key_mask, causal_mask=causal_mask)
+        allowed = _and(None if allowed is None else ops.expand_dims(allowed, -3), attention_mask)
         scores = ops.matmul(query, ops.swapaxes(key, -1, -2))  # (B, N, T, S)
         weights = masks.masked_softmax(scores, allowed)
         dropped = weights if dropout_mask is None else weights * dropout_mask
@@ -72,7 +73,8 @@ def dot_product_attention(
         value_mask = ops.broadcast_to(value_mask, (ops.shape(value_mask)[0], ops.shape(key)[2]))
     context = None
     if window is None and backend.backend() != "tensorflow":
-        mask = masks.combine(value_mask=value_mask, attention_mask=attention_mask)
+        mask = masks.combine(value_mask=value_mask)  # (B, 1, S)
+        mask = _and(_with_heads(mask), attention_mask)
         context = _fused_kernel(query, key, value, mask, causal)
     if context is None:
         context = tiled_attention(query, key, value, value_mask, attention_mask, causal, window)
@@ -92,7 +94,7 @@ def _is_small(query: Tensor, key: Tensor) -> bool:
 def _fused_kernel(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, causal: bool) -> Tensor:
     """Returns the context by the fused kernel of the backend, or None if it has none for this.
 
-    The mask is (B, T, S) or (B, 1, S).
+    The mask is broadcastable to (B, N, T, S).
     """
     is_jax = backend.backend() == "jax"
     if query.shape[-1] != value.shape[-1] or (causal and mask is not None):
@@ -102,7 +104,7 @@ def _fused_kernel(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, causa
     try:
         context = ops.dot_product_attention(
             *(ops.transpose(x, (0, 2, 1, 3)) for x in (query, key, value)),
-            mask=None if mask is None else ops.expand_dims(mask, 1),
+            mask=mask,
             scale=1.0,
             is_causal=causal,
             flash_attention=True if is_jax else None,  # Otherwise JAX holds all weights.
@@ -114,22 +116,29 @@ def _fused_kernel(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, causa
     context = ops.transpose(context, (0, 2, 1, 3))
     if mask is None:
         return context
-    return ops.where(ops.expand_dims(ops.any(mask, axis=-1), (1, 3)), context, 0)
+    return ops.where(ops.any(mask, axis=-1, keepdims=True), context, 0)
 
 
 def _simplify_masks(
     query_mask: Tensor, value_mask: Tensor, attention_mask: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Merges an `attention_mask` that is the same for all queries, or all keys, with their mask."""
-    if attention_mask is None:
-        return query_mask, value_mask, None
-    if len(attention_mask.shape) == 2:
-        attention_mask = ops.expand_dims(attention_mask, 0)
-    if attention_mask.shape[1] == 1:
-        return query_mask, _and(value_mask, attention_mask[:, 0]), None
+    if attention_mask is None or attention_mask.shape[1] != 1:  # heads
+        return query_mask, value_mask, attention_mask
     if attention_mask.shape[2] == 1:
-        return _and(query_mask, attention_mask[:, :, 0]), value_mask, None
+        return query_mask, _and(value_mask, attention_mask[:, 0, 0]), None
+    if attention_mask.shape[3] == 1:
+        return _and(query_mask, attention_mask[:, 0, :, 0]), value_mask, None
     return query_mask, value_mask, attention_mask
+
+
+def _with_heads(attention_mask: Tensor) -> Tensor:
+    """Returns (B, T, S) as (B, 1, T, S), and (T, S) as (1, 1, T, S)."""
+    if attention_mask is None:
+        return None
+    attention_mask = ops.cast(attention_mask, "bool")
+    axes = {2: (0, 1), 3: (1,), 4: ()}[len(attention_mask.shape)]
+    return ops.expand_dims(attention_mask, axes) if axes else attention_mask
 
 
 def _and(mask: Tensor, other: Tensor) -> Tensor:

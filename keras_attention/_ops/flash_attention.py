@@ -35,7 +35,8 @@ from keras_attention._ops.tiling import (
     get_tile,
     set_tile,
     tile,
-    tile_bias_fn,
+    tile_bias,
+    tile_masks,
     tile_sides,
     tiles_of,
     untile,
@@ -62,7 +63,7 @@ def tiled_attention(
     Args:
         query, key, value: (B, N, T, K), (B, N, S, K) and (B, N, S, V).
         value_mask: (B, S) or (1, S).
-        attention_mask: (B, T, S) or (1, T, S).
+        attention_mask: (B, N, T, S), in which B and N may be 1.
         causal, window: See `dot_product_attention`.
         sides: The most queries and the most keys of a tile; by default `tile_sides`.
     """
@@ -76,19 +77,28 @@ def tiled_attention(
     )
     dtype = backend.standardize_dtype(query.dtype)
     float_type = backend.result_type(dtype, "float32")
-    bias = tile_bias_fn(rows, columns, value_mask, attention_mask, causal, window, float_type)
-    grid = _Grid(rows, columns, window, 0 if causal else window, bias, dtype, float_type)
+    masks = tile_masks(rows, columns, value_mask, attention_mask)
 
+    # Masks are arguments, which JAX traces: it cannot take the gradient of what encloses tracers.
     @custom_gradient
-    def attention(query: Tensor, key_t: Tensor, value: Tensor) -> tuple[Tensor, Callable]:
+    def attention(
+        query: Tensor, key_t: Tensor, value: Tensor, *tiles: Tensor
+    ) -> tuple[Tensor, Callable]:
+        named = dict(zip(masks, tiles, strict=True))
+        grid = _Grid(rows, columns, causal, window, named, dtype, float_type)
         context, log_total = _forward(grid, query, key_t, value)
         tensors = query, key_t, value, context, log_total
-        return context, functools.partial(_backward, grid, tensors)
+
+        def gradients(d_output: Tensor) -> Tensors:
+            return *_backward(grid, tensors, d_output), *(None for _ in tiles)
+
+        return context, gradients
 
     # The gradient keeps its arguments: so these are the tiles, and not the sequences as well. The
     # keys are transposed once, and not at every step.
     query, key, value = tile(query, rows), tile(key, columns), tile(value, columns)
-    return untile(attention(query, ops.swapaxes(key, -1, -2), value), batch, length)
+    context = attention(query, ops.swapaxes(key, -1, -2), value, *masks.values())
+    return untile(context, batch, length)
 
 
 class _Grid(NamedTuple):
@@ -96,11 +106,19 @@ class _Grid(NamedTuple):
 
     rows: Tiles
     columns: Tiles
-    lookback: int | None
-    lookahead: int | None
-    bias: Callable[[Tensor, Tensor], Tensor] | None
+    causal: bool
+    window: int | None
+    masks: dict[str, Tensor]
     dtype: str
     float_type: str
+
+    @property
+    def lookback(self) -> int | None:
+        return self.window
+
+    @property
+    def lookahead(self) -> int | None:
+        return 0 if self.causal else self.window
 
     def product(self, x: Tensor, y: Tensor) -> Tensor:
         """The matrix product of `x` and `y` in the dtype of the inputs, as `float_type`."""
@@ -112,7 +130,9 @@ class _Grid(NamedTuple):
         scores = self.product(query, key_t)
         if self.dtype == "float16":  # An overflow is a large score, which a mask can still hide.
             scores = ops.clip(scores, MASKED_SCORE / 10, -MASKED_SCORE / 10)
-        return scores if self.bias is None else scores + self.bias(i, j)
+        order = self.causal, self.window, self.float_type
+        bias = tile_bias(i, j, self.rows, self.columns, self.masks, *order)
+        return scores if bias is None else scores + bias
 
 
 def _forward(grid: _Grid, query: Tensor, key_t: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,13 +1,12 @@
 """Tiles of a sequence, and the mask of a pair of tiles of queries and keys."""
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 from keras import ops
 
-from keras_attention import masks
 from keras_attention._internal.typing import Tensor
+from keras_attention.masks import MASKED_SCORE
 
 # The scores of a pair of tiles, (B, N, rows, columns), take 2 MB in float32 and so stay in the
 # cache of the processor, while the sides of a tile are between these two.
@@ -92,54 +91,61 @@ def set_tile(x: Tensor, i: Tensor, value: Tensor) -> Tensor:
     return ops.scatter_update(x, ops.reshape(i, (1, 1)), ops.expand_dims(value, 0))
 
 
-def tile_bias_fn(
-    rows: Tiles,
-    columns: Tiles,
-    value_mask: Tensor,
-    attention_mask: Tensor,
-    causal: bool,
-    window: int | None,
-    dtype: str,
-) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """Returns the bias of the scores of tile (i, j), a function of i and j; None: no bias.
+def tile_masks(
+    rows: Tiles, columns: Tiles, value_mask: Tensor, attention_mask: Tensor
+) -> dict[str, Tensor]:
+    """Returns the masks in tiles, those that there are.
 
-    It is 0 where attention is allowed and -1e30 elsewhere. Masks are tiled too, so that nothing of
-    size (B, T, S) is made, except from such a mask.
+    "value_mask" is (n', B, S / n') and "attention_mask" (n, n', B, N, T / n, S / n'), so that
+    nothing of the size of the scores is made, except from such a mask.
     """
-    static = all(isinstance(n, int) for n in columns)
+    tiles, static = {}, all(isinstance(n, int) for n in columns)
     if value_mask is None and not (static and columns.count * columns.size == columns.length):
         value_mask = ops.ones((1, columns.length), dtype="bool")  # to mask the padding
     if value_mask is not None:
         value_mask = pad_to_tiles(ops.cast(value_mask, "bool"), 1, columns)
         value_mask = ops.reshape(value_mask, (-1, columns.count, columns.size))
-        value_mask = ops.transpose(value_mask, (1, 0, 2))  # (n, B, S / n)
+        tiles["value_mask"] = ops.transpose(value_mask, (1, 0, 2))
     if attention_mask is not None:
         pair_mask = ops.cast(attention_mask, "bool")
-        shape = (ops.shape(pair_mask)[0], rows.length, columns.length)
-        pair_mask = pad_to_tiles(ops.broadcast_to(pair_mask, shape), 1, rows)
-        pair_mask = pad_to_tiles(pair_mask, 2, columns)
-        pair_mask = ops.reshape(pair_mask, (-1, rows.count, rows.size, columns.count, columns.size))
-        attention_mask = ops.transpose(pair_mask, (1, 3, 0, 2, 4))  # (n, n', B, T / n, S / n')
-    if value_mask is None and attention_mask is None and not causal and window is None:
+        heads = ops.shape(pair_mask)[1]
+        shape = (ops.shape(pair_mask)[0], heads, rows.length, columns.length)
+        pair_mask = pad_to_tiles(ops.broadcast_to(pair_mask, shape), 2, rows)
+        pair_mask = pad_to_tiles(pair_mask, 3, columns)
+        tiles_shape = (-1, heads, rows.count, rows.size, columns.count, columns.size)
+        pair_mask = ops.reshape(pair_mask, tiles_shape)
+        tiles["attention_mask"] = ops.transpose(pair_mask, (2, 4, 0, 1, 3, 5))
+    return tiles
+
+
+def tile_bias(
+    i: Tensor,
+    j: Tensor,
+    rows: Tiles,
+    columns: Tiles,
+    tiled_masks: dict[str, Tensor],
+    causal: bool,
+    window: int | None,
+    dtype: str,
+) -> Tensor | None:
+    """Returns the bias of the scores of tile (i, j), or None if there is nothing to mask.
+
+    It is 0 where attention is allowed and -1e30 elsewhere.
+    """
+    allowed = []  # broadcastable to (B, N, T / n, S / n')
+    if causal or window is not None:
+        row, column = (ops.arange(tiles.size, dtype="int32") for tiles in (rows, columns))
+        distance = (i * rows.size + row)[:, None] - (j * columns.size + column)
+        if causal:
+            allowed.append(distance >= 0)
+        if window is not None:
+            allowed.append(ops.abs(distance) <= window)
+    if "value_mask" in tiled_masks:
+        value_mask = get_tile(tiled_masks["value_mask"], j)
+        allowed.append(ops.expand_dims(value_mask, (1, 2)))
+    if "attention_mask" in tiled_masks:
+        allowed.append(get_tile(get_tile(tiled_masks["attention_mask"], i), j))
+    if not allowed:
         return None
-    row, column = (ops.arange(tiles.size, dtype="int32") for tiles in (rows, columns))
-
-    def causal_window(i: Tensor, j: Tensor) -> Tensor | None:
-        distance = (i * rows.size + row)[:, None] - (j * columns.size + column)  # (T / n, S / n)
-        in_window = None if window is None else ops.abs(distance) <= window
-        if not causal:
-            return in_window
-        return distance >= 0 if in_window is None else ops.logical_and(distance >= 0, in_window)
-
-    def bias(i: Tensor, j: Tensor) -> Tensor:
-        allowed = masks.combine(
-            value_mask=None if value_mask is None else get_tile(value_mask, j),
-            attention_mask=(
-                None if attention_mask is None else get_tile(get_tile(attention_mask, i), j)
-            ),
-            causal_mask=causal_window(i, j),
-        )  # (T / n, S / n), or with a batch in front
-        allowed = ops.expand_dims(allowed, -3)  # the same for every head
-        return ops.cast(ops.where(allowed, 0.0, masks.MASKED_SCORE), dtype)
-
-    return bias
+    bias = ops.where(functools.reduce(ops.logical_and, allowed), 0.0, MASKED_SCORE)
+    return ops.cast(bias, dtype)

@@ -7,7 +7,11 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import add_kernel
+from keras_attention._internal.kernel import (
+    add_kernel,
+    kernel_config,
+    set_kernel_options,
+)
 from keras_attention._internal.typing import Config, Initializer, Tensor
 from keras_attention._ops.dense import dense
 from keras_attention.alignments.base import Alignment
@@ -85,6 +89,7 @@ class LocalPredictive(Alignment):
         units: Size of the hidden layer.
         window: D, above 0.
         kernel_initializer: Initializer of both variables.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Masking: the softmax runs over the allowed positions in the window, and S is their last plus 1.
 
@@ -105,12 +110,14 @@ class LocalPredictive(Alignment):
         units: int,
         window: float,
         kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.units = validation.positive_integer("units", units)
         self.window = validation.positive("window", window)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        set_kernel_options(self, kernel_initializer, kernel_regularizer, kernel_constraint)
 
     def add_variables(self, query_dim: int | None) -> None:
         if query_dim is None:
@@ -142,7 +149,7 @@ class LocalPredictive(Alignment):
             **super().get_config(),
             "units": self.units,
             "window": self.window,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            **kernel_config(self),
         }
 
     def _positions(self, query: Tensor, length: Tensor) -> Tensor:

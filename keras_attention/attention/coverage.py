@@ -5,7 +5,7 @@ from typing import Any, final
 import keras
 from keras import ops
 
-from keras_attention._internal.serialization import add_kernel
+from keras_attention._internal.kernel import add_kernel
 from keras_attention._internal.typing import Initializer, Tensor
 from keras_attention.attention.history import HistoryAttention
 
@@ -30,6 +30,7 @@ class CoverageAttention(HistoryAttention):
         kernel_initializer: Initializer of the kernels and vectors; the bias starts at zero.
         dropout: Fraction of the weights to drop in training; the coverage counts them all.
         seed: Seed of the dropout.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Call arguments, Returns, Masking: see `call`. A masked query leaves the coverage as it was.
 
@@ -53,9 +54,14 @@ class CoverageAttention(HistoryAttention):
         kernel_initializer: Initializer = "glorot_uniform",
         dropout: float = 0.0,
         seed: int | None = None,
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(units, kernel_initializer, dropout, seed, **kwargs)
+        super().__init__(
+            *(units, kernel_initializer, dropout, seed, kernel_regularizer, kernel_constraint),
+            **kwargs,
+        )
 
     def _add_history_variables(self) -> None:
         self.coverage_vector = add_kernel(self, "coverage_vector", (self.units,))

@@ -7,7 +7,12 @@ from keras import backend, ops
 
 from keras_attention import masks
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import add_kernel, clone_initializer
+from keras_attention._internal.kernel import (
+    add_kernel,
+    kernel_config,
+    set_kernel_options,
+)
+from keras_attention._internal.serialization import clone_initializer
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention._ops.dense import dense
 from keras_attention.attention.base import weighted_sum
@@ -43,6 +48,7 @@ class GaussianMixtureAttention(SequenceAttention):
             about one position a step.
         dropout: Fraction of the weights to drop in training.
         seed: Seed of the dropout.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Call arguments, Returns, Masking: see `call`. `key` has no effect. A masked query does not move
     the centers. Masked positions keep their numbers.
@@ -67,11 +73,13 @@ class GaussianMixtureAttention(SequenceAttention):
         bias_initializer: Initializer = "zeros",
         dropout: float = 0.0,
         seed: int | None = None,
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(dropout, seed, **kwargs)
         self.num_components = validation.positive_integer("num_components", num_components)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        set_kernel_options(self, kernel_initializer, kernel_regularizer, kernel_constraint)
         self.bias_initializer = keras.initializers.get(bias_initializer)
 
     def build_projections(self, query_shape: Shape, value_shape: Shape, key_shape: Shape) -> None:
@@ -108,6 +116,6 @@ class GaussianMixtureAttention(SequenceAttention):
         return {
             **super().get_config(),
             "num_components": self.num_components,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            **kernel_config(self),
             "bias_initializer": keras.initializers.serialize(self.bias_initializer),
         }

@@ -3,12 +3,15 @@
 import abc
 from typing import Any
 
-import keras
 from keras import backend, ops
 
 from keras_attention import masks
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import add_kernel
+from keras_attention._internal.kernel import (
+    add_kernel,
+    kernel_config,
+    set_kernel_options,
+)
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention._ops.dense import dense
 from keras_attention.attention.base import weighted_sum
@@ -31,11 +34,13 @@ class HistoryAttention(SequenceAttention, abc.ABC):
         kernel_initializer: Initializer,
         dropout: float,
         seed: int | None,
+        kernel_regularizer: Any,
+        kernel_constraint: Any,
         **kwargs: Any,
     ) -> None:
         super().__init__(dropout, seed, **kwargs)
         self.units = validation.positive_integer("units", units)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        set_kernel_options(self, kernel_initializer, kernel_regularizer, kernel_constraint)
 
     @abc.abstractmethod
     def _add_history_variables(self) -> None:
@@ -85,7 +90,7 @@ class HistoryAttention(SequenceAttention, abc.ABC):
         return {
             **super().get_config(),
             "units": self.units,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            **kernel_config(self),
         }
 
     def _cast(self, tensor: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import add_kernel
+from keras_attention._internal.kernel import add_kernel
 from keras_attention._internal.typing import Config, Initializer, Tensor
 from keras_attention._ops.dense import dense
 from keras_attention.attention.history import HistoryAttention
@@ -38,6 +38,7 @@ class LocationSensitiveAttention(HistoryAttention):
         kernel_initializer: Initializer of the kernels, filters and vector; the bias starts at zero.
         dropout: Fraction of the weights to drop in training; the convolution reads them all.
         seed: Seed of the dropout.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Call arguments, Returns, Masking: see `call`. Beyond the end of the memory, and at its padding,
     the convolution reads zeros. A masked query leaves the state as it was.
@@ -65,9 +66,14 @@ class LocationSensitiveAttention(HistoryAttention):
         kernel_initializer: Initializer = "glorot_uniform",
         dropout: float = 0.0,
         seed: int | None = None,
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(units, kernel_initializer, dropout, seed, **kwargs)
+        super().__init__(
+            *(units, kernel_initializer, dropout, seed, kernel_regularizer, kernel_constraint),
+            **kwargs,
+        )
         self.filters = validation.positive_integer("filters", filters)
         self.kernel_size = validation.positive_integer("kernel_size", kernel_size)
         self.cumulative = cumulative

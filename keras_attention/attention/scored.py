@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_attention import alignments, masks, scores
 from keras_attention._internal import validation
+from keras_attention._internal.kernel import kernel_config
 from keras_attention._internal.serialization import build_once, take_ownership
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention.attention.base import MemoryAttention, weighted_sum
@@ -119,6 +120,7 @@ class BahdanauAttention(ScoredAttention, SequenceAttention):
         kernel_initializer: Initializer of the score's kernels and vector.
         dropout: Fraction of the weights to drop in training.
         seed: Seed of the dropout.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Call arguments, Returns, Masking: see `call`.
 
@@ -143,10 +145,17 @@ class BahdanauAttention(ScoredAttention, SequenceAttention):
         dropout: float = 0.0,
         seed: int | None = None,
         dtype: Any = None,
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         score = scores.Additive(
-            validation.positive_integer("units", units), normalize, kernel_initializer, dtype=dtype
+            validation.positive_integer("units", units),
+            normalize,
+            kernel_initializer,
+            kernel_regularizer,
+            kernel_constraint,
+            dtype=dtype,
         )
         super().__init__(score, "softmax", dropout, seed, dtype=dtype, **kwargs)
         self.units = units
@@ -156,7 +165,7 @@ class BahdanauAttention(ScoredAttention, SequenceAttention):
             **super().get_config(),
             "units": self.units,
             "normalize": self.score.normalize,
-            "kernel_initializer": keras.initializers.serialize(self.score.kernel_initializer),
+            **kernel_config(self.score),
         }
 
 

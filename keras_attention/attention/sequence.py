@@ -6,14 +6,18 @@ from typing import Any
 from keras import ops
 
 from keras_attention import masks
-from keras_attention._internal import validation
+from keras_attention._internal import single_query, validation
+from keras_attention._internal.list_call import ListCall
 from keras_attention._internal.output_spec import output_spec
 from keras_attention._internal.typing import Shape, Tensor
 from keras_attention.attention.base import MemoryAttention
 
 
-class SequenceAttention(MemoryAttention, abc.ABC):
-    """Abstract: an attention that is called with queries (B, T, Dq) and a memory (B, S, D)."""
+class SequenceAttention(ListCall, MemoryAttention, abc.ABC):
+    """Abstract: an attention that is called with queries (B, T, Dq) and a memory (B, S, D).
+
+    A single query (B, Dq) has its context and weights without the axis T.
+    """
 
     @abc.abstractmethod
     def build_projections(self, query_shape: Shape, value_shape: Shape, key_shape: Shape) -> None:
@@ -21,6 +25,7 @@ class SequenceAttention(MemoryAttention, abc.ABC):
 
     def build(self, query_shape: Shape, value_shape: Shape, key_shape: Shape | None = None) -> None:
         _validate_shapes(query_shape, value_shape, key_shape)
+        query_shape = single_query.add_axis_to_shape(query_shape)
         self.build_projections(query_shape, value_shape, key_shape or value_shape)
 
     def call(
@@ -38,41 +43,50 @@ class SequenceAttention(MemoryAttention, abc.ABC):
     ) -> Any:
         """Attends to a sequence, with the arguments of `keras.layers.MultiHeadAttention`.
 
+        `layer([query, value, key], mask=[...])` is the same call, as that of
+        `keras.layers.Attention`.
+
         Call arguments:
-            query: (B, T, Dq).
+            query: (B, T, Dq), or (B, Dq) for one step.
             value: (B, S, Dv), which the context is made of.
             key: (B, S, Dk), which queries are scored against. Defaults to `value`.
-            query_mask: (B, T). A masked query gets zero weights and a zero context.
+            query_mask: (B, T), or (B,) for one step. A masked query gets zero weights and a zero
+                context.
             value_mask, key_mask: (B, S). Both apply where both are given.
-            attention_mask: (B, T, S) or (T, S).
+            attention_mask: (B, T, S) or (T, S); (B, S) for one step.
             training: Whether `dropout` is applied.
             return_attention_scores: Whether to return the weights too.
-            use_causal_mask: Whether query `t` attends to memory up to `t` only.
+            use_causal_mask: Whether query `t` attends to memory up to `t` only. Not for one step.
 
         Returns:
             The context (B, T, Dv); with `return_attention_scores` also the weights (B, T, S) after
-            the alignment and before dropout.
+            the alignment and before dropout. Without T for one step.
 
         Masking: True means "may be attended". Keras fills `query_mask`, `value_mask` and `key_mask`
         with the masks attached to the tensors. The query's mask is passed on.
         """
         _validate_shapes(query.shape, value.shape, None if key is None else key.shape)
-        validation.mask("query_mask", query_mask, query.shape[:2], "(batch, queries)")
-        validation.mask("value_mask", value_mask, value.shape[:2], "(batch, memory)")
-        validation.mask("key_mask", key_mask, value.shape[:2], "(batch, memory)")
-        attention_shape = (*query.shape[:2], value.shape[1])
-        validation.broadcastable("attention_mask", attention_mask, attention_shape)
+        validation.query(query.shape, use_causal_mask)
+        query_mask = validation.mask("query_mask", query_mask, query.shape[:-1], "(batch, queries)")
+        value_mask = validation.mask("value_mask", value_mask, value.shape[:2], "(batch, memory)")
+        key_mask = validation.mask("key_mask", key_mask, value.shape[:2], "(batch, memory)")
+        attention_mask = validation.attention_mask(
+            "attention_mask", attention_mask, query.shape, value.shape[1]
+        )
+        query_shape = query.shape
+        query, query_mask, attention_mask = single_query.add_axis(query, query_mask, attention_mask)
         lengths = ops.shape(query)[1], ops.shape(value)[1]
         causal_mask = masks.causal_mask(*lengths) if use_causal_mask else None
         mask = masks.combine(query_mask, value_mask, key_mask, attention_mask, causal_mask)
-        context, weights = self.attend_sequence(query, self.prepare(value, key), mask, training)
+        results = self.attend_sequence(query, self.prepare(value, key), mask, training)
+        context, weights = single_query.remove_axis(query_shape, *results)
         return (context, weights) if return_attention_scores else context
 
     def compute_output_shape(
         self, query_shape: Shape, value_shape: Shape, key_shape: Shape | None = None
     ) -> tuple:
         _validate_shapes(query_shape, value_shape, key_shape)
-        return (query_shape[0], query_shape[1], value_shape[-1])
+        return (*query_shape[:-1], value_shape[-1])
 
     def compute_output_spec(
         self, query: Tensor, value: Tensor, key: Tensor = None, *args: Any, **kwargs: Any
@@ -80,12 +94,12 @@ class SequenceAttention(MemoryAttention, abc.ABC):
         shape = self.compute_output_shape(
             query.shape, value.shape, None if key is None else key.shape
         )
-        attention_shape = (*query.shape[:2], value.shape[1])
+        attention_shape = (*query.shape[:-1], value.shape[1])
         return output_spec(self, shape, attention_shape, query, value, key, *args, **kwargs)
 
 
 def _validate_shapes(query_shape: Shape, value_shape: Shape, key_shape: Shape | None) -> None:
-    validation.rank("query", query_shape, "(batch, queries, width)")
+    validation.query(query_shape)
     validation.rank("value", value_shape, "(batch, memory, width)")
     validation.equal("query", query_shape[0], "value", value_shape[0], "batch size")
     if key_shape is not None:

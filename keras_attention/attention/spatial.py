@@ -7,11 +7,13 @@ import keras
 from keras import ops
 
 from keras_attention import masks
-from keras_attention._internal import validation
+from keras_attention._internal import single_query, validation
+from keras_attention._internal.kernel import kernel_config
+from keras_attention._internal.list_call import ListCall
 from keras_attention._internal.output_spec import output_spec
 from keras_attention._internal.part import get_part
-from keras_attention._internal.quantization import QuantizableParts
 from keras_attention._internal.serialization import build_once
+from keras_attention._internal.sublayers import SavedSublayers
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention.alignments import Softmax
 from keras_attention.alignments.sampling import SampledAlignment
@@ -20,7 +22,7 @@ from keras_attention.attention.scored import ScoredAttention
 from keras_attention.scores import Additive
 
 
-class SpatialAttention(QuantizableParts, ScoredAttention, abc.ABC):
+class SpatialAttention(SavedSublayers, ListCall, ScoredAttention, abc.ABC):
     """Abstract: a gated additive attention that is called with queries and feature maps.
 
     In a decoder its memory is a feature map or a sequence too, and the decoder's weights have its
@@ -39,10 +41,18 @@ class SpatialAttention(QuantizableParts, ScoredAttention, abc.ABC):
         dropout: float,
         seed: int | None,
         dtype: Any,
+        kernel_regularizer: Any,
+        kernel_constraint: Any,
         **kwargs: Any,
     ) -> None:
         self.units = validation.positive_integer("units", units)
-        score = Additive(units, kernel_initializer=kernel_initializer, dtype=dtype)
+        score = Additive(
+            units,
+            kernel_initializer=kernel_initializer,
+            kernel_regularizer=kernel_regularizer,
+            kernel_constraint=kernel_constraint,
+            dtype=dtype,
+        )
         super().__init__(score, alignment, dropout, seed, dtype=dtype, **kwargs)
         if gate:
             self.gate = keras.layers.Dense(
@@ -51,6 +61,7 @@ class SpatialAttention(QuantizableParts, ScoredAttention, abc.ABC):
 
     def build(self, query_shape: Shape, value_shape: Shape) -> None:
         _validate_shapes(query_shape, value_shape)
+        query_shape = single_query.add_axis_to_shape(query_shape)
         value_shape = (value_shape[0], None, value_shape[-1])  # flattened
         self.build_projections(query_shape, value_shape, value_shape)
         if self.gate is not None:
@@ -70,7 +81,8 @@ class SpatialAttention(QuantizableParts, ScoredAttention, abc.ABC):
         Call arguments:
             query: (B, T, Dq), or (B, Dq) for one step.
             value: (B, H, W, C), or (B, L, C).
-            query_mask: (B, T). A masked query gets zero weights and a zero context.
+            query_mask: (B, T), or (B,) for one step. A masked query gets zero weights and a zero
+                context.
             value_mask: (B, H, W) or (B, L), the positions that may be attended.
             training: Whether `dropout` is applied, and a hard attention samples.
             return_attention_scores: Whether to return the weights too.
@@ -83,18 +95,15 @@ class SpatialAttention(QuantizableParts, ScoredAttention, abc.ABC):
         masks attached to the tensors. The query's mask is passed on.
         """
         _validate_shapes(query.shape, value.shape)
-        validation.mask("query_mask", query_mask, query.shape[:-1], "(batch, queries)")
+        query_mask = validation.mask("query_mask", query_mask, query.shape[:-1], "(batch, queries)")
         validate_memory_mask("value_mask", value_mask, value.shape)
-        is_single_query = len(query.shape) == 2
-        if is_single_query:
-            query = ops.expand_dims(query, 1)
-            query_mask = None if query_mask is None else ops.expand_dims(query_mask, 1)
+        query_shape = query.shape
+        query, query_mask, _ = single_query.add_axis(query, query_mask)
         memory = self.prepare(value, value_mask=value_mask)
-        context, weights = self.attend_sequence(query, memory, masks.combine(query_mask), training)
+        results = self.attend_sequence(query, memory, masks.combine(query_mask), training)
+        context, weights = single_query.remove_axis(query_shape, *results)
         if len(value.shape) == 4:
-            weights = ops.reshape(weights, (*ops.shape(weights)[:2], *ops.shape(value)[1:3]))
-        if is_single_query:
-            context, weights = ops.squeeze(context, 1), ops.squeeze(weights, 1)
+            weights = ops.reshape(weights, (*ops.shape(weights)[:-1], *ops.shape(value)[1:3]))
         return (context, weights) if return_attention_scores else context
 
     def compute_output_shape(self, query_shape: Shape, value_shape: Shape) -> tuple:
@@ -111,7 +120,7 @@ class SpatialAttention(QuantizableParts, ScoredAttention, abc.ABC):
             **super().get_config(),
             "units": self.units,
             "gate": self.gate is not None,
-            "kernel_initializer": keras.initializers.serialize(self.score.kernel_initializer),
+            **kernel_config(self.score),
         }
 
 
@@ -133,6 +142,7 @@ class SoftSpatialAttention(SpatialAttention):
         kernel_initializer: Initializer of the score's kernels and vector.
         dropout: Fraction of the weights to drop in training.
         seed: Seed of the dropout.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Call arguments, Returns, Masking: see `call`.
 
@@ -157,10 +167,16 @@ class SoftSpatialAttention(SpatialAttention):
         dropout: float = 0.0,
         seed: int | None = None,
         dtype: Any = None,
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         alignment = Softmax(dtype=dtype)
-        super().__init__(units, alignment, gate, kernel_initializer, dropout, seed, dtype, **kwargs)
+        super().__init__(
+            *(units, alignment, gate, kernel_initializer, dropout, seed, dtype),
+            *(kernel_regularizer, kernel_constraint),
+            **kwargs,
+        )
 
 
 @final
@@ -184,6 +200,7 @@ class HardSpatialAttention(SpatialAttention):
         kernel_initializer: Initializer of the score's kernels and vector.
         dropout: Fraction of the weights to drop in training.
         seed: Seed of the dropout, and of the samples of an alignment given by name.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Call arguments, Returns, Masking: see `call`.
 
@@ -208,10 +225,16 @@ class HardSpatialAttention(SpatialAttention):
         dropout: float = 0.0,
         seed: int | None = None,
         dtype: Any = None,
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         alignment = get_part("alignment", alignment, SampledAlignment, dtype, seed=seed)
-        super().__init__(units, alignment, gate, kernel_initializer, dropout, seed, dtype, **kwargs)
+        super().__init__(
+            *(units, alignment, gate, kernel_initializer, dropout, seed, dtype),
+            *(kernel_regularizer, kernel_constraint),
+            **kwargs,
+        )
 
     def get_config(self) -> Config:
         alignment = keras.saving.serialize_keras_object(self.alignment)
@@ -219,11 +242,7 @@ class HardSpatialAttention(SpatialAttention):
 
 
 def _validate_shapes(query_shape: Shape, value_shape: Shape) -> None:
-    if len(query_shape) not in (2, 3):
-        raise ValueError(
-            f"`query` has shape {tuple(query_shape)}; expected (batch, width) or "
-            "(batch, queries, width)."
-        )
+    validation.query(query_shape)
     if len(value_shape) not in (3, 4):
         raise ValueError(
             f"`value` has shape {tuple(value_shape)}; expected (batch, height, width, channels) "

@@ -104,8 +104,8 @@ class AttentionDecoder(StepwiseDecoder, abc.ABC):
             memory, memory_mask, initial_state, training: As in `call`.
             first: (B, Din), the input of the first step.
             steps: The number of steps, T.
-            feed: Function of outputs (B, 1, O) to inputs (B, 1, Din), such as a layer. None: the
-                outputs are the inputs.
+            feed: Function of outputs (B, O) to inputs (B, Din), or a layer of such sequences, such
+                as a `keras.Sequential`. None: the outputs are the inputs.
             stop: Function of outputs (B, T, O) to booleans (B, T), True at the last step of a
                 sequence; what follows is zero. None: all sequences have T steps.
 
@@ -138,7 +138,9 @@ class AttentionDecoder(StepwiseDecoder, abc.ABC):
     ) -> tuple:
         inputs = ops.convert_to_tensor(inputs, dtype=self.compute_dtype)
         validate_inputs(inputs.shape, memory_shapes(memory))
-        validation.mask("inputs_mask", inputs_mask, inputs.shape[:2], "(batch, steps)")
+        inputs_mask = validation.mask(
+            "inputs_mask", inputs_mask, inputs.shape[:2], "(batch, steps)"
+        )
         state, noise = self.begin(memory, memory_mask, initial_state, training), {}
         if training:
             noise = self.attention.sample_noise(ops.shape(inputs)[1], state["memory"], training)

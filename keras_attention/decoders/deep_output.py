@@ -7,12 +7,12 @@ import keras
 from keras import ops
 
 from keras_attention._internal import validation
-from keras_attention._internal.quantization import QuantizableParts
+from keras_attention._internal.sublayers import SavedSublayers
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class DeepOutput(QuantizableParts):
+class DeepOutput(SavedSublayers):
     """A maxout layer over state, last token and context.
 
         t~_i = U_o s_i + V_o E y_{i-1} + C_o c_i + b                    (Bahdanau, appendix A.2.2)

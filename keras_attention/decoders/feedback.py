@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from keras_attention import masks
+from keras_attention._internal.one_step import call_on_step
 from keras_attention._internal.typing import Tensor
 
 
@@ -40,8 +41,8 @@ class OutputFeedback:
     Gradients flow through the outputs.
 
     Args:
-        feed: Function of outputs (B, 1, O) to inputs (B, 1, Din), such as the layers that made the
-            given inputs, or None for outputs as they are.
+        feed: Function of outputs (B, O) to inputs (B, Din), or a layer of such sequences; None for
+            outputs as they are.
         probability: p, or None.
         seed_generator: A `keras.random.SeedGenerator` for the choice.
     """
@@ -58,10 +59,7 @@ class OutputFeedback:
         return {"use_output": ops.cast(chosen, inputs.dtype)}
 
     def next_inputs(self, inputs: Tensor, last_output: Tensor, noise: dict) -> Tensor:
-        fed = last_output
-        if self.feed is not None:
-            # With a time axis, as in training: a Sequential is built for that rank.
-            fed = self.feed(last_output[:, None])[:, 0]
+        fed = last_output if self.feed is None else call_on_step(self.feed, last_output)
         return ops.where(noise["use_output"] > 0, ops.cast(fed, inputs.dtype), inputs)
 
 

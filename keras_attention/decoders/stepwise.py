@@ -15,8 +15,8 @@ from keras import ops
 from keras_attention import search
 from keras_attention._internal import rnn, validation
 from keras_attention._internal.call_context import run_as_call
-from keras_attention._internal.quantization import QuantizableParts
 from keras_attention._internal.serialization import build_once, deserialize, serialize
+from keras_attention._internal.sublayers import SavedSublayers
 from keras_attention.attention.base import AttentionMechanism, validate_memory_mask
 from keras_attention.decoders.dims import DecoderDims, memory_shapes, validate_inputs
 
@@ -29,7 +29,7 @@ def beam_invariant_state(state: Any) -> Any:
     return () if keras.tree.flatten(state["attention"]) else state["memory"]
 
 
-class StepwiseDecoder(QuantizableParts, abc.ABC):
+class StepwiseDecoder(SavedSublayers, abc.ABC):
     """Abstract: a cell and an attention, which take one step after the other."""
 
     def __init__(
@@ -111,10 +111,10 @@ class StepwiseDecoder(QuantizableParts, abc.ABC):
         memory = keras.tree.map_structure(
             lambda source: ops.convert_to_tensor(source, dtype=self.compute_dtype), memory
         )
-        parts, part_masks = map(keras.tree.flatten, (memory, memory_mask))
-        for part, mask in zip(parts, part_masks, strict=False):
-            if mask is not None:
-                validate_memory_mask("memory_mask", mask, part.shape)
+        parts = keras.tree.flatten(memory)
+        part_masks = memory_mask if isinstance(memory, (list, tuple)) else [memory_mask]
+        for part, mask in zip(parts, part_masks or (), strict=False):
+            validate_memory_mask("memory_mask", mask, part.shape)
         self.attention.attention_shape(memory_shapes(memory))
         validation.built(self)
         prepared = self.attention.prepare(memory, value_mask=memory_mask)

@@ -10,12 +10,16 @@ import keras
 from keras import ops
 
 from keras_attention._internal.keras_masks import copy_keras_mask
+from keras_attention._internal.one_step import call_on_step
 from keras_attention._internal.serialization import build_once, serialize, sharing_scope
+from keras_attention._internal.sublayers import SavedSublayers
 from keras_attention._internal.typing import Shape, Tensor
 from keras_attention.losses.crossentropy_loss import HeadOutput, LinearCrossentropy
 
+_INPUT = keras.layers.InputLayer
 
-class Seq2SeqModel(keras.Model, abc.ABC):
+
+class Seq2SeqModel(SavedSublayers, keras.Model, abc.ABC):
     """Abstract: a model whose last layer, `head`, maps features (B, T, D) to logits (B, T, V).
 
     A model compiled with `ka.losses.LinearCrossentropy` passes the features to that loss, so that
@@ -46,8 +50,9 @@ class Seq2SeqModel(keras.Model, abc.ABC):
 
     def call_head_of_step(self, features: Tensor) -> Tensor:
         """Returns the logits (B, V) of one step (B, D)."""
-        # With a time axis, as in training: a Sequential head is built for that rank.
-        return self.call_head(features[:, None])[:, 0]
+        if isinstance(self.head, keras.layers.ReversibleEmbedding):
+            return self.head(features, reverse=True)
+        return call_on_step(self.head, features)
 
     def build_head(self, features_shape: Shape) -> None:
         """Builds the head for features of this shape, unless it is a function."""
@@ -151,6 +156,9 @@ def build_from_spec(layer: keras.layers.Layer, spec: Any) -> Any:
     """
     has_build = type(layer).build is not keras.layers.Layer.build
     if not layer.built and has_build:
+        if type(layer) is keras.Sequential and not isinstance(layer._layers[0], _INPUT):
+            # Keras would take the compute dtype for that of the tokens: no float16 holds 3,001.
+            layer._layers = [_INPUT(batch_shape=spec.shape, dtype=spec.dtype), *layer._layers]
         layer.build(spec.shape)
     return layer.compute_output_spec(spec)
 

@@ -9,13 +9,13 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import validation
-from keras_attention._internal.quantization import QuantizableParts
+from keras_attention._internal.sublayers import SavedSublayers
 from keras_attention.attention.base import flatten_spatial
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class Bridge(QuantizableParts):
+class Bridge(SavedSublayers):
     """The decoder's first state, from the mean or the last step of the memory.
 
         s_0 = tanh(W mean_s(m_s) + b)                       "mean"

@@ -12,6 +12,7 @@ from keras_attention._internal import validation
 from keras_attention._internal.call_context import run_as_call
 from keras_attention._internal.keras_masks import copy_keras_mask, get_keras_mask
 from keras_attention._internal.loop_variables import read_variables_once
+from keras_attention._internal.one_step import call_on_step
 from keras_attention._internal.serialization import build_once, deserialize, sharing_scope
 from keras_attention.decoders.base import AttentionDecoder
 from keras_attention.decoders.feedback import OutputFeedback, Unrolled, stop_after
@@ -195,9 +196,9 @@ class EncoderDecoder(Seq2SeqModel):
             return OutputFeedback(self._feed, *sampling)
         return ScheduledSampler(self._embed, self.call_head_of_step, *sampling)
 
-    def _feed(self, outputs: Any) -> Any:
-        """Returns the next inputs (B, 1, Din) after outputs (B, 1, O) whose heads are numbers."""
-        return self.target_embedding(self.call_head(outputs))
+    def _feed(self, output: Any) -> Any:
+        """Returns the next input (B, Din) after an output (B, O) whose head is numbers."""
+        return call_on_step(self.target_embedding, self.call_head_of_step(output))
 
     def _embed(self, tokens: Any) -> Any:
         return self.target_embedding(tokens[:, None])[:, 0]  # a slice carries no Keras mask

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_attention._internal import validation
+from keras_attention._internal.kernel import kernel_config, kernel_options, set_kernel_options
 from keras_attention._internal.serialization import build_once, deserialize, serialize
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention.ntm import addressing
@@ -76,6 +77,7 @@ class NTMCell(keras.layers.Layer):
         num_write_heads: Number of write heads W.
         shift_range: How far a head may move in one step, either way.
         kernel_initializer: Initializer of the heads' kernels; their biases start at zero.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Call arguments:
         inputs: (B, D), x_t.
@@ -113,6 +115,8 @@ class NTMCell(keras.layers.Layer):
         num_write_heads: int = 1,
         shift_range: int = 1,
         kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -132,11 +136,11 @@ class NTMCell(keras.layers.Layer):
                 f"is {memory_size}; expected a memory of at least {num_shifts} locations, so that "
                 "no two shifts are the same."
             )
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        set_kernel_options(self, kernel_initializer, kernel_regularizer, kernel_constraint)
         options = {
             "memory_dim": self.memory_dim,
             "num_shifts": num_shifts,
-            "kernel_initializer": self.kernel_initializer,
+            **kernel_options(self),
             "dtype": self.dtype_policy,
         }
         self.writer = Heads(self.num_write_heads, is_write=True, name="writer", **options)
@@ -220,5 +224,5 @@ class NTMCell(keras.layers.Layer):
             "num_read_heads": self.num_read_heads,
             "num_write_heads": self.num_write_heads,
             "shift_range": self.shift_range,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            **kernel_config(self),
         }

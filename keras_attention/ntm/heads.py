@@ -6,7 +6,7 @@ from typing import Any, final
 import keras
 from keras import ops
 
-from keras_attention._internal.serialization import add_kernel
+from keras_attention._internal.kernel import add_kernel, set_kernel_options
 from keras_attention._internal.typing import Shape, Tensor
 from keras_attention.ntm import addressing
 from keras_attention.scores.cosine import cosine, l2_normalize
@@ -33,11 +33,13 @@ class Heads(keras.layers.Layer):
         memory_dim: int,
         num_shifts: int,
         kernel_initializer: Any,
+        kernel_regularizer: Any,
+        kernel_constraint: Any,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.num_heads = num_heads
-        self.kernel_initializer = kernel_initializer
+        set_kernel_options(self, kernel_initializer, kernel_regularizer, kernel_constraint)
         # Key, strength, gate, shifts, gamma; erase, add.
         self._sizes = [memory_dim, 1, 1, num_shifts, 1, *[memory_dim, memory_dim][: 2 * is_write]]
 

@@ -3,16 +3,19 @@
 from typing import Any, final
 
 import keras
+from keras import ops
 
 from keras_attention import masks, scores
-from keras_attention._internal import validation
+from keras_attention._internal import single_query, validation
+from keras_attention._internal.kernel import kernel_config
+from keras_attention._internal.list_call import ListCall
 from keras_attention._internal.serialization import build_once
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class PointerAttention(keras.layers.Layer):
+class PointerAttention(ListCall):
     """Points at positions of its memory: a softmax whose classes are the memory steps.
 
         u^i_j = v^T tanh(W_1 e_j + W_2 d_i)
@@ -21,7 +24,8 @@ class PointerAttention(keras.layers.Layer):
     The output is the distribution itself, for `keras.losses.SparseCategoricalCrossentropy()` with
     positions of the memory as labels. For the mean of the memory under these weights (section 2.2),
     use `ka.BahdanauAttention`, the same equation. In a pointer network the queries are the outputs
-    of a decoder, whose next input is the element that it pointed at last.
+    of a decoder, whose next input is the element that it pointed at last. A search calls `prepare`
+    once per memory and `step` once per query.
 
     Weights: `score.query_kernel` (Dq, units) is W_2, `score.key_kernel` (Dv, units) W_1,
     `score.score_vector` (units,) v.
@@ -29,18 +33,20 @@ class PointerAttention(keras.layers.Layer):
     Args:
         units: Size of the hidden layer.
         kernel_initializer: Initializer of the kernels and of v.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Call arguments:
-        query: (B, T, Dq), the decoder's outputs d.
+        query: (B, T, Dq), the decoder's outputs d; or (B, Dq) for one step.
         value: (B, S, Dv), the elements e to point at.
-        query_mask: (B, T). A masked query points nowhere: its probabilities are zero.
+        query_mask: (B, T), or (B,) for one step. A masked query points nowhere: its probabilities
+            are zero.
         value_mask: (B, S). Padding has probability 0.
         attention_mask: (B, T, S) or (T, S), where each query may point, such as at the elements
-            that are left.
+            that are left; (B, S) for one step.
 
     Returns:
-        The probabilities (B, T, S). In mixed precision, give this layer `dtype="float32"`, as Keras
-        advises for every layer of probabilities.
+        The probabilities (B, T, S), or (B, S) for one step. In mixed precision, give this layer
+        `dtype="float32"`, as Keras advises for every layer of probabilities.
 
     Masking: True means "may be pointed at". Keras fills `query_mask` and `value_mask` with the
     masks attached to the tensors. The query's mask is passed on.
@@ -59,18 +65,28 @@ class PointerAttention(keras.layers.Layer):
     """
 
     def __init__(
-        self, units: int, kernel_initializer: Initializer = "glorot_uniform", **kwargs: Any
+        self,
+        units: int,
+        kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.units = validation.positive_integer("units", units)
         self.score = scores.Additive(
-            units, kernel_initializer=kernel_initializer, dtype=self.dtype_policy, name="score"
+            units,
+            kernel_initializer=kernel_initializer,
+            kernel_regularizer=kernel_regularizer,
+            kernel_constraint=kernel_constraint,
+            dtype=self.dtype_policy,
+            name="score",
         )
         self.supports_masking = True
 
     def build(self, query_shape: Shape, value_shape: Shape) -> None:
         _validate_shapes(query_shape, value_shape)
-        build_once(self.score, query_shape, value_shape)
+        build_once(self.score, single_query.add_axis_to_shape(query_shape), value_shape)
 
     def call(
         self,
@@ -81,23 +97,53 @@ class PointerAttention(keras.layers.Layer):
         attention_mask: Tensor = None,
     ) -> Tensor:
         _validate_shapes(query.shape, value.shape)
-        validation.mask("query_mask", query_mask, query.shape[:2], "(batch, queries)")
-        validation.mask("value_mask", value_mask, value.shape[:2], "(batch, memory)")
-        shape = self.compute_output_shape(query.shape, value.shape)
-        validation.broadcastable("attention_mask", attention_mask, shape)
+        query_mask = validation.mask("query_mask", query_mask, query.shape[:-1], "(batch, queries)")
+        value_mask = validation.mask("value_mask", value_mask, value.shape[:2], "(batch, memory)")
+        attention_mask = validation.attention_mask(
+            "attention_mask", attention_mask, query.shape, value.shape[1]
+        )
+        query_shape = query.shape
+        query, query_mask, attention_mask = single_query.add_axis(query, query_mask, attention_mask)
         mask = masks.combine(query_mask, value_mask, attention_mask=attention_mask)
-        return masks.masked_softmax(self.score(query, self.score.prepare(value)), mask)
+        scores = self.score(query, self.score.prepare(value))  # (B, T, S)
+        return single_query.remove_axis(query_shape, masks.masked_softmax(scores, mask))[0]
+
+    def prepare(self, value: Tensor, value_mask: Tensor = None) -> dict[str, Tensor]:
+        """Returns the prepared memory that `step` points into: computed once for all steps."""
+        validation.built(self)
+        validation.rank("value", value.shape, "(batch, memory, width)")
+        value_mask = validation.mask("value_mask", value_mask, value.shape[:2], "(batch, memory)")
+        memory = {"keys": self.score.prepare(value)}
+        return memory if value_mask is None else {**memory, "mask": ops.cast(value_mask, "bool")}
+
+    def step(self, query: Tensor, memory: dict[str, Tensor], mask: Tensor = None) -> Tensor:
+        """Points once.
+
+        Args:
+            query: (B, Dq); or (B K, Dq) for K beams of each example, which share its memory.
+            memory: From `prepare`.
+            mask: (B, S) or (B K, S), where each query may point, beside the memory's own mask.
+
+        Returns:
+            The probabilities, (B, S) or (B K, S).
+        """
+        batch_size, length = ops.shape(memory["keys"])[:2]
+        query = ops.reshape(query, (batch_size, -1, query.shape[-1]))  # (B, K, Dq)
+        if mask is not None:
+            mask = ops.reshape(mask, (batch_size, -1, length))
+        mask = masks.combine(value_mask=memory.get("mask"), attention_mask=mask)
+        probabilities = masks.masked_softmax(self.score(query, memory["keys"]), mask)
+        return ops.reshape(probabilities, (-1, length))
 
     def compute_output_shape(self, query_shape: Shape, value_shape: Shape) -> Shape:
         _validate_shapes(query_shape, value_shape)
-        return (query_shape[0], query_shape[1], value_shape[1])
+        return (*query_shape[:-1], value_shape[1])
 
     def get_config(self) -> Config:
-        initializer = keras.initializers.serialize(self.score.kernel_initializer)
-        return {**super().get_config(), "units": self.units, "kernel_initializer": initializer}
+        return {**super().get_config(), "units": self.units, **kernel_config(self.score)}
 
 
 def _validate_shapes(query_shape: Shape, value_shape: Shape) -> None:
-    validation.rank("query", query_shape, "(batch, queries, width)")
+    validation.query(query_shape)
     validation.rank("value", value_shape, "(batch, memory, width)")
     validation.equal("query", query_shape[0], "value", value_shape[0], "batch size")

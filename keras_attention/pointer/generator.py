@@ -9,7 +9,11 @@ import keras
 from keras import backend, ops
 
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import add_kernel
+from keras_attention._internal.kernel import (
+    add_kernel,
+    kernel_config,
+    set_kernel_options,
+)
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention._ops.dense import dense
 
@@ -33,6 +37,7 @@ class PointerGenerator(keras.layers.Layer):
     Args:
         extra_ids: Number of ids beyond the vocabulary for words of the source.
         kernel_initializer: Initializer of the kernels; the bias starts at zero.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Call arguments:
         probabilities: (B, T, V), P_vocab: the softmax of the model's head.
@@ -66,11 +71,16 @@ class PointerGenerator(keras.layers.Layer):
     """
 
     def __init__(
-        self, extra_ids: int = 0, kernel_initializer: Initializer = "glorot_uniform", **kwargs: Any
+        self,
+        extra_ids: int = 0,
+        kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.extra_ids = validation.non_negative_integer("extra_ids", extra_ids)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        set_kernel_options(self, kernel_initializer, kernel_regularizer, kernel_constraint)
         self.supports_masking = True
 
     def build(
@@ -128,11 +138,10 @@ class PointerGenerator(keras.layers.Layer):
         return (*probabilities_shape[:2], probabilities_shape[-1] + self.extra_ids)
 
     def get_config(self) -> Config:
-        initializer = keras.initializers.serialize(self.kernel_initializer)
         return {
             **super().get_config(),
             "extra_ids": self.extra_ids,
-            "kernel_initializer": initializer,
+            **kernel_config(self),
         }
 
 

@@ -6,7 +6,11 @@ import keras
 from keras import ops
 
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import add_kernel
+from keras_attention._internal.kernel import (
+    add_kernel,
+    kernel_config,
+    set_kernel_options,
+)
 from keras_attention._internal.typing import Config, Initializer, Tensor
 from keras_attention._ops.additive_scores import additive_scores
 from keras_attention._ops.dense import dense
@@ -35,6 +39,7 @@ class Additive(Score):
         units: Size of the hidden layer. Defaults to the size of the query.
         normalize: Whether to use weight normalization.
         kernel_initializer: Initializer of the kernels and of `score_vector`.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Example:
 
@@ -55,12 +60,14 @@ class Additive(Score):
         units: int | None = None,
         normalize: bool = False,
         kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.units = None if units is None else validation.positive_integer("units", units)
         self.normalize = normalize
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        set_kernel_options(self, kernel_initializer, kernel_regularizer, kernel_constraint)
 
     def add_variables(self, query_dim: int, memory_dim: int) -> None:
         units = self.units or query_dim
@@ -91,5 +98,5 @@ class Additive(Score):
             **super().get_config(),
             "units": self.units,
             "normalize": self.normalize,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            **kernel_config(self),
         }

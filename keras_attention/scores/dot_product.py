@@ -5,7 +5,11 @@ from typing import Any, final
 import keras
 from keras import ops
 
-from keras_attention._internal.serialization import add_kernel
+from keras_attention._internal.kernel import (
+    add_kernel,
+    kernel_config,
+    set_kernel_options,
+)
 from keras_attention._internal.typing import Config, Initializer, Tensor
 from keras_attention._ops.dense import dense
 from keras_attention.scores.base import Score
@@ -100,6 +104,7 @@ class General(Score):
         use_scale: Whether to multiply the scores by a learned number, the variable `scale`, which
             starts at 1.
         kernel_initializer: Initializer of `kernel`.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Example:
 
@@ -117,11 +122,13 @@ class General(Score):
         self,
         use_scale: bool = False,
         kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.use_scale = use_scale
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        set_kernel_options(self, kernel_initializer, kernel_regularizer, kernel_constraint)
 
     def add_variables(self, query_dim: int, memory_dim: int) -> None:
         self.kernel = add_kernel(self, "kernel", (memory_dim, query_dim))
@@ -140,5 +147,5 @@ class General(Score):
         return {
             **super().get_config(),
             "use_scale": self.use_scale,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            **kernel_config(self),
         }

@@ -6,7 +6,11 @@ import keras
 from keras import ops
 
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import add_kernel
+from keras_attention._internal.kernel import (
+    add_kernel,
+    kernel_config,
+    set_kernel_options,
+)
 from keras_attention._internal.typing import Config, Initializer, Tensor
 from keras_attention._ops.dense import dense
 from keras_attention.scores.base import Score
@@ -25,6 +29,7 @@ class Location(Score):
     Args:
         max_length: The longest memory.
         kernel_initializer: Initializer of `kernel`.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Raises:
         ValueError: If a memory is longer than `max_length`. A length that is unknown until the
@@ -42,11 +47,16 @@ class Location(Score):
     """
 
     def __init__(
-        self, max_length: int, kernel_initializer: Initializer = "glorot_uniform", **kwargs: Any
+        self,
+        max_length: int,
+        kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.max_length = validation.positive_integer("max_length", max_length)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        set_kernel_options(self, kernel_initializer, kernel_regularizer, kernel_constraint)
 
     def add_variables(self, query_dim: int, memory_dim: int) -> None:
         self.kernel = add_kernel(self, "kernel", (query_dim, self.max_length))
@@ -67,5 +77,5 @@ class Location(Score):
         return {
             **super().get_config(),
             "max_length": self.max_length,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            **kernel_config(self),
         }

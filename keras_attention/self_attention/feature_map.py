@@ -6,8 +6,12 @@ import keras
 from keras import ops
 
 from keras_attention._internal import validation
+from keras_attention._internal.kernel import (
+    add_kernel,
+    kernel_config,
+    set_kernel_options,
+)
 from keras_attention._internal.output_spec import output_spec
-from keras_attention._internal.serialization import add_kernel
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention._ops.dense import dense
 from keras_attention._ops.dot_product_attention import dot_product_attention
@@ -30,6 +34,7 @@ class SelfAttention2D(keras.layers.Layer):
         reduction: Factor by which f, g and h reduce the channels, the paper's k: C' is
             C / reduction, rounded down, and at least 1.
         kernel_initializer: Initializer of the kernels.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Call arguments:
         inputs: (B, H, W, C), with the channels last for every `image_data_format` of Keras.
@@ -59,11 +64,16 @@ class SelfAttention2D(keras.layers.Layer):
     """
 
     def __init__(
-        self, reduction: int = 8, kernel_initializer: Initializer = "glorot_uniform", **kwargs: Any
+        self,
+        reduction: int = 8,
+        kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.reduction = validation.positive_integer("reduction", reduction)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        set_kernel_options(self, kernel_initializer, kernel_regularizer, kernel_constraint)
 
     def build(self, inputs_shape: Shape) -> None:
         validation.rank("inputs", inputs_shape, "(batch, height, width, channels)")
@@ -106,5 +116,5 @@ class SelfAttention2D(keras.layers.Layer):
         return {
             **super().get_config(),
             "reduction": self.reduction,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            **kernel_config(self),
         }

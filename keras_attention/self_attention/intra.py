@@ -7,8 +7,12 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import rnn, validation
+from keras_attention._internal.kernel import (
+    add_kernel,
+    kernel_config,
+    set_kernel_options,
+)
 from keras_attention._internal.output_spec import output_spec
-from keras_attention._internal.serialization import add_kernel
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention._ops.dense import dense
 
@@ -37,6 +41,7 @@ class IntraAttention(keras.layers.Layer):
     Args:
         units: Size of h, c and the hidden layer of the score.
         kernel_initializer: Initializer of the kernels and `score_vector`.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Call arguments:
         inputs: (B, T, D).
@@ -65,11 +70,16 @@ class IntraAttention(keras.layers.Layer):
     """
 
     def __init__(
-        self, units: int, kernel_initializer: Initializer = "glorot_uniform", **kwargs: Any
+        self,
+        units: int,
+        kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.units = validation.positive_integer("units", units)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        set_kernel_options(self, kernel_initializer, kernel_regularizer, kernel_constraint)
         self.supports_masking = True
 
     def build(self, inputs_shape: Shape) -> None:
@@ -88,7 +98,7 @@ class IntraAttention(keras.layers.Layer):
         self, inputs: Tensor, mask: Tensor = None, return_attention_scores: bool = False
     ) -> Tensor:
         validation.rank("inputs", inputs.shape, "(batch, steps, width)")
-        validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
+        mask = validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
         batch, steps = ops.shape(inputs)[:2]
         step_masks = ops.ones((batch, steps), "bool") if mask is None else ops.cast(mask, "bool")
         cast = {variable.name: ops.cast(variable, self.compute_dtype) for variable in self.weights}
@@ -139,7 +149,7 @@ class IntraAttention(keras.layers.Layer):
         return {
             **super().get_config(),
             "units": self.units,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            **kernel_config(self),
         }
 
 

@@ -5,17 +5,24 @@ from typing import Any, final
 import keras
 from keras import ops
 
-from keras_attention._internal import validation
+from keras_attention._internal import single_query, validation
+from keras_attention._internal.kernel import (
+    add_kernel,
+    kernel_config,
+    set_kernel_options,
+)
+from keras_attention._internal.list_call import ListCall
 from keras_attention._internal.output_spec import output_spec
-from keras_attention._internal.serialization import add_kernel
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention._ops.dense import dense
 from keras_attention._ops.dot_product_attention import dot_product_attention
+from keras_attention._ops.heads import merge_heads, split_heads
+from keras_attention.self_attention.cache import CachedAttention
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class SelfAttention(keras.layers.Layer):
+class SelfAttention(ListCall, CachedAttention):
     """Multi-head scaled dot-product attention, of a sequence to itself or to another one.
 
         head_i = softmax(Q W_i^Q (K W_i^K)^T / sqrt(d_k)) V W_i^V                  (section 3.2.2)
@@ -25,7 +32,7 @@ class SelfAttention(keras.layers.Layer):
     (Dq, num_heads * key_dim), `key_kernel`, `value_kernel` and `output_kernel`. They are those of
     `keras.layers.MultiHeadAttention`, reshaped. `use_bias` adds `query_bias`, `value_bias` and
     `output_bias`. Keys have no bias: it would add the same to all scores of a query, which does not
-    change their softmax.
+    change their softmax. `begin`, `step` and `prefill` run causal self-attention over a cache.
 
     Args:
         num_heads: Number of heads.
@@ -38,15 +45,17 @@ class SelfAttention(keras.layers.Layer):
             self-attention, where t and s count the same steps.
         kernel_initializer: Initializer of the kernels.
         seed: Seed of the dropout.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Call arguments:
-        query: (B, T, Dq).
+        query: (B, T, Dq); or (B, Dq) for one step, with a `value`.
         value: (B, S, Dv). None: self-attention, to `query`.
         key: (B, S, Dk). Defaults to `value`.
-        query_mask: (B, T). A masked query attends to nothing. In self-attention it also masks the
-            keys, unless `value_mask` is given.
+        query_mask: (B, T), or (B,) for one step. A masked query attends to nothing. In
+            self-attention it also masks the keys, unless `value_mask` is given.
         value_mask, key_mask: (B, S). If both are given, both must allow a key.
-        attention_mask: (B, T, S) or (T, S), the same for every head.
+        attention_mask: (B, T, S) or (T, S), the same for every head; (B, num_heads, T, S), one for
+            each. Without T for one step.
         training: Whether `dropout` is applied.
         return_attention_scores: Whether to return the weights too. The output stays the same.
         use_causal_mask: Whether step t attends to steps up to t only.
@@ -55,7 +64,7 @@ class SelfAttention(keras.layers.Layer):
 
     Returns:
         The output (B, T, D); with `return_attention_scores` also the weights (B, num_heads, T, S)
-        after the softmax and before dropout.
+        after the softmax and before dropout. Without T for one step.
 
     Masking: True means "may be attended to". A query without any key has zero weights and heads,
     and its output is `output_bias`, or 0 without biases. The query's mask is passed on.
@@ -89,6 +98,8 @@ class SelfAttention(keras.layers.Layer):
         window: int | None = None,
         kernel_initializer: Initializer = "glorot_uniform",
         seed: int | None = None,
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -102,7 +113,7 @@ class SelfAttention(keras.layers.Layer):
         if output_shape is not None:
             self.output_width = validation.positive_integer("output_shape", output_shape)
         self.window = None if window is None else validation.non_negative_integer("window", window)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        set_kernel_options(self, kernel_initializer, kernel_regularizer, kernel_constraint)
         self.seed = seed
         if dropout:
             self.seed_generator = keras.random.SeedGenerator(seed)
@@ -111,9 +122,8 @@ class SelfAttention(keras.layers.Layer):
     def build(
         self, query_shape: Shape, value_shape: Shape | None = None, key_shape: Shape | None = None
     ) -> None:
-        value_shape = value_shape or query_shape
-        key_shape = key_shape or value_shape
-        self._validate_shapes(query_shape, value_shape, key_shape)
+        value_shape, key_shape = self._memory_shapes(query_shape, value_shape, key_shape)
+        query_shape = single_query.add_axis_to_shape(query_shape)
         for argument, shape in (("query", query_shape), ("value", value_shape), ("key", key_shape)):
             validation.static_dim(argument, shape)
         keys_dim, values_dim = self.num_heads * self.key_dim, self.num_heads * self.value_dim
@@ -143,21 +153,23 @@ class SelfAttention(keras.layers.Layer):
                 "`query_mask` and `value_mask` otherwise."
             )
         is_self_attention = value is None
+        self._memory_shapes(query.shape, *(None if x is None else x.shape for x in (value, key)))
         value = query if is_self_attention else value
-        key = value if key is None else key
-        self._validate_shapes(query.shape, value.shape, key.shape)
+        validation.query(query.shape, use_causal_mask)
         for name, given in (("mask", mask), ("query_mask", query_mask)):
-            validation.mask(name, given, query.shape[:2], "(batch, queries)")
+            validation.mask(name, given, query.shape[:-1], "(batch, queries)")
         for name, given in (("value_mask", value_mask), ("key_mask", key_mask)):
             validation.mask(name, given, value.shape[:2], "(batch, memory)")
-        pairs = (*query.shape[:2], value.shape[1])
-        validation.broadcastable("attention_mask", attention_mask, pairs)
+        attention_mask = validation.attention_mask(
+            "attention_mask", attention_mask, query.shape, value.shape[1], self.num_heads
+        )
         query_mask = mask if query_mask is None else query_mask
         if is_self_attention and value_mask is None:
             value_mask = query_mask
-        query = self._split_heads(self._project(query, self.query_kernel, self.query_bias))
-        key = self._split_heads(self._project(key, self.key_kernel))
-        value = self._split_heads(self._project(value, self.value_kernel, self.value_bias))
+        query_shape = query.shape
+        query, query_mask, attention_mask = single_query.add_axis(query, query_mask, attention_mask)
+        query = self._heads(query, self.query_kernel, self.query_bias)
+        key, value = self.prepare(value, key)
         context, weights = dot_product_attention(
             *(query, key, value, query_mask, value_mask, key_mask, attention_mask),
             causal=use_causal_mask,
@@ -165,23 +177,23 @@ class SelfAttention(keras.layers.Layer):
             dropout_mask=self._dropout_mask(query, key) if training and self.dropout else None,
             return_weights=return_attention_scores,
         )
-        output = self._merge_heads(context)
+        output = self._project(merge_heads(context), self.output_kernel, self.output_bias)
+        output, weights = single_query.remove_axis(query_shape, output, weights)
         return (output, weights) if return_attention_scores else output
 
     def compute_output_shape(
         self, query_shape: Shape, value_shape: Shape | None = None, key_shape: Shape | None = None
     ) -> Shape:
-        value_shape = value_shape or query_shape
-        self._validate_shapes(query_shape, value_shape, key_shape or value_shape)
-        return (*query_shape[:2], self.output_width or query_shape[-1])
+        self._memory_shapes(query_shape, value_shape, key_shape)
+        return (*query_shape[:-1], self.output_width or query_shape[-1])
 
     def compute_output_spec(
         self, query: Tensor, value: Tensor = None, key: Tensor = None, *args: Any, **kwargs: Any
     ) -> Tensor:
         memory = query if value is None else value
-        key_shape = None if key is None else key.shape
-        shape = self.compute_output_shape(query.shape, memory.shape, key_shape)
-        weights_shape = (query.shape[0], self.num_heads, query.shape[1], memory.shape[1])
+        shapes = (None if x is None else x.shape for x in (value, key))
+        shape = self.compute_output_shape(query.shape, *shapes)
+        weights_shape = (query.shape[0], self.num_heads, *query.shape[1:-1], memory.shape[1])
         return output_spec(self, shape, weights_shape, query, value, key, *args, **kwargs)
 
     def prepare(self, value: Tensor, key: Tensor = None) -> tuple[Tensor, Tensor]:
@@ -189,23 +201,27 @@ class SelfAttention(keras.layers.Layer):
 
         The inputs must have the compute dtype.
         """
-        keys = self._project(value if key is None else key, self.key_kernel)
-        values = self._project(value, self.value_kernel, self.value_bias)
-        return self._split_heads(keys), self._split_heads(values)
+        keys = self._heads(value if key is None else key, self.key_kernel)
+        return keys, self._heads(value, self.value_kernel, self.value_bias)
 
     def attend(
-        self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor = None
+        self,
+        query: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        mask: Tensor = None,
+        return_weights: bool = True,
     ) -> tuple[Tensor, Tensor]:
         """Attends to what `prepare` returned, where `mask`, broadcastable to (B, T, S), allows it.
 
         Returns:
-            The output (B, T, D) and the weights (B, N, T, S).
+            The output (B, T, D), and the weights (B, N, T, S) or None.
         """
-        queries = self._split_heads(self._project(query, self.query_kernel, self.query_bias))
+        queries = self._heads(query, self.query_kernel, self.query_bias)
         context, weights = dot_product_attention(
-            queries, keys, values, attention_mask=mask, return_weights=True
+            queries, keys, values, attention_mask=mask, return_weights=return_weights
         )
-        return self._merge_heads(context), weights
+        return self._project(merge_heads(context), self.output_kernel, self.output_bias), weights
 
     def get_config(self) -> Config:
         return {
@@ -217,7 +233,7 @@ class SelfAttention(keras.layers.Layer):
             "use_bias": self.use_bias,
             "output_shape": self.output_width,
             "window": self.window,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            **kernel_config(self),
             "seed": self.seed,
         }
 
@@ -233,31 +249,31 @@ class SelfAttention(keras.layers.Layer):
         rows = dense(sequence, ops.cast(kernel, self.compute_dtype))
         return rows if bias is None else rows + ops.cast(bias, self.compute_dtype)
 
-    def _split_heads(self, sequence: Tensor) -> Tensor:
-        dim = sequence.shape[-1] // self.num_heads
-        # The batch is -1, as the exporter to ONNX makes wrong shapes of two unknown sizes.
-        heads = ops.reshape(sequence, (-1, ops.shape(sequence)[1], self.num_heads, dim))
-        return ops.transpose(heads, (0, 2, 1, 3))  # (B, N, T, dim)
-
-    def _merge_heads(self, context: Tensor) -> Tensor:
-        context = ops.transpose(context, (0, 2, 1, 3))  # (B, T, N, V)
-        context = ops.reshape(context, (-1, ops.shape(context)[1], self.num_heads * self.value_dim))
-        return self._project(context, self.output_kernel, self.output_bias)  # (B, T, D)
+    def _heads(self, sequence: Tensor, kernel: Tensor, bias: Tensor = None) -> Tensor:
+        return split_heads(self._project(sequence, kernel, bias), self.num_heads)
 
     def _dropout_mask(self, query: Tensor, key: Tensor) -> Tensor:
         shape = (*ops.shape(query)[:3], ops.shape(key)[2])  # (B, N, T, S)
         ones = ops.ones(shape, dtype=self.compute_dtype)
         return keras.random.dropout(ones, self.dropout, seed=self.seed_generator)
 
-    def _validate_shapes(self, query_shape: Shape, value_shape: Shape, key_shape: Shape) -> None:
-        validation.rank("query", query_shape, "(batch, queries, width)")
+    def _memory_shapes(
+        self, query_shape: Shape, value_shape: Shape | None, key_shape: Shape | None
+    ) -> tuple[Shape, Shape]:
+        """Returns the shapes of value and key, which may default to others; checks them all."""
+        validation.query(query_shape)
+        if value_shape is None:  # self-attention
+            validation.rank("query", query_shape, "(batch, queries, width)")
+            value_shape = query_shape
+        key_shape = value_shape if key_shape is None else key_shape
         for argument, shape in (("value", value_shape), ("key", key_shape)):
             validation.rank(argument, shape, "(batch, memory, width)")
             validation.equal("query", query_shape[0], argument, shape[0], "batch size")
         validation.equal("key", key_shape[1], "value", value_shape[1], "length")
-        lengths = query_shape[1], value_shape[1]
+        lengths = single_query.add_axis_to_shape(query_shape)[1], value_shape[1]
         if self.window is not None and None not in lengths and lengths[0] != lengths[1]:
             raise ValueError(
                 f"`window` is {self.window}, but `query` has length {lengths[0]} and `value` has "
                 f"length {lengths[1]}; expected one length for both, as in self-attention."
             )
+        return value_shape, key_shape

@@ -7,8 +7,12 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import validation
+from keras_attention._internal.kernel import (
+    add_kernel,
+    kernel_config,
+    set_kernel_options,
+)
 from keras_attention._internal.output_spec import output_spec
-from keras_attention._internal.serialization import add_kernel
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention._ops.dense import dense
 
@@ -28,6 +32,7 @@ class AttentionPooling(keras.layers.Layer):
     Args:
         units: Size of the hidden layer.
         kernel_initializer: Initializer of `kernel` and `context_vector`.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Call arguments:
         inputs: (B, S, D).
@@ -54,11 +59,16 @@ class AttentionPooling(keras.layers.Layer):
     """
 
     def __init__(
-        self, units: int, kernel_initializer: Initializer = "glorot_uniform", **kwargs: Any
+        self,
+        units: int,
+        kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.units = validation.positive_integer("units", units)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        set_kernel_options(self, kernel_initializer, kernel_regularizer, kernel_constraint)
         self.supports_masking = True
 
     def build(self, inputs_shape: Shape) -> None:
@@ -72,7 +82,7 @@ class AttentionPooling(keras.layers.Layer):
         self, inputs: Tensor, mask: Tensor = None, return_attention_scores: bool = False
     ) -> Tensor:
         validation.rank("inputs", inputs.shape, "(batch, steps, width)")
-        validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
+        mask = validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
         hidden = ops.tanh(dense(inputs, self.kernel) + self.bias)  # (B, S, U)
         scores = ops.einsum("bsu,u->bs", hidden, self.context_vector)
         weights = masks.masked_softmax(scores, mask)
@@ -94,5 +104,5 @@ class AttentionPooling(keras.layers.Layer):
         return {
             **super().get_config(),
             "units": self.units,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            **kernel_config(self),
         }

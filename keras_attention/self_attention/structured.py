@@ -7,8 +7,12 @@ from keras import backend, ops
 
 from keras_attention import masks
 from keras_attention._internal import validation
+from keras_attention._internal.kernel import (
+    add_kernel,
+    kernel_config,
+    set_kernel_options,
+)
 from keras_attention._internal.output_spec import output_spec
-from keras_attention._internal.serialization import add_kernel
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention._ops.dense import dense
 
@@ -44,6 +48,7 @@ class StructuredSelfAttention(keras.layers.Layer):
         hops: Number of means, the paper's r.
         penalty: Factor of P in the loss. With 0 no loss is added.
         kernel_initializer: Initializer of the kernels.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Call arguments:
         inputs: (B, S, D), the paper's H.
@@ -77,13 +82,15 @@ class StructuredSelfAttention(keras.layers.Layer):
         hops: int,
         penalty: float = 0.0,
         kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.units = validation.positive_integer("units", units)
         self.hops = validation.positive_integer("hops", hops)
         self.penalty = validation.not_negative("penalty", penalty)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        set_kernel_options(self, kernel_initializer, kernel_regularizer, kernel_constraint)
         self.supports_masking = True
 
     def build(self, inputs_shape: Shape) -> None:
@@ -96,7 +103,7 @@ class StructuredSelfAttention(keras.layers.Layer):
         self, inputs: Tensor, mask: Tensor = None, return_attention_scores: bool = False
     ) -> Tensor:
         validation.rank("inputs", inputs.shape, "(batch, steps, width)")
-        validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
+        mask = validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
         hidden = ops.tanh(dense(inputs, self.kernel))
         scores = ops.transpose(dense(hidden, self.hop_kernel), (0, 2, 1))  # (B, hops, S)
         mask = None if mask is None else ops.expand_dims(mask, 1)
@@ -124,5 +131,5 @@ class StructuredSelfAttention(keras.layers.Layer):
             "units": self.units,
             "hops": self.hops,
             "penalty": self.penalty,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            **kernel_config(self),
         }

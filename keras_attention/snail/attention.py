@@ -7,8 +7,12 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import validation
+from keras_attention._internal.kernel import (
+    add_kernel,
+    kernel_config,
+    set_kernel_options,
+)
 from keras_attention._internal.output_spec import output_spec
-from keras_attention._internal.serialization import add_kernel
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention._ops.dense import dense
 from keras_attention._ops.dot_product_attention import dot_product_attention
@@ -31,6 +35,7 @@ class SnailAttentionBlock(keras.layers.Layer):
         key_dim: Size of queries and keys, the paper's K.
         value_dim: Size of the values, and so of `read`; the paper's V.
         kernel_initializer: Initializer of the kernels.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Call arguments:
         inputs: (B, T, D).
@@ -66,12 +71,14 @@ class SnailAttentionBlock(keras.layers.Layer):
         key_dim: int,
         value_dim: int,
         kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.key_dim = validation.positive_integer("key_dim", key_dim)
         self.value_dim = validation.positive_integer("value_dim", value_dim)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        set_kernel_options(self, kernel_initializer, kernel_regularizer, kernel_constraint)
         self.supports_masking = True
 
     def build(self, inputs_shape: Shape) -> None:
@@ -87,7 +94,7 @@ class SnailAttentionBlock(keras.layers.Layer):
         self, inputs: Tensor, mask: Tensor = None, return_attention_scores: bool = False
     ) -> Tensor:
         validation.sequence("inputs", inputs.shape)
-        validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
+        mask = validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
         inputs = masks.zero_masked(inputs, mask)
         query = self._affine(inputs, self.query_kernel, self.query_bias)  # (B, 1, T, key_dim)
         key = self._affine(inputs, self.key_kernel)
@@ -111,7 +118,7 @@ class SnailAttentionBlock(keras.layers.Layer):
             **super().get_config(),
             "key_dim": self.key_dim,
             "value_dim": self.value_dim,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            **kernel_config(self),
         }
 
     def _affine(self, sequence: Tensor, kernel: Tensor, bias: Tensor = None) -> Tensor:

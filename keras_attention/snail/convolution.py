@@ -6,7 +6,8 @@ import keras
 from keras import ops
 
 from keras_attention._internal import validation
-from keras_attention._internal.serialization import build_once, clone_initializer
+from keras_attention._internal.kernel import kernel_config, kernel_options, set_kernel_options
+from keras_attention._internal.serialization import build_once
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention.masks import zero_masked
 
@@ -37,6 +38,7 @@ class CausalConvBlock(keras.layers.Layer):
         dilation_rate: Distance of the two steps, the paper's R. Above 1 it must be below the length
             of the sequence, if that is known.
         kernel_initializer: Initializer of the kernel.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Call arguments:
         inputs: (B, T, D).
@@ -66,21 +68,23 @@ class CausalConvBlock(keras.layers.Layer):
         filters: int,
         dilation_rate: int = 1,
         kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.filters = validation.positive_integer("filters", filters)
         self.dilation_rate = validation.positive_integer("dilation_rate", dilation_rate)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        set_kernel_options(self, kernel_initializer, kernel_regularizer, kernel_constraint)
         self.convolution = keras.layers.Conv1D(
             2 * self.filters,
             2,
             padding="causal",
             data_format="channels_last",
             dilation_rate=self.dilation_rate,
-            kernel_initializer=clone_initializer(self.kernel_initializer),
             dtype=self.dtype_policy,
             name="convolution",
+            **kernel_options(self),
         )
         self.supports_masking = True
 
@@ -90,7 +94,7 @@ class CausalConvBlock(keras.layers.Layer):
 
     def call(self, inputs: Tensor, mask: Tensor = None) -> Tensor:
         self._validate_shape(inputs.shape)
-        validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
+        mask = validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
         return _gated_concat(self.convolution, inputs, mask)
 
     def compute_output_shape(self, inputs_shape: Shape) -> Shape:
@@ -102,7 +106,7 @@ class CausalConvBlock(keras.layers.Layer):
             **super().get_config(),
             "filters": self.filters,
             "dilation_rate": self.dilation_rate,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            **kernel_config(self),
         }
 
     def _validate_shape(self, inputs_shape: Shape) -> None:
@@ -131,6 +135,7 @@ class TemporalConvBlock(keras.layers.Layer):
         filters: Number of channels that each dense block adds, the paper's D.
         sequence_length: Length T of the longest sequence. With 1 the block is the identity.
         kernel_initializer: Initializer of the kernels.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Call arguments:
         inputs: (B, T, D), of `sequence_length` steps or fewer.
@@ -162,19 +167,16 @@ class TemporalConvBlock(keras.layers.Layer):
         filters: int,
         sequence_length: int,
         kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.filters = validation.positive_integer("filters", filters)
         self.sequence_length = validation.positive_integer("sequence_length", sequence_length)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        set_kernel_options(self, kernel_initializer, kernel_regularizer, kernel_constraint)
         self.blocks = [
-            CausalConvBlock(
-                self.filters,
-                rate,
-                clone_initializer(self.kernel_initializer),
-                dtype=self.dtype_policy,
-            )
+            CausalConvBlock(self.filters, rate, dtype=self.dtype_policy, **kernel_options(self))
             for rate in dilation_rates(self.sequence_length)
         ]
         self.supports_masking = True
@@ -189,7 +191,7 @@ class TemporalConvBlock(keras.layers.Layer):
 
     def call(self, inputs: Tensor, mask: Tensor = None) -> Tensor:
         self._validate_length(inputs.shape)
-        validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
+        mask = validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
         outputs = zero_masked(inputs, mask)
         for block in self.blocks:
             outputs = _gated_concat(block.convolution, outputs, mask)
@@ -204,7 +206,7 @@ class TemporalConvBlock(keras.layers.Layer):
             **super().get_config(),
             "filters": self.filters,
             "sequence_length": self.sequence_length,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            **kernel_config(self),
         }
 
     def _validate_length(self, inputs_shape: Shape) -> None:

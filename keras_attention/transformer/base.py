@@ -6,15 +6,14 @@ from typing import Any
 import keras
 
 from keras_attention._internal import validation
+from keras_attention._internal.kernel import kernel_config, kernel_options, set_kernel_options
 from keras_attention._internal.output_spec import output_spec
-from keras_attention._internal.quantization import QuantizableParts
-from keras_attention._internal.serialization import clone_initializer
+from keras_attention._internal.sublayers import SavedSublayers
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention.self_attention.multi_head import SelfAttention
-from keras_attention.transformer.cache import init_cache
 
 
-class TransformerBlock(QuantizableParts, abc.ABC):
+class TransformerBlock(SavedSublayers, abc.ABC):
     """Abstract: self-attention and a feed-forward network, each with a residual and a layer norm.
 
     LayerNorm(x + Dropout(Sublayer(x)))                            (sections 3.1, 5.4)
@@ -34,6 +33,8 @@ class TransformerBlock(QuantizableParts, abc.ABC):
         epsilon: float = 1e-5,
         kernel_initializer: Initializer = "glorot_uniform",
         seed: int | None = None,
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -45,7 +46,7 @@ class TransformerBlock(QuantizableParts, abc.ABC):
         self.activation = keras.activations.get(activation)
         self.norm_first = norm_first
         self.epsilon = validation.not_negative("epsilon", epsilon)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        set_kernel_options(self, kernel_initializer, kernel_regularizer, kernel_constraint)
         self.seed = seed
         self.residual_dropout = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy)
         self.supports_masking = True
@@ -66,7 +67,7 @@ class TransformerBlock(QuantizableParts, abc.ABC):
             "activation": keras.activations.serialize(self.activation),
             "norm_first": self.norm_first,
             "epsilon": self.epsilon,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            **kernel_config(self),
             "seed": self.seed,
         }
 
@@ -99,16 +100,15 @@ class TransformerBlock(QuantizableParts, abc.ABC):
             self.key_dim or dim // self.num_heads,
             dropout=self.attention_dropout,
             output_shape=dim,
-            kernel_initializer=clone_initializer(self.kernel_initializer),
             seed=None if self.seed is None else self.seed + seed_offset,
             name=name,
             dtype=self.dtype_policy,
+            **kernel_options(self),
         )
 
     def _make_dense(self, units: Any, name: str, activation: Any = None) -> keras.layers.Layer:
-        initializer = clone_initializer(self.kernel_initializer)
         return keras.layers.Dense(
-            units, activation, kernel_initializer=initializer, name=name, dtype=self.dtype_policy
+            units, activation, name=name, dtype=self.dtype_policy, **kernel_options(self)
         )
 
     def _pre_norm(self, norm: keras.layers.Layer, x: Tensor) -> Tensor:
@@ -129,13 +129,13 @@ class TransformerBlock(QuantizableParts, abc.ABC):
         return self._add_and_norm(norm, x, residual, training)
 
     def _init_cache(self, batch_size: Tensor, max_length: int) -> dict[str, Tensor]:
-        max_length = validation.positive_integer("max_length", max_length)
         if not self.built:
             raise ValueError(
                 f"'{self.name}' is not built; expected a block that was called or built before "
                 "it begins."
             )
-        return init_cache(self.self_attention, batch_size, max_length)
+        cache: dict[str, Tensor] = self.self_attention.begin(batch_size, max_length)
+        return cache
 
     def _output_spec(
         self, shape: Shape, memory_length: int | None, *args: Any, **kwargs: Any

@@ -8,8 +8,8 @@ from keras import ops
 from keras_attention import masks
 from keras_attention._internal import validation
 from keras_attention._internal.typing import Shape, Tensor
+from keras_attention.self_attention.cache import attend_to_cache, first_step
 from keras_attention.transformer.base import TransformerBlock
-from keras_attention.transformer.cache import cached_self_attention
 
 
 @final
@@ -29,15 +29,18 @@ class TransformerDecoderBlock(TransformerBlock):
         num_heads, intermediate_dim, key_dim, dropout: See `ka.TransformerEncoderBlock`.
         attention_dropout: See there too. In training the block holds (B, num_heads, T, T) and
             (B, num_heads, T, S) for it.
-        activation, norm_first, epsilon, kernel_initializer, seed: See there too.
+        activation, norm_first, epsilon, kernel_initializer, seed, kernel_regularizer,
+            kernel_constraint: See there too.
 
     Call arguments:
         inputs: (B, T, D), the target shifted by one.
         memory: (B, S, Dm), the output of the encoder.
         inputs_mask: (B, T).
         memory_mask: (B, S).
-        attention_mask: (B, T, T) or (T, T), for the attention of the inputs to themselves.
-        memory_attention_mask: (B, T, S) or (T, S), for the attention to the memory.
+        attention_mask: (B, T, T) or (T, T), for the attention of the inputs to themselves; or
+            (B, num_heads, T, T).
+        memory_attention_mask: (B, T, S) or (T, S), for the attention to the memory; or
+            (B, num_heads, T, S).
         training: Whether the dropouts are applied.
         return_attention_scores: Whether to return the weights over the memory too. The output stays
             the same.
@@ -91,9 +94,13 @@ class TransformerDecoderBlock(TransformerBlock):
     ) -> Tensor:
         self._validate_shapes(inputs.shape, memory.shape)
         self._validate_inputs(inputs.shape, inputs_mask)
-        validation.mask("memory_mask", memory_mask, memory.shape[:2], "(batch, memory)")
-        cross_shape = (*inputs.shape[:2], memory.shape[1])
-        validation.broadcastable("memory_attention_mask", memory_attention_mask, cross_shape)
+        memory_mask = validation.mask(
+            "memory_mask", memory_mask, memory.shape[:2], "(batch, memory)"
+        )
+        memory_attention_mask = validation.attention_mask(
+            *("memory_attention_mask", memory_attention_mask, inputs.shape, memory.shape[1]),
+            num_heads=self.num_heads,
+        )
         norm = self.self_attention_norm
         residual = self.self_attention(
             self._pre_norm(norm, inputs),
@@ -126,7 +133,9 @@ class TransformerDecoderBlock(TransformerBlock):
         """
         memory = ops.convert_to_tensor(memory, dtype=self.compute_dtype)
         validation.rank("memory", memory.shape, "(batch, memory, width)")
-        validation.mask("memory_mask", memory_mask, memory.shape[:2], "(batch, memory)")
+        memory_mask = validation.mask(
+            "memory_mask", memory_mask, memory.shape[:2], "(batch, memory)"
+        )
         state = self._init_cache(ops.shape(memory)[0], max_length)
         keys, values = self.cross_attention.prepare(memory)
         prepared = {"keys": keys, "values": values}
@@ -152,23 +161,47 @@ class TransformerDecoderBlock(TransformerBlock):
         Raises:
             ValueError: The cache is full. In a graph the outputs are NaN instead.
         """
-        x = ops.convert_to_tensor(inputs, dtype=self.compute_dtype)[:, None]
+        x = ops.convert_to_tensor(inputs, dtype=self.compute_dtype)
+        x, mask = first_step("inputs", x, "inputs_mask", inputs_mask)
+        output, weights, state = self._take_steps(x, state, mask, return_weights=True)
+        weights = ops.transpose(weights, (0, 2, 1, 3))  # (B, K, N, S)
+        weights = ops.reshape(weights, (ops.shape(x)[0], *ops.shape(weights)[2:]))
+        return output[:, 0], weights, state
+
+    def prefill(
+        self, inputs: Tensor, state: dict[str, Any], inputs_mask: Tensor = None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Runs P steps, such as a prompt, at once; they give what P calls of `step` give.
+
+        Arguments (B, P, D) and (B, P), returns and errors are those of
+        `ka.TransformerEncoderBlock.prefill`.
+        """
+        x = ops.convert_to_tensor(inputs, dtype=self.compute_dtype)
+        self._validate_inputs(x.shape)
+        mask = validation.mask("inputs_mask", inputs_mask, x.shape[:2], "(batch, steps)")
+        output, _, state = self._take_steps(x, state, mask)
+        return output, state
+
+    def _take_steps(
+        self, x: Tensor, state: dict[str, Any], mask: Tensor, return_weights: bool = False
+    ) -> tuple[Tensor, Tensor, dict[str, Any]]:
+        """Returns outputs (B K, P, D), weights (B, N, K P, S) or None, and the next state."""
         norm = self.self_attention_norm
-        residual, _, state = cached_self_attention(
-            self.self_attention, self._pre_norm(norm, x), state, inputs_mask
+        residual, _, state = attend_to_cache(
+            self.self_attention, self._pre_norm(norm, x), state, mask
         )
         x = self._add_and_norm(norm, x, residual)
         prepared, norm = state["memory"], self.cross_attention_norm
         keys, values = prepared["keys"], prepared["values"]
         batch_size = ops.shape(keys)[0]
-        query = ops.reshape(self._pre_norm(norm, x), (batch_size, -1, x.shape[-1]))  # (B, K, D)
-        query_mask = None if inputs_mask is None else ops.reshape(inputs_mask, (batch_size, -1))
+        query = ops.reshape(self._pre_norm(norm, x), (batch_size, -1, x.shape[-1]))  # (B, K P, D)
+        query_mask = None if mask is None else ops.reshape(mask, (batch_size, -1))
         allowed = masks.combine(query_mask, prepared.get("mask"))
-        residual, weights = self.cross_attention.attend(query, keys, values, allowed)
-        x = self._add_and_norm(norm, x, ops.reshape(residual, ops.shape(x)))  # (B K, 1, D)
-        weights = ops.transpose(weights, (0, 2, 1, 3))  # (B, K, N, S)
-        weights = ops.reshape(weights, (ops.shape(x)[0], *ops.shape(weights)[2:]))
-        return self._feed_forward(x)[:, 0], weights, state
+        residual, weights = self.cross_attention.attend(
+            query, keys, values, allowed, return_weights
+        )
+        x = self._add_and_norm(norm, x, ops.reshape(residual, ops.shape(x)))  # (B K, P, D)
+        return self._feed_forward(x), weights, state
 
     def compute_output_shape(self, inputs_shape: Shape, memory_shape: Shape) -> Shape:
         self._validate_shapes(inputs_shape, memory_shape)

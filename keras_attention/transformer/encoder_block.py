@@ -7,8 +7,8 @@ from keras import ops
 
 from keras_attention._internal import validation
 from keras_attention._internal.typing import Shape, Tensor
+from keras_attention.self_attention.cache import attend_to_cache, first_step
 from keras_attention.transformer.base import TransformerBlock
-from keras_attention.transformer.cache import cached_self_attention
 
 
 @final
@@ -24,8 +24,8 @@ class TransformerEncoderBlock(TransformerBlock):
     al. 2020): x + Dropout(Sublayer(LayerNorm(x))). Add one more `keras.layers.LayerNormalization`
     after a stack of such blocks.
 
-    With `use_causal_mask` it is the block of a language model, and `begin` and `step` run it one
-    step at a time.
+    With `use_causal_mask` it is the block of a language model: `begin` and `step` run it one step
+    at a time, and `prefill` runs a prompt at once.
 
     Args:
         num_heads: Number of heads, h.
@@ -39,11 +39,13 @@ class TransformerEncoderBlock(TransformerBlock):
         epsilon: Added to the variance by the norms.
         kernel_initializer: Initializer of the kernels.
         seed: Seed of the dropouts.
+        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
 
     Call arguments:
         inputs: (B, T, D).
         inputs_mask: (B, T).
-        attention_mask: (B, T, T) or (T, T), the same for every head.
+        attention_mask: (B, T, T) or (T, T), the same for every head; (B, num_heads, T, T), one for
+            each.
         training: Whether the dropouts are applied.
         return_attention_scores: Whether to return the weights too. The output stays the same.
         use_causal_mask: Whether step t attends to steps up to t only. Defaults to False.
@@ -82,7 +84,7 @@ class TransformerEncoderBlock(TransformerBlock):
         mask: Tensor = None,
     ) -> Tensor:
         self._validate_inputs(inputs.shape, inputs_mask)
-        validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
+        mask = validation.mask("mask", mask, inputs.shape[:2], "(batch, steps)")
         norm = self.self_attention_norm
         residual = self.self_attention(
             self._pre_norm(norm, inputs),
@@ -117,13 +119,45 @@ class TransformerEncoderBlock(TransformerBlock):
         Raises:
             ValueError: The cache is full. In a graph the outputs are NaN instead.
         """
-        x = ops.convert_to_tensor(inputs, dtype=self.compute_dtype)[:, None]
+        x = ops.convert_to_tensor(inputs, dtype=self.compute_dtype)
+        x, mask = first_step("inputs", x, "inputs_mask", inputs_mask)
+        output, weights, state = self._take_steps(x, state, mask, return_weights=True)
+        return output[:, 0], weights[:, :, 0], state
+
+    def prefill(
+        self, inputs: Tensor, state: dict[str, Tensor], inputs_mask: Tensor = None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Runs P steps, such as a prompt, at once; they give what P calls of `step` give.
+
+        To continue each row of a batch at the end of its own prompt, pad the prompts at their end
+        and set "position" of the next state to their lengths (B,).
+
+        Args:
+            inputs: (B, P, D).
+            state: From `begin` or the last step.
+            inputs_mask: (B, P), False where a step is padding.
+
+        Returns:
+            The outputs (B, P, D) and the next state.
+
+        Raises:
+            ValueError: The cache is full. In a graph the outputs of steps beyond it are NaN.
+        """
+        x = ops.convert_to_tensor(inputs, dtype=self.compute_dtype)
+        self._validate_inputs(x.shape)
+        mask = validation.mask("inputs_mask", inputs_mask, x.shape[:2], "(batch, steps)")
+        output, _, state = self._take_steps(x, state, mask)
+        return output, state
+
+    def _take_steps(
+        self, x: Tensor, state: dict[str, Any], mask: Tensor, return_weights: bool = False
+    ) -> tuple[Tensor, Tensor, dict[str, Any]]:
         norm = self.self_attention_norm
-        residual, weights, state = cached_self_attention(
-            self.self_attention, self._pre_norm(norm, x), state, inputs_mask
+        residual, weights, state = attend_to_cache(
+            self.self_attention, self._pre_norm(norm, x), state, mask, return_weights
         )
         x = self._add_and_norm(norm, x, residual)
-        return self._feed_forward(x)[:, 0], weights[:, :, 0], state
+        return self._feed_forward(x), weights, state
 
     def compute_output_shape(self, inputs_shape: Shape) -> Shape:
         self._validate_inputs(inputs_shape)

@@ -125,6 +125,48 @@ def test_long_self_attention_answers_and_trains_as_short(masked, causal, monkeyp
     assert_close(*(numbers(part) for part in found))
 
 
+@pytest.mark.parametrize("heads", [3, 1])
+def test_long_attention_with_a_mask_of_heads_is_that_of_short(heads, monkeypatch):
+    random = np.random.default_rng(3)
+    x, layer = random.normal(size=(2, 13, 7)).astype("float32"), ka.SelfAttention(3, 5)
+    mask = random.uniform(size=(2, heads, 13, 13)) < 0.6
+    mask[0, 0] = False
+    outputs = []
+    for few in (10**6, 0):
+        monkeypatch.setattr(entry, "MATERIALIZE_BELOW", few)
+        outputs.append(layer(x, attention_mask=keras.ops.convert_to_tensor(mask)))
+    assert_close(*(numbers([output]) for output in outputs))
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="the others have no transformations")
+@pytest.mark.parametrize("way", ["gradient of compiled", "compiled gradient", "checkpoint"])
+@pytest.mark.parametrize(("causal", "window"), [(False, None), (True, None), (True, 3)])
+def test_gradients_in_blocks_with_traced_masks(way, causal, window, monkeypatch):
+    """Masks that JAX traces must not be enclosed by a function with a gradient of its own."""
+    import jax
+
+    random = np.random.default_rng(3)
+    tensors = [random.normal(size=(2, 3, 13, width)).astype("float32") for width in (5, 5, 7)]
+    masks = [random.uniform(size=shape) < 0.6 for shape in ((2, 13), (2, 3, 13, 13))]
+
+    def loss(query, key, value, value_mask, attention_mask):
+        context, _ = entry.dot_product_attention(
+            *(query, key, value, None, value_mask, None, attention_mask, causal, window)
+        )
+        return (context**2).sum()
+
+    def gradients(few):
+        monkeypatch.setattr(entry, "MATERIALIZE_BELOW", few)
+        compiled = {
+            "gradient of compiled": lambda f, n: jax.grad(jax.jit(f), n),
+            "compiled gradient": lambda f, n: jax.jit(jax.grad(f, n)),
+            "checkpoint": lambda f, n: jax.jit(jax.grad(jax.checkpoint(f), n)),
+        }[way](lambda *x: loss(*x), (0, 1, 2))  # a new function, which is compiled anew
+        return compiled(*tensors, *masks)
+
+    assert_close(numbers(gradients(0)), numbers(gradients(10**6)), 1e-4)
+
+
 @pytest.mark.skipif(
     keras.backend.backend() != "torch",
     reason="an error on JAX, and TensorFlow is asked in test_flash_attention",

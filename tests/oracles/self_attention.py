@@ -23,7 +23,8 @@ def multi_head(
 ):  # fmt: skip
     """Vaswani 2017, section 3.2.2: output (T, D) and weights (heads, T, S).
 
-    Head i owns the i-th block of columns of the kernels; `allowed` is (T, S).
+    Head i owns the i-th block of columns of the kernels; `allowed` is (T, S), or
+    (heads, T, S).
     """
     key = value if key is None else key
     queries, keys = project(query, query_kernel, query_bias), project(key, key_kernel)
@@ -38,7 +39,8 @@ def multi_head(
                 sum(queries[t, c] * keys[s, c] for c in columns) / math.sqrt(key_dim)
                 for s in range(len(value))
             ]
-            weights[head, t] = softmax_row(scores, allowed[t])
+            row = allowed[t] if allowed.ndim == 2 else allowed[head, t]
+            weights[head, t] = softmax_row(scores, row)
             for s in range(len(value)):
                 for c in range(head * value_dim, (head + 1) * value_dim):
                     concatenated[t, c] += weights[head, t, s] * values[s, c]

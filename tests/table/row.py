@@ -5,6 +5,8 @@ for widths; the batch is left out.
 """
 
 import dataclasses
+import functools
+import inspect
 from collections.abc import Callable
 
 import keras
@@ -120,6 +122,32 @@ class Row:
         options = {"dtype": layer.dtype_policy.name}
         named = [keras.layers.Identity(name=name, **options)(output) for name, output in outputs]
         return keras.Model(inputs, named)
+
+    @functools.cached_property
+    def has_query(self):
+        """Whether the layer itself is called with queries over a memory."""
+        named = {"query", "value"} <= set(inspect.signature(self.make().call).parameters)
+        return named and {"query", "value"} <= set(self.inputs)
+
+    def without_steps(self):
+        """The row of the same layer that is called with a single query, without the axis T."""
+
+        def only(named):
+            return {n: tuple(a for a in axes if a != "T") for n, axes in named.items()}
+
+        def oracle(layer, inputs, masks):
+            # In inputs and masks T is the first axis after the batch.
+            given = {n for n, axes in {**self.inputs, **self.masks}.items() if axes[0] == "T"}
+            inputs, masks = (
+                {n: x[:, None] if n in given else x for n, x in arrays.items()}
+                for arrays in (inputs, masks)
+            )
+            results = self.oracle(layer, inputs, masks)
+            axes = [axes.index("T") + 1 for axes in self.outputs.values()]
+            return [x.squeeze(axis) for x, axis in zip(results, axes, strict=True)]
+
+        parts = {part: only(getattr(self, part)) for part in ("inputs", "outputs", "masks")}
+        return dataclasses.replace(self, oracle=oracle, **parts)
 
     def axes(self, names, letter):
         """The names among `names` with an axis `letter`, and the index of each such axis."""
