@@ -105,6 +105,12 @@ CHECKS = [
         ("tensorflow", MASKS, None),
     ),
     (
+        "first use",
+        "`prepare`, `begin`, `step` and the like of a layer that was never called build it, or one "
+        "line says what to do",
+        ("tensorflow", {"test_a_layer_that_was_never_called_works_or_says_what_to_do"}, None),
+    ),
+    (
         "empty",
         "batches, queries and memories of length 0 give outputs without elements, or zeros, with "
         "finite gradients: eagerly, in a graph and under XLA",

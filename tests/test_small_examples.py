@@ -5,7 +5,7 @@ import importlib
 import pytest
 
 # Those whose options are read by `argparse`.
-SMALL = ["copy_task", "emoji_names", "few_shot", "reverse", "sort"]
+SMALL = ["copy_task", "emoji_names", "few_shot", "forecast", "reverse", "sort"]
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,10 @@ def scan(step: Callable, inputs: Any, state: Any, mask: Any = None, dtype: Any =
         The outputs (B, T, O), and the state after the last step.
     """
     leaves = keras.tree.flatten(inputs)
+    if not keras.tree.flatten(state):  # The loop of Keras needs one.
+        unused = ops.zeros((ops.shape(leaves[0])[0], 1), leaves[0].dtype)
+        *outputs, _ = scan(lambda x, s: (*step(x, state)[:-1], s), inputs, unused, mask, dtype)
+        return *outputs, state
     # Unknown widths last, so that all others start at a known position.
     order = sorted(range(len(leaves)), key=lambda i: leaves[i].shape[-1] is None)
     dims = [ops.shape(leaves[i])[-1] for i in order]  # integers where they are known

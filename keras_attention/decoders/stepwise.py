@@ -152,6 +152,7 @@ class StepwiseDecoder(SavedSublayers, abc.ABC):
         return run_as_call(self, lambda _: self._take_step(inputs, state, training), training)
 
     def _take_step(self, inputs: Any, state: dict, training: bool | None = None) -> tuple:
+        validation.built(self)
         shared = keras.tree.flatten(beam_invariant_state(state))
         attend = partial(self.attention.attend_beams, training=training)
         if not shared:
