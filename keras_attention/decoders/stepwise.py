@@ -58,6 +58,11 @@ class StepwiseDecoder(SavedSublayers, abc.ABC):
         self.return_attention_scores = return_attention_scores
         self.supports_masking = True
 
+    @property
+    def layers(self) -> list:
+        """The attention, as what `summary(expand_nested=True)` shows inside."""
+        return [self.attention]
+
     @abc.abstractmethod
     def _step(self, inputs: Any, state: dict, attend: Callable) -> tuple:
         """Takes one step; returns the input of `_readout`, the weights, and the next state.
