@@ -80,7 +80,8 @@ test-backends: .venv-jax/ready .venv-torch/ready
 	KERAS_BACKEND=torch .venv-torch/bin/python -m pytest tests/backends
 
 # A failing check must not stop the others: the page shows it, and the last command fails.
-layer_table = tests/test_conformance.py tests/test_conformance_masks.py tests/test_export.py
+layer_table = tests/test_conformance.py tests/test_conformance_masks.py \
+	tests/test_conformance_empty.py tests/test_first_use.py tests/test_export.py
 
 conformance: .venv/with-test .venv-jax/ready .venv-torch/ready
 	-.venv/bin/python -m pytest -n 2 --dist loadfile $(layer_table) \

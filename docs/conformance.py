@@ -81,6 +81,12 @@ CHECKS = [
         ("tensorflow", {"test_saved_models_and_weights_load"}, None),
     ),
     (
+        "cloned",
+        "`clone_model`, `copy.deepcopy` and `copy.copy`, of unbuilt layers too, give equal outputs "
+        "and variables of their own",
+        ("tensorflow", {"test_copies_are_equal_and_independent"}, None),
+    ),
+    (
         "quantized",
         "after `quantize` to int8 and float8 a saved model loads, to equal outputs (Keras "
         "quantizes layers of its own, such as Dense, not the kernels of scores and heads)",
@@ -99,6 +105,18 @@ CHECKS = [
         ("tensorflow", MASKS, None),
     ),
     (
+        "first use",
+        "`prepare`, `begin`, `step` and the like of a layer that was never called build it, or one "
+        "line says what to do",
+        ("tensorflow", {"test_a_layer_that_was_never_called_works_or_says_what_to_do"}, None),
+    ),
+    (
+        "empty",
+        "batches, queries and memories of length 0 give outputs without elements, or zeros, with "
+        "finite gradients: eagerly, in a graph and under XLA",
+        ("tensorflow", {"test_nothing_gives_no_elements_or_zeros"}, None),
+    ),
+    (
         "SavedModel",
         "TensorFlow serves it in a process without Keras and without this library",
         ("tensorflow", {"test_saved_models_need_tensorflow_alone"}, None),
@@ -114,10 +132,22 @@ CHECKS = [
         for name, backend in (("JAX", "jax"), ("PyTorch", "torch"))
     ),
 ]
-FORMATS = {"SavedModel": "saved_model", "ONNX": "onnx", "LiteRT": "litert"}  # as in `row.limits`
+LIMITED = {  # as in `row.limits`
+    "SavedModel": "saved_model",
+    "ONNX": "onnx",
+    "LiteRT": "litert",
+    "empty": "empty",
+}
 WHY = {
     "Select TensorFlow op": "the loop of every recurrent Keras layer, `keras.layers.GRU` too, "
-    "becomes TensorFlow operations that only the Flex builds of LiteRT have"
+    "becomes TensorFlow operations that only the Flex builds of LiteRT have",
+    "LSTMCell.call": "`keras.layers.LSTMCell` takes no empty batch whose size is known: Keras then "
+    "takes the product of the state for a bias",
+    "RNN.call": "the recurrent layers of Keras need a step",
+    "LSTMCell.call|RNN.call": "both of these",
+    "Conv1D.call": "TensorFlow's convolution of an empty tensor has the channels of its input",
+    "An input has width": "TensorFlow's convolution of an empty tensor has the channels of its "
+    "input; sequences without a query are no limit",
 }
 HELD, NO_MASK, NO_QUERY = "✓", "no masks", "no queries"
 FAILED, MISSING = "**fails**", "not run"
@@ -150,7 +180,7 @@ def cell(row, head, shown_by, runs):
         return MISSING
     if outcomes != {"passed"}:
         return FAILED
-    return row.limits.get(FORMATS.get(head), HELD)
+    return row.limits.get(LIMITED.get(head), HELD)
 
 
 def page(table, runs):
@@ -173,7 +203,7 @@ def page(table, runs):
         lines.append(f"| `{row.name}` | {stands_for} | {' | '.join(cells)} |")
     if limits:
         lines += ["", "## Limits", ""]
-        lines += ["Formats that cannot run a layer. The tests expect the runtime's error:", ""]
+        lines += ["What Keras or a format cannot run. The tests expect the error:", ""]
         lines += [f'{number}. "{said}": {WHY[said]}.' for said, number in limits.items()]
     return "\n".join(lines) + "\n", complete
 

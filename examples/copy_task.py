@@ -19,7 +19,7 @@ from keras import ops
 from matplotlib import pyplot as plt
 
 import keras_attention as ka
-from examples.common.arguments import positive_integer, positive_number
+from examples.common.arguments import positive_integer, positive_number, seed
 from examples.common.fresh import FreshBatches
 
 BITS = 8
@@ -115,7 +115,7 @@ def main(arguments=None):
     parser.add_argument("--memory-size", type=positive_integer, default=32)
     parser.add_argument("--memory-dim", type=positive_integer, default=20)
     parser.add_argument("--learning-rate", type=positive_number, default=3e-3)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=seed, default=1)
     options = parser.parse_args(arguments)
 
     matplotlib.use("Agg")  # The picture goes to a file; a display is not needed.

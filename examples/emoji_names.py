@@ -20,7 +20,7 @@ import numpy as np
 from sacrebleu.metrics import BLEU
 
 import keras_attention as ka
-from examples.common.arguments import positive_integer
+from examples.common.arguments import positive_integer, seed
 
 PAD, START, END, UNKNOWN = range(4)
 SPECIAL = ["[PAD]", "[START]", "[END]", "[UNK]"]
@@ -89,7 +89,7 @@ def main(arguments=None):
     parser.add_argument("--epochs", type=positive_integer, default=15)
     parser.add_argument("--batch-size", type=positive_integer, default=32)
     parser.add_argument("--units", type=positive_integer, default=128)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=seed, default=1)
     options = parser.parse_args(arguments)
 
     matplotlib.use("Agg")  # The picture goes to a file; a display is not needed.

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 import keras_attention as ka
-from examples.common.arguments import positive_integer
+from examples.common.arguments import positive_integer, seed
 from examples.common.fresh import FreshBatches
 
 WIDTH = 8  # of an item
@@ -75,7 +75,7 @@ def main(arguments=None):
     parser.add_argument("--steps", type=positive_integer, default=200, help="batches of an epoch")
     parser.add_argument("--batch-size", type=positive_integer, default=128)
     parser.add_argument("--units", type=positive_integer, default=16)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=seed, default=1)
     options = parser.parse_args(arguments)
 
     sizes = options.ways, options.shots

@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import keras_attention as ka
-from examples.common.arguments import positive_integer
+from examples.common.arguments import positive_integer, seed
 
 DELAY = 17  # of the equation; chaotic from 17 on
 INTERVAL = 6  # between two measurements
@@ -120,7 +120,7 @@ def main(arguments=None):
     parser.add_argument("--batch-size", type=positive_integer, default=64)
     parser.add_argument("--units", type=positive_integer, default=64)
     parser.add_argument("--dropout", type=float, default=0.1, help="of the decoder's cell")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=seed, default=1)
     options = parser.parse_args(arguments)
 
     matplotlib.use("Agg")  # The picture goes to a file; a display is not needed.

@@ -15,7 +15,7 @@ import matplotlib
 import numpy as np
 
 import keras_attention as ka
-from examples.common.arguments import positive_integer
+from examples.common.arguments import positive_integer, seed
 from examples.common.fresh import FreshBatches
 
 PAD, START, END = 0, 1, 2
@@ -87,7 +87,7 @@ def main(arguments=None):
     parser.add_argument("--steps", type=positive_integer, default=150, help="batches of an epoch")
     parser.add_argument("--batch-size", type=positive_integer, default=128)
     parser.add_argument("--units", type=positive_integer, default=128)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=seed, default=1)
     options = parser.parse_args(arguments)
 
     matplotlib.use("Agg")  # The picture goes to a file; a display is not needed.

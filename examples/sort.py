@@ -17,7 +17,7 @@ import numpy as np
 from keras import ops
 
 import keras_attention as ka
-from examples.common.arguments import positive_integer
+from examples.common.arguments import positive_integer, seed
 from examples.common.fresh import FreshBatches
 
 LARGEST = 99
@@ -109,8 +109,11 @@ def main(arguments=None):
     parser.add_argument("--steps", type=positive_integer, default=200, help="batches of an epoch")
     parser.add_argument("--batch-size", type=positive_integer, default=128)
     parser.add_argument("--units", type=positive_integer, default=64)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=seed, default=1)
     options = parser.parse_args(arguments)
+    if options.numbers > LARGEST + 1:
+        said = f"'{options.numbers}'; expected at most {LARGEST + 1}, as all are different"
+        parser.error(f"argument --numbers: {said}")
 
     matplotlib.use("Agg")  # The picture goes to a file; a display is not needed.
     keras.utils.set_random_seed(options.seed)

@@ -3,6 +3,7 @@
 Masks have a file of their own, test_conformance_masks.py, and so have exports, test_export.py.
 """
 
+import copy
 import json
 
 import keras
@@ -139,19 +140,24 @@ def test_a_single_query_has_results_without_the_axis_of_steps(row, tmp_path):
 # ---- Saving
 
 
+def without_id(config):
+    """A config without the id by which others share its layer, another one in each process."""
+    return {key: value for key, value in config.items() if key != "shared_object_id"}
+
+
 @EVERY_ROW
 def test_config_round_trip(row):
     layer = row.new()
     saved = json.dumps(layer.get_config())
-    config = json.loads(saved)
-    copy = type(layer).from_config(json.loads(saved))  # Keras's RNN takes its config apart.
-    assert json.loads(json.dumps(copy.get_config())) == config
+    config = json.loads(saved, object_hook=without_id)
+    again = type(layer).from_config(json.loads(saved))  # Keras's RNN takes its config apart.
+    assert json.loads(json.dumps(again.get_config()), object_hook=without_id) == config
     inputs, masks = row.arrays()
-    row.call(copy, tensors(inputs), masks)
-    copy.set_weights(layer.get_weights())
-    assert [v.name for v in copy.variables] == [v.name for v in layer.variables]
+    row.call(again, tensors(inputs), masks)
+    again.set_weights(layer.get_weights())
+    assert [v.name for v in again.variables] == [v.name for v in layer.variables]
     assert_close(
-        numbers(row.call(copy, tensors(inputs), masks)),
+        numbers(row.call(again, tensors(inputs), masks)),
         numbers(row.call(layer, tensors(inputs), masks)),
         atol=0,
     )
@@ -172,9 +178,31 @@ def test_saved_models_and_weights_load(row, tmp_path):
         assert np.abs(to_numpy(fresh(feed)[0]) - wanted[0]).max() > 1e-3
     fresh.load_weights(tmp_path / "model.weights.h5")
     assert_close(numbers(fresh(feed)), wanted, 0)
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    assert_close(numbers(copy(feed)), wanted, 0)
+
+
+@EVERY_ROW
+def test_copies_are_equal_and_independent(row):
+    """Clones and deep copies of models, deep copies of layers, built or not."""
+    inputs, masks = row.arrays()
+    inputs, masks = tensors(inputs), tensors(masks)
+    layer, fresh = row.new(), copy.deepcopy(row.make())
+    row.call(fresh, inputs, masks)
+    model = row.functional(layer)
+    copies = [
+        (row.functional(copied), copied.weights)
+        for copied in (fresh, copy.deepcopy(layer), copy.copy(layer))
+    ]
+    copies += [(m, m.weights) for m in (keras.models.clone_model(model), copy.deepcopy(model))]
+    feed = {**inputs, **masks}
+    wanted = numbers(model(feed))
+    for copied, weights in copies:
+        assert not {id(v) for v in weights} & {id(v) for v in model.weights}
+        assert [v.shape for v in weights] == [v.shape for v in model.weights]
+        copied.set_weights(model.get_weights())
+        assert_close(numbers(copied(feed)), wanted, 0)
+        for variable in weights:
+            variable.assign(keras.ops.ones_like(variable))
+    assert_close(numbers(model(feed)), wanted, 0)
 
 
 @EVERY_ROW

@@ -159,14 +159,36 @@ def test_errors(change, message):
         ka.losses.linear_crossentropy(**{**given, **change})
 
 
-def test_sample_weights_without_a_time_axis_are_an_error():
+def test_sample_weights_of_another_length_are_an_error():
     features, head = np.ones((5, 7, WIDTH), "float32"), keras.layers.Dense(VOCABULARY)
     head.build((None, None, WIDTH))
     loss, targets = ka.losses.LinearCrossentropy(), np.ones((5, 7))
-    message = r"`sample_weight` has shape \(5,\); expected \(5, 7\), \(batch, steps\)"
+    message = r"`sample_weight` has shape \(7,\); expected \(5, 7\), \(batch, steps\)"
     output = HeadOutput(None, ops.convert_to_tensor(features), head, training=True)
     with pytest.raises(ValueError, match=message):
-        loss(targets, output, np.ones(5))
+        loss(targets, output, np.ones(7))
+
+
+@pytest.mark.parametrize("steps", [3, 5])  # With 5 Keras takes (B,) for (T,).
+@pytest.mark.parametrize("kind", ["encoder_decoder", "transformer"])
+@pytest.mark.parametrize("options", [{"jit_compile": False}, {"run_eagerly": True}])
+def test_weights_of_whole_examples_are_those_of_keras_for_a_column(kind, steps, options):
+    (source, target_in), target_out = batch()
+    data = {"x": (source, target_in[:, :steps]), "y": target_out[:, :steps]}
+    weights, histories = np.linspace(0.5, 2, 5), []
+    for loss, given in [
+        (keras.losses.SparseCategoricalCrossentropy(from_logits=True), weights[:, None]),
+        (ka.losses.LinearCrossentropy(), weights),
+    ]:
+        trained = model(kind)
+        trained.compile("sgd", loss, **options)
+        fitted = trained.fit(**data, sample_weight=given, epochs=3, batch_size=3, verbose=0)
+        histories.append([*fitted.history["loss"], *trained.get_weights()])
+    assert_close(histories[1], histories[0])
+    logits = trained(data["x"])
+    assert float(loss(data["y"], logits, weights)) == pytest.approx(
+        float(loss(data["y"], logits, weights[:, None])), rel=1e-6
+    )
 
 
 # ---- As a Keras loss

@@ -4,14 +4,20 @@ import importlib
 
 import pytest
 
+# Those whose options are read by `argparse`.
+SMALL = ["copy_task", "emoji_names", "few_shot", "forecast", "reverse", "sort"]
+
 
 @pytest.mark.parametrize(
     ("example", "option", "value"),
     [
         ("reverse", "--units", "x"),
         ("sort", "--numbers", "0"),
+        ("sort", "--numbers", "101"),
         ("few_shot", "--ways", "0"),
         ("copy_task", "--steps", "-1"),
+        *((example, "--seed", "-1") for example in SMALL),
+        ("sort", "--seed", str(2**32)),
         ("copy_task", "--learning-rate", "nan"),
         ("copy_task", "--learning-rate", "fast"),
     ],

@@ -78,7 +78,7 @@ class Config(config.Config):
     learning_rate: float = option(
         2e-3, TRAINING, "Adam's, after half an epoch; a cosine leads it to 0."
     )
-    seed: int = option(1, TRAINING, "Of weights, dropout, draws and order.", min=1)
+    seed: int = option(1, TRAINING, "Of weights, dropout, draws and order.", min=1, max=2**32 - 1)
     jit: bool = option(False, TRAINING, "Compile the training step with XLA.")
 
     def check(self):

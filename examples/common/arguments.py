@@ -11,6 +11,13 @@ def positive_integer(text):
     return int(text)
 
 
+def seed(text):
+    """Reads an integer from 0 to 2**32 - 1, as NumPy's seeds are."""
+    if not (text.isascii() and text.isdigit() and int(text) < 2**32):
+        raise argparse.ArgumentTypeError(f"{text!r}; expected an integer from 0 to 2**32 - 1")
+    return int(text)
+
+
 def positive_number(text):
     """Reads a finite number above 0."""
     try:

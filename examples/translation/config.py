@@ -90,7 +90,7 @@ class Config(config.Config):
     learning_rate: float = _either(
         "learning_rate", TRAINING, "After half an epoch, {} or {}; a cosine leads it to 0."
     )
-    seed: int = option(1, TRAINING, "Of weights, dropout and order.", min=1)
+    seed: int = option(1, TRAINING, "Of weights, dropout and order.", min=1, max=2**32 - 1)
     jit: bool = option(False, TRAINING, "Compile the training step with XLA.")
     mixed_precision: Literal["none", "float16", "bfloat16"] = option(
         "none", TRAINING, "Compute in this type; weights stay float32."

@@ -30,6 +30,10 @@ def scan(step: Callable, inputs: Any, state: Any, mask: Any = None, dtype: Any =
         The outputs (B, T, O), and the state after the last step.
     """
     leaves = keras.tree.flatten(inputs)
+    if not keras.tree.flatten(state):  # The loop of Keras needs one.
+        unused = ops.zeros((ops.shape(leaves[0])[0], 1), leaves[0].dtype)
+        *outputs, _ = scan(lambda x, s: (*step(x, state)[:-1], s), inputs, unused, mask, dtype)
+        return *outputs, state
     # Unknown widths last, so that all others start at a known position.
     order = sorted(range(len(leaves)), key=lambda i: leaves[i].shape[-1] is None)
     dims = [ops.shape(leaves[i])[-1] for i in order]  # integers where they are known
@@ -54,8 +58,29 @@ def scan(step: Callable, inputs: Any, state: Any, mask: Any = None, dtype: Any =
         )
     # The loop takes and returns one tensor: the widths are concatenated.
     packed_inputs = _concatenate([leaves[i] for i in order])
-    outputs, *final_states = loop(packed_inputs, initial_state=keras.tree.flatten(state), mask=mask)
+    outputs, final_states = run_loop(loop, packed_inputs, keras.tree.flatten(state), mask)
     return *_split(outputs, output_dims), keras.tree.pack_sequence_as(state, final_states)
+
+
+def run_loop(loop: keras.layers.RNN, inputs: Any, state: list, mask: Any = None) -> tuple:
+    """Returns the outputs (B, T, O) of a recurrent layer, and its states after the last step.
+
+    Keras's loops fail without a step: an empty sequence gets one, whose results are dropped.
+    """
+    if inputs.shape[1] not in (None, 0):  # None on TensorFlow only
+        outputs, *final_state = loop(inputs, initial_state=state, mask=mask)
+        return outputs, final_state
+    steps = ops.shape(inputs)[1]
+    missing = [0, 1 if inputs.shape[1] == 0 else ops.maximum(1 - steps, 0)]
+    padded_mask = None if mask is None else ops.pad(ops.cast(mask, "bool"), [[0, 0], missing])
+    padded = ops.pad(inputs, [[0, 0], missing, [0, 0]])
+    outputs, *final_state = loop(padded, initial_state=state, mask=padded_mask)
+    leaves = zip(keras.tree.flatten(final_state), keras.tree.flatten(state), strict=True)
+    final_state = keras.tree.pack_sequence_as(
+        final_state,
+        [ops.where(steps > 0, last, ops.cast(first, last.dtype)) for last, first in leaves],
+    )
+    return outputs[:, :steps], final_state
 
 
 def _concatenate(tensors: list) -> Any:

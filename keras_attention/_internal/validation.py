@@ -120,8 +120,8 @@ def _broadcasts(actual: Shape, shape: Shape) -> bool:
 
 
 def built(layer: keras.layers.Layer) -> None:
-    """Checks that `layer` has its variables."""
-    if not layer.built:
+    """Checks that `layer` has its variables, if it may have any."""
+    if not layer.built and type(layer).build is not keras.layers.Layer.build:
         raise ValueError(
             f"{type(layer).__name__} '{layer.name}' is not built; call it once, or the model that "
             "owns it."

@@ -94,7 +94,7 @@ class LocalPredictive(Alignment):
     Masking: the softmax runs over the allowed positions in the window, and S is their last plus 1.
 
     Raises:
-        ValueError: If it is built, as by its first call, without a query.
+        ValueError: If it is built or called without a query.
 
     Example:
 
@@ -121,10 +121,7 @@ class LocalPredictive(Alignment):
 
     def add_variables(self, query_dim: int | None) -> None:
         if query_dim is None:
-            raise ValueError(
-                "`query` is missing; expected (batch, queries, width), which LocalPredictive "
-                "predicts its positions from."
-            )
+            raise ValueError(_NO_QUERY)
         self.position_kernel = add_kernel(self, "position_kernel", (query_dim, self.units))
         self.position_vector = add_kernel(self, "position_vector", (self.units,))
 
@@ -136,6 +133,8 @@ class LocalPredictive(Alignment):
         state: Any = (),
         noise: Any = (),
     ) -> tuple[Tensor, Any]:
+        if query is None:
+            raise ValueError(_NO_QUERY)
         length = ops.shape(scores)[2]
         positions = self._positions(query, _true_length(mask, length))  # (B, T, 1)
         in_window = _in_window(positions, length, self.window)
@@ -162,6 +161,12 @@ class LocalPredictive(Alignment):
         return relative_position * ops.cast(length, relative_position.dtype)  # (B, T, 1)
 
 
+_NO_QUERY = (
+    "`query` is missing; expected (batch, queries, width), which LocalPredictive predicts its "
+    "positions from."
+)
+
+
 def _float_range(length: Any) -> Tensor:
     return ops.cast(ops.arange(length, dtype="int32"), "float32")
 
@@ -180,4 +185,4 @@ def _true_length(mask: Tensor, length: Any) -> Tensor:
     if mask is None:
         return length
     ends = ops.where(ops.cast(mask, "bool"), _float_range(length) + 1, 0.0)
-    return ops.max(ends, axis=-1, keepdims=True)
+    return ops.max(ends, axis=-1, keepdims=True, initial=0.0)

@@ -144,7 +144,8 @@ def _recursive(energies: Tensor, previous: Tensor) -> Tensor:
         return q, q
 
     inputs = ops.stack([p_continue, previous], axis=-1)
-    q, _ = rnn.scan(step, inputs, ops.zeros_like(previous[:, :1]), dtype=previous.dtype)
+    first = ops.zeros((ops.shape(previous)[0], 1), previous.dtype)
+    q, _ = rnn.scan(step, inputs, first, dtype=previous.dtype)
     return p_choose * q[:, :, 0]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_attention import masks
 from keras_attention._internal.typing import Config, Shape, Tensor
 from keras_attention.alignments.base import Alignment
 
@@ -40,6 +41,7 @@ def one_hot_argmax(energies: Tensor, mask: Tensor = None) -> Tensor:
     It has no gradient. Masked energies must be small already; a row that allows nothing is zero.
     """
     # Keras's argmax has no counterpart in ONNX and LiteRT.
-    ones = ops.cast(energies >= ops.max(energies, axis=-1, keepdims=True), energies.dtype)
+    largest = ops.max(energies, axis=-1, keepdims=True, initial=masks.MASKED_SCORE)
+    ones = ops.cast(energies >= largest, energies.dtype)
     first = ones * ops.cast(ops.cumsum(ones, axis=-1) < 1.5, energies.dtype)
     return first if mask is None else ops.where(ops.cast(mask, "bool"), first, 0.0)

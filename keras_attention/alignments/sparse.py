@@ -84,7 +84,9 @@ _FLOOR = -4.0
 
 def _project(projection: Callable, scores: Tensor, mask: Tensor) -> Tensor:
     shifted = masks.mask_scores(scores, mask)
-    shifted = shifted - ops.stop_gradient(ops.max(shifted, axis=-1, keepdims=True))
+    # `initial`: without positions there is no largest score.
+    largest = ops.max(shifted, axis=-1, keepdims=True, initial=masks.MASKED_SCORE)
+    shifted = shifted - ops.stop_gradient(largest)
     weights = projection(ops.maximum(shifted, _FLOOR))
     if mask is not None:
         weights = ops.where(ops.cast(mask, "bool"), weights, 0.0)
@@ -127,5 +129,5 @@ def _support(scores: Tensor, ordered: Tensor, in_support: Tensor) -> Tensor:
     """Returns 1 for scores in the support, 0 elsewhere; `in_support` is of the sorted scores."""
     # Rounding errors of long sums must not add scores far below.
     in_support = ops.logical_and(in_support, ordered > _FLOOR / 2)
-    lowest = ops.min(ops.where(in_support, ordered, 0.0), axis=-1, keepdims=True)
+    lowest = ops.min(ops.where(in_support, ordered, 0.0), axis=-1, keepdims=True, initial=0.0)
     return ops.stop_gradient(ops.cast(scores >= lowest, scores.dtype))

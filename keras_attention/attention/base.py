@@ -73,6 +73,7 @@ class AttentionMechanism(SavedSublayers, abc.ABC):
         self, query: Tensor, memory: Any, state: Any = (), noise: Any = None
     ) -> tuple[Tensor, Tensor, Any]:
         """Attends with one query (B, Dq); returns context (B, Dv), weights (B, S), next state."""
+        validation.built(self)
         noise = keras.tree.map_structure(lambda x: ops.expand_dims(x, 1), noise or {})
         context, weights, state = self.attend(ops.expand_dims(query, 1), memory, state, noise)
         return ops.squeeze(context, 1), ops.squeeze(weights, 1), state
@@ -85,6 +86,7 @@ class AttentionMechanism(SavedSublayers, abc.ABC):
         Returns what `step` returns, with a row per query. For a mechanism without a state: `state`
         has no tensors.
         """
+        validation.built(self)
         batch_size = ops.shape(keras.tree.flatten(memory)[0])[0]
         query = ops.reshape(query, (batch_size, -1, query.shape[-1]))  # (B, K, Dq)
         noise = self.sample_noise(ops.shape(query)[1], memory, training) if training else {}
@@ -119,11 +121,7 @@ class MemoryAttention(AttentionMechanism, abc.ABC):
     def prepare(
         self, value: Tensor, key: Tensor = None, value_mask: Tensor = None
     ) -> dict[str, Tensor]:
-        if not self.built:
-            raise ValueError(
-                f"{type(self).__name__} '{self.name}' is not built; call it once, or the "
-                "decoder that owns it."
-            )
+        validation.built(self)
         value = ops.convert_to_tensor(value, dtype=self.compute_dtype)
         key = value if key is None else ops.convert_to_tensor(key, dtype=self.compute_dtype)
         if value_mask is not None:

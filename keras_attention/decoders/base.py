@@ -187,18 +187,27 @@ class AttentionDecoder(StepwiseDecoder, abc.ABC):
         del state["output"]
         return outputs, weights, {**state, **constants}
 
+    def compute_output_shape(
+        self, inputs_shape: Any, memory_shape: Any, initial_state_shape: Any = None
+    ) -> Any:
+        return self._make_outputs(inputs_shape, memory_shape, lambda *shape: shape)
+
     def compute_output_spec(self, inputs: Any, memory: Any, *args: Any, **kwargs: Any) -> Any:
-        memory_shape = memory_shapes(memory)
-        attention_shape = self.attention.attention_shape(memory_shape)
-        validate_inputs(inputs.shape, memory_shape)
-
         def spec(*shape: int | None) -> keras.KerasTensor:
-            return keras.KerasTensor((inputs.shape[0], *shape), dtype=self.compute_dtype)
+            return keras.KerasTensor(shape, dtype=self.compute_dtype)
 
+        return self._make_outputs(inputs.shape, memory_shapes(memory), spec)
+
+    def _make_outputs(self, inputs_shape: Any, memory_shape: Any, make: Callable) -> Any:
+        """Returns the structure of a call's outputs, of what `make` returns for their shapes."""
+        attention_shape = self.attention.attention_shape(memory_shape)
+        validate_inputs(inputs_shape, memory_shape)
+        batch_size, steps = inputs_shape[:2]
         output_dim = self._dims(self.attention.context_dim(memory_shape)).output
-        outputs = spec(inputs.shape[1], output_dim)
-        weights = spec(inputs.shape[1], *attention_shape)
-        cell_state = keras.tree.map_structure(spec, rnn.state_sizes(self.cell))
+        outputs = make(batch_size, steps, output_dim)
+        weights = make(batch_size, steps, *attention_shape)
+        sizes = rnn.state_sizes(self.cell)
+        cell_state = keras.tree.map_structure(lambda dim: make(batch_size, dim), sizes)
         return self._pack_outputs(outputs, weights, cell_state)
 
     def _pack_outputs(self, outputs: Any, weights: Any, cell_state: list) -> Any:

@@ -1,5 +1,6 @@
 """Deep output: from a decoder's state, last token and context to the input of the softmax."""
 
+import math
 from typing import Any, final
 
 import keras
@@ -69,7 +70,8 @@ class DeepOutput(SavedSublayers):
     def call(self, state: Any, inputs: Any, context: Any) -> Any:
         pieces = self.projection(ops.concatenate([state, inputs, context], axis=-1))
         shape = (*ops.shape(pieces)[:-1], self.units, self.pieces)
-        return ops.max(ops.reshape(pieces, shape), axis=-1)  # (B, T, units)
+        # `initial`: Keras refuses the maximum of an empty tensor without one.
+        return ops.max(ops.reshape(pieces, shape), axis=-1, initial=-math.inf)  # (B, T, units)
 
     def compute_output_shape(
         self, state_shape: Any, inputs_shape: Any, context_shape: Any

@@ -94,8 +94,8 @@ class LuongDecoder(AttentionDecoder):
     ) -> tuple:
         if self.input_feeding or self.attention.sequential or feedback is not None:
             return super()._unroll(inputs, state, noise, inputs_mask, feedback)
-        hidden, *cell_state = self.recurrent_layer(
-            inputs, initial_state=state["cell"], mask=inputs_mask
+        hidden, cell_state = rnn.run_loop(
+            self.recurrent_layer, inputs, state["cell"], inputs_mask
         )  # (B, T, H)
         context, weights, attention_state = self.attention.attend(
             hidden, state["memory"], state["attention"], noise, masks.combine(inputs_mask)

@@ -66,6 +66,11 @@ class StepwiseDecoder(SavedSublayers, abc.ABC):
         self.return_attention_scores = return_attention_scores
         self.supports_masking = True
 
+    @property
+    def layers(self) -> list:
+        """The attention, as what `summary(expand_nested=True)` shows inside."""
+        return [self.attention]
+
     @abc.abstractmethod
     def _step(self, inputs: Any, state: dict, attend: Callable) -> tuple:
         """Takes one step; returns the input of `_readout`, the weights, and the next state.
@@ -167,6 +172,7 @@ class StepwiseDecoder(SavedSublayers, abc.ABC):
         return run_as_call(self, lambda _: self._take_step(inputs, state, training), training)
 
     def _take_step(self, inputs: Any, state: dict, training: bool | None = None) -> tuple:
+        validation.built(self)
         shared = keras.tree.flatten(beam_invariant_state(state))
         attend = partial(self.attention.attend_beams, training=training)
         if not shared:

@@ -59,7 +59,8 @@ class LinearCrossentropy(keras.losses.Loss):
     Call arguments:
         y_true: (B, T), tokens.
         y_pred: (B, T, V), logits.
-        sample_weight: (B, T), (B, 1) or a number.
+        sample_weight: (B, T), (B,) or (B, 1) for whole examples, or a number. (Keras's own losses
+            fail with (B,), or take it for (T,).)
 
     Masking: Steps that the mask of the logits excludes do not count, as in any Keras loss.
 
@@ -116,6 +117,8 @@ class LinearCrossentropy(keras.losses.Loss):
 
     def _loss_from_logits(self, y_true: Tensor, logits: Tensor, sample_weight: Tensor) -> Tensor:
         token_ids = _token_ids(y_true, logits)
+        if sample_weight is not None:
+            sample_weight = _expand_examples(ops.convert_to_tensor(sample_weight), logits)
         for weights in (get_keras_mask(logits), sample_weight):
             if weights is not None:  # A token with weight 0 may have any id.
                 weights = _squeeze_last(ops.convert_to_tensor(weights), logits)
@@ -131,6 +134,7 @@ class LinearCrossentropy(keras.losses.Loss):
             weights = ops.convert_to_tensor(sample_weight, dtype=self.dtype)
             weights = _squeeze_last(weights, features)
             _validate_sample_weight(tuple(weights.shape), features.shape[:-1])
+            weights = _expand_examples(weights, features)
             weights = weights if mask is None else weights * is_counted
         if self.reduction != "sum":
             divisor = weights if self.reduction == "mean_with_sample_weight" else is_counted
@@ -158,13 +162,19 @@ def _squeeze_last(x: Tensor, y_pred: Tensor) -> Tensor:
     return ops.squeeze(x, -1) if len(x.shape) == len(y_pred.shape) and x.shape[-1] == 1 else x
 
 
+def _expand_examples(sample_weight: Tensor, y_pred: Tensor) -> Tensor:
+    """Returns weights of whole examples, (B,), as (B, 1) beside a `y_pred` (B, T, any)."""
+    is_expanded = len(sample_weight.shape) == 1 and len(y_pred.shape) == 3
+    return ops.expand_dims(sample_weight, 1) if is_expanded else sample_weight
+
+
 def _validate_sample_weight(actual: Shape, expected: Shape) -> None:
-    matches = len(actual) == len(expected) and all(
+    matches = len(actual) in (1, len(expected)) and all(
         size in (None, 1, other) or other is None
-        for size, other in zip(actual, expected, strict=True)
+        for size, other in zip(actual, expected, strict=False)
     )
     if actual != () and not matches:
         raise ValueError(
             f"`sample_weight` has shape {actual}; expected {tuple(expected)}, (batch, steps), "
-            "(batch, 1) or a number."
+            "(batch,), (batch, 1) or a number."
         )

@@ -29,16 +29,16 @@ class Score(Part, abc.ABC):
             )
         self.add_variables(query_shape[-1], memory_shape[-1])
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+        self._validate_built()  # Keras cannot build it from the keys.
+        return super().__call__(*args, **kwargs)
+
     def add_variables(self, query_dim: int, memory_dim: int) -> None:
         """Adds the variables, if any, and refuses sizes that do not go together."""
 
     def prepare(self, memory: Tensor) -> Tensor:
         """Returns the keys, (B, S, any), of `memory` (B, S, Dk): computed once per memory."""
-        if not self.built:
-            raise ValueError(
-                f"{type(self).__name__} '{self.name}' is not built; call the layer that owns it "
-                "once, or `build(query_shape, memory_shape)`."
-            )
+        self._validate_built()
         # Decoders prepare outside of `__call__`, where Keras does not cast for the layer.
         return self.make_keys(ops.convert_to_tensor(memory, dtype=self.compute_dtype))
 
@@ -52,6 +52,13 @@ class Score(Part, abc.ABC):
 
     def compute_output_shape(self, query_shape: Shape, keys_shape: Shape) -> tuple:
         return (query_shape[0], query_shape[1], keys_shape[1])
+
+    def _validate_built(self) -> None:
+        if not self.built:
+            raise ValueError(
+                f"{type(self).__name__} '{self.name}' is not built; call the layer that owns it "
+                "once, or `build(query_shape, memory_shape)`."
+            )
 
     def _cast(self, variable: Any) -> Tensor:
         return ops.cast(variable, self.compute_dtype)

@@ -201,6 +201,7 @@ class SelfAttention(ListCall, CachedAttention):
 
         The inputs must have the compute dtype.
         """
+        validation.built(self)
         keys = self._heads(value if key is None else key, self.key_kernel)
         return keys, self._heads(value, self.value_kernel, self.value_bias)
 

@@ -186,6 +186,7 @@ class TransformerDecoderBlock(TransformerBlock):
         self, x: Tensor, state: dict[str, Any], mask: Tensor, return_weights: bool = False
     ) -> tuple[Tensor, Tensor, dict[str, Any]]:
         """Returns outputs (B K, P, D), weights (B, N, K P, S) or None, and the next state."""
+        validation.built(self)
         norm = self.self_attention_norm
         residual, _, state = attend_to_cache(
             self.self_attention, self._pre_norm(norm, x), state, mask

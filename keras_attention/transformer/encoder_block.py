@@ -152,6 +152,7 @@ class TransformerEncoderBlock(TransformerBlock):
     def _take_steps(
         self, x: Tensor, state: dict[str, Any], mask: Tensor, return_weights: bool = False
     ) -> tuple[Tensor, Tensor, dict[str, Any]]:
+        validation.built(self)
         norm = self.self_attention_norm
         residual, weights, state = attend_to_cache(
             self.self_attention, self._pre_norm(norm, x), state, mask, return_weights

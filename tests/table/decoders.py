@@ -7,7 +7,7 @@ import keras_attention as ka
 from comparing import to_numpy
 from oracles import attention, decoder
 from table.attention import alignment_oracle, score_oracle
-from table.row import CELL, FINAL, LOOP, QUERY, UNITS, VALUE, Row
+from table.row import CELL, EMPTY_LSTM, FINAL, LOOP, QUERY, UNITS, VALUE, Row
 
 
 def cell_oracle(cell):
@@ -94,7 +94,7 @@ def _decoder_row(name, holds, make, states, output=CELL, **more):
         masks={"inputs_mask": ("T",), "memory_mask": ("S",)},
         zero=("output", "weights"),
         empty=("weights",),
-        limits=LOOP,
+        limits=LOOP if len(states) == 1 else {**LOOP, **EMPTY_LSTM},  # or it has an LSTM cell
         **more,
     )
 

@@ -11,7 +11,7 @@ from oracles import attention, history
 from table.attention import ROWS as ATTENTION_ROWS
 from table.decoders import ROWS as DECODER_ROWS
 from table.decoders import cell_oracle
-from table.row import CELL, LOOP, UNITS
+from table.row import CELL, EMPTY_FILTERS, LOOP, UNITS
 
 
 def scores_oracle(layer):
@@ -58,7 +58,8 @@ def _cumulative(**kwargs):
 
 def _like(rows, like, **changes):
     (row,) = [row for row in rows if row.name == like]
-    return dataclasses.replace(row, limits=LOOP, **changes)
+    filters = EMPTY_FILTERS if ka.LocationSensitiveAttention in changes["holds"] else {}
+    return dataclasses.replace(row, limits={**LOOP, **filters}, **changes)
 
 
 def _attention_row(name, layer_class, make, like):

@@ -7,7 +7,7 @@ import keras_attention as ka
 from comparing import to_numpy
 from oracles import ntm
 from table.decoders import _zero_states, cell_oracle
-from table.row import CELL, LOOP, QUERY, Row
+from table.row import CELL, EMPTY_LSTM_RNN, EMPTY_RNN, LOOP, QUERY, Row
 
 LOCATIONS, WIDTH = 7, 5
 
@@ -57,7 +57,9 @@ def _machine(controller, dtype=None, **options):
     )
 
 
-def _row(name, controller, states, num_read_heads=1, num_write_heads=1, shift_range=1):
+def _row(
+    name, controller, states, num_read_heads=1, num_write_heads=1, shift_range=1, empty=EMPTY_RNN
+):
     heads, output = num_read_heads + num_write_heads, CELL + num_read_heads * WIDTH
     widths = [output, *states, heads * LOCATIONS, LOCATIONS * WIDTH]
     return Row(
@@ -83,12 +85,17 @@ def _row(name, controller, states, num_read_heads=1, num_write_heads=1, shift_ra
         # The locations belong to the cell: no mask refers to them.
         weights=None,
         zero=("output",),
-        limits=LOOP,
+        limits={**LOOP, **empty},
     )
 
 
 ROWS = [
-    _row("ntm_lstm", lambda dtype: keras.layers.LSTMCell(CELL, dtype=dtype), [CELL, CELL]),
+    _row(
+        "ntm_lstm",
+        lambda dtype: keras.layers.LSTMCell(CELL, dtype=dtype),
+        [CELL, CELL],
+        empty=EMPTY_LSTM_RNN,
+    ),
     _row("ntm_feed_forward", lambda dtype: keras.layers.Dense(CELL, "tanh", dtype=dtype), []),
     _row(
         "ntm_heads",

@@ -20,6 +20,12 @@ QUERY, VALUE, KEY, UNITS, CELL, FINAL = 7, 11, 13, 17, 19, 23
 # The loop of every recurrent Keras layer becomes TensorList ops, which LiteRT has in Flex builds
 # only. What is raised then says:
 LOOP = {"litert": "Select TensorFlow op"}
+# What Keras says of empty batches, and of sequences without a step, that its own layers refuse:
+EMPTY_LSTM = {"empty": "LSTMCell.call"}
+EMPTY_RNN = {"empty": "RNN.call"}
+EMPTY_LSTM_RNN = {"empty": "LSTMCell.call|RNN.call"}
+EMPTY_CONVOLUTION = {"empty": "Conv1D.call"}
+EMPTY_FILTERS = {"empty": "An input has width"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +42,8 @@ class Row:
     `unlearned` are the weights that no gradient reaches, `estimated` those that one reaches in
     training only, where it is estimated from draws. `draws`: training draws, so that no two
     runs of it are equal where the backend's compiler draws differently. `seed` draws the arrays: of
-    ids, one that leaves enough to attend to for every weight to learn. `limits` maps a format that
-    cannot run the layer to what its runtime then says.
+    ids, one that leaves enough to attend to for every weight to learn. `limits` maps a check that
+    Keras or a format cannot run to what is then said.
     """
 
     name: str

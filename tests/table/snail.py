@@ -5,7 +5,7 @@ import numpy as np
 import keras_attention as ka
 from comparing import to_numpy
 from oracles import snail
-from table.row import FINAL, KEY, QUERY, UNITS, Row
+from table.row import EMPTY_CONVOLUTION, FINAL, KEY, QUERY, UNITS, Row
 from table.self_attention import AMONG_THEMSELVES, each, weights_of
 
 DILATION_RATE = 1  # More does not fit the shortest sequences.
@@ -46,6 +46,7 @@ def _conv_row(name, width, **more):
         masks={"mask": ("T",)},
         weights=None,
         zero=("outputs",),
+        limits=EMPTY_CONVOLUTION,
         **more,
     )
 

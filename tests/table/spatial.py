@@ -7,7 +7,7 @@ import keras_attention as ka
 from comparing import to_numpy
 from oracles import attention, decoder
 from table.decoders import cell_oracle
-from table.row import CELL, LOOP, QUERY, UNITS, VALUE, Row
+from table.row import CELL, EMPTY_LSTM, LOOP, QUERY, UNITS, VALUE, Row
 
 
 def _hardest(row, allowed):
@@ -140,7 +140,7 @@ def _decoder_row(name, attention_class, *parts, axes=("H", "W"), **more):
         call=lambda layer, tensors, masks: keras.tree.flatten(layer(**tensors, **masks)),
         masks={"inputs_mask": ("T",), "memory_mask": axes},
         zero=("output", "weights"),
-        limits=LOOP,
+        limits={**LOOP, **EMPTY_LSTM},
         **more,
     )
 
