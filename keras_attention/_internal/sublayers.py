@@ -17,9 +17,10 @@ class SavedSublayers(keras.layers.Layer):
     trainable: bool
 
     def _post_build(self) -> None:
-        # Keras freezes variables when `trainable` is set, and those of sublayers come later.
         super()._post_build()
         if not self.trainable:
+            # Keras freezes variables when `trainable` changes, and those of sublayers came later.
+            self.trainable = True
             self.trainable = False
 
     def get_build_config(self) -> Any:

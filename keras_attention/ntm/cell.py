@@ -8,6 +8,7 @@ from keras import ops
 from keras_attention._internal import validation
 from keras_attention._internal.kernel import kernel_config, kernel_options, set_kernel_options
 from keras_attention._internal.serialization import build_once, deserialize, serialize
+from keras_attention._internal.sublayers import SavedSublayers
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention.ntm import addressing
 from keras_attention.ntm.controller import (
@@ -42,7 +43,7 @@ class NTMState(NamedTuple):
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class NTMCell(keras.layers.Layer):
+class NTMCell(SavedSublayers):
     """A cell for `keras.layers.RNN` whose controller has a memory M of N locations.
 
         h_t = controller([x_t; r_{t-1}])

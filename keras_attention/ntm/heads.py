@@ -3,17 +3,17 @@
 import itertools
 from typing import Any, final
 
-import keras
 from keras import ops
 
 from keras_attention._internal.kernel import add_kernel, set_kernel_options
+from keras_attention._internal.sublayers import SavedSublayers
 from keras_attention._internal.typing import Shape, Tensor
 from keras_attention.ntm import addressing
 from keras_attention.scores.cosine import cosine, l2_normalize
 
 
 @final
-class Heads(keras.layers.Layer):
+class Heads(SavedSublayers):
     """H heads of one kind, either all reading or all writing.
 
     Call arguments:

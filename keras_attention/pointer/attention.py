@@ -10,12 +10,13 @@ from keras_attention._internal import single_query, validation
 from keras_attention._internal.kernel import kernel_config
 from keras_attention._internal.list_call import ListCall
 from keras_attention._internal.serialization import build_once
+from keras_attention._internal.sublayers import SavedSublayers
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class PointerAttention(ListCall):
+class PointerAttention(ListCall, SavedSublayers):
     """Points at positions of its memory: a softmax whose classes are the memory steps.
 
         u^i_j = v^T tanh(W_1 e_j + W_2 d_i)

@@ -14,13 +14,14 @@ from keras_attention._internal.kernel import (
     kernel_config,
     set_kernel_options,
 )
+from keras_attention._internal.sublayers import SavedSublayers
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention._ops.dense import dense
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class PointerGenerator(keras.layers.Layer):
+class PointerGenerator(SavedSublayers):
     """Generates words of the vocabulary, or copies words of the source.
 
         p_gen = sigmoid(w_h . h*_t + w_s . s_t + w_x . x_t + b)

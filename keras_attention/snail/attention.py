@@ -13,6 +13,7 @@ from keras_attention._internal.kernel import (
     set_kernel_options,
 )
 from keras_attention._internal.output_spec import output_spec
+from keras_attention._internal.sublayers import SavedSublayers
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention._ops.dense import dense
 from keras_attention._ops.dot_product_attention import dot_product_attention
@@ -20,7 +21,7 @@ from keras_attention._ops.dot_product_attention import dot_product_attention
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class SnailAttentionBlock(keras.layers.Layer):
+class SnailAttentionBlock(SavedSublayers):
     """SNAIL's attention block: causal attention, concatenated to its inputs.
 
         read = softmax(Q K^T / sqrt(key_dim)) V            where step t attends to steps up to t

@@ -8,6 +8,7 @@ from keras import ops
 from keras_attention._internal import validation
 from keras_attention._internal.kernel import kernel_config, kernel_options, set_kernel_options
 from keras_attention._internal.serialization import build_once
+from keras_attention._internal.sublayers import SavedSublayers
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention.masks import zero_masked
 
@@ -23,7 +24,7 @@ def dilation_rates(sequence_length: int) -> list[int]:
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class CausalConvBlock(keras.layers.Layer):
+class CausalConvBlock(SavedSublayers):
     """SNAIL's dense block: a gated causal convolution, concatenated to its inputs.
 
         x_f, x_g = W_f * x + b_f, W_g * x + b_g
@@ -121,7 +122,7 @@ class CausalConvBlock(keras.layers.Layer):
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
-class TemporalConvBlock(keras.layers.Layer):
+class TemporalConvBlock(SavedSublayers):
     """SNAIL's TC block: dense blocks of growing dilation that reach the whole past of each step.
 
         for i in 1, ..., ceil(log2 T):  x = DenseBlock(x, 2^(i-1), filters)
