@@ -6,6 +6,8 @@ import pytest
 
 import keras_attention as ka
 from comparing import assert_close, numbers
+from examples.captioning import model as captioning
+from examples.captioning.config import Config
 
 LAYERS = keras.layers
 IDS, WIDTH = 13, 7
@@ -185,3 +187,15 @@ def test_the_baseline_of_reinforce_stays_in_step(two_devices):
     trained(model, (MAPS, TARGET_IN, TARGET_OUT), TARGET_OUT, CROSSENTROPY(from_logits=True))
     first, second = numbers(model.baseline.value.values)
     assert first == second != 0
+
+
+def test_the_baseline_of_the_example_stays_in_step(two_devices):
+    config = Config(data="", fingerprint="", images="", size=32, attention="hard", max_length=3)
+    with two_devices.scope():
+        model = captioning.build(config, IDS)
+    model.compile(keras.optimizers.SGD(0.01), run_eagerly=True)
+    pictures = RANDOM.uniform(0, 255, size=(4, 32, 32, 3)).astype("float32")
+    model.fit((pictures, TARGET_IN), TARGET_OUT, batch_size=4, epochs=2, verbose=0)
+    first, second = numbers(model.baseline.value.values)
+    np.testing.assert_array_equal(first, second)
+    assert np.isfinite(first).tolist() == [width == 3 for width in range(5)]
