@@ -99,6 +99,12 @@ CHECKS = [
         ("tensorflow", {"test_training_is_the_same_eager_in_a_graph_and_under_xla"}, None),
     ),
     (
+        "two devices",
+        "a training step under `tf.distribute.MirroredStrategy`, with half of the batch on each of "
+        "two devices, gives the weights of one device (except for the samples of hard attention)",
+        ("tensorflow", {"test_a_step_on_two_devices_is_that_on_one"}, None),
+    ),
+    (
         "masks",
         "padding changes nothing, and its weights and gradients are exactly 0; fully masked rows "
         "give zeros, never NaN, in three precisions; implicit and explicit masks agree",

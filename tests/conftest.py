@@ -12,6 +12,8 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Compiling is most of what tests on JAX do.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Read when JAX starts. Without a distribution all runs on the first device.
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
 
 import keras
 import pytest
@@ -29,6 +31,26 @@ else:
 
 # On TensorFlow the whole suite runs, which holds all that is in there.
 collect_ignore = ["backends"] if keras.backend.backend() == "tensorflow" else []
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    # Before TensorFlow starts its devices. Without a strategy all runs on the first one.
+    (processor,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(
+        processor, [tf.config.LogicalDeviceConfiguration()] * 2
+    )
+
+
+@pytest.fixture(scope="session")
+def two_devices():
+    """A strategy over both halves of the processor.
+
+    TensorFlow's default way to add up gradients on CPUs mixes up the strategies of a process.
+    """
+    return tf.distribute.MirroredStrategy(
+        ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
+    )
 
 
 @pytest.fixture(autouse=True)

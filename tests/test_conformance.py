@@ -251,3 +251,39 @@ def test_training_is_the_same_eager_in_a_graph_and_under_xla(row):
     if not row.draws:
         assert_close(trained[1], trained[0])
         assert_close(trained[2], trained[0])
+
+
+@EVERY_ROW
+def test_a_step_on_two_devices_is_that_on_one(row, two_devices):
+    """Of the same two examples, one on each device."""
+    axes = next(iter(row.outputs.values()))
+    target = np.random.default_rng(31).normal(size=shaped(axes, SIZES)).astype("float32")
+    inputs, masks = row.arrays()
+    batch = {**inputs, **masks}, target
+
+    def new():
+        model = row.functional(row.new(), projected=True)
+        model = keras.Model(model.inputs, model.outputs[0])
+        # The sum over both devices; a mean would be that over what each of them does not mask.
+        model.compile(keras.optimizers.SGD(0.1), keras.losses.MeanSquaredError(reduction="sum"))
+        model.optimizer.build(model.trainable_variables)
+        return model
+
+    def share(context):
+        i = context.replica_id_in_sync_group
+        return keras.tree.map_structure(lambda x: tf.constant(x[i : i + 1]), batch)
+
+    one = new()
+    before = numbers(one.trainable_variables)
+    one.train_step(keras.tree.map_structure(tf.constant, batch))
+    with two_devices.scope():
+        both = new()
+    shares = two_devices.experimental_distribute_values_from_function(share)
+    two_devices.run(both.train_step, (shares,))
+    after = numbers(both.trainable_variables)
+    for variable, x, y in zip(both.trainable_variables, before, after, strict=True):
+        first, second = numbers(variable.value.values)
+        np.testing.assert_array_equal(first, second, variable.path)
+        assert (np.abs(y - x).max() > 0) == (variable.name not in row.unlearned), variable.path
+    if not row.draws:  # each device draws for itself
+        assert_close(after, numbers(one.trainable_variables))

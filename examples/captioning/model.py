@@ -144,6 +144,7 @@ class Captioner(keras.Model):
                 shape=(config.max_length + 2,),
                 initializer=keras.initializers.Constant(float("nan")),
                 trainable=False,
+                aggregation="mean",  # over the devices of a distribution strategy
             )
 
     def build(self, input_shape):

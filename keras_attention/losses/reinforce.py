@@ -70,7 +70,9 @@ def moving_average(baseline: Tensor, log_likelihood: Tensor, decay: float = 0.9)
 
         b_k = 0.9 b_{k-1} + 0.1 log p(y | s~_k, a)                      (section 4.1)
 
-    with the mean over a batch in place of one sample.
+    with the mean over a batch in place of one sample. A model keeps b in a variable of
+    `add_weight(trainable=False, aggregation="mean")`: under `tf.distribute.MirroredStrategy` each
+    device has a part of the batch, and without the aggregation a baseline of its own.
 
     Args:
         baseline: b_{k-1}, a number; for the first batch for example its own mean.
