@@ -87,6 +87,11 @@ CHECKS = [
         ("tensorflow", {"test_copies_are_equal_and_independent"}, None),
     ),
     (
+        "shared",
+        "a model that calls the layer in two places saves and loads it as one layer",
+        ("tensorflow", {"test_a_layer_in_two_places_loads_as_one"}, None),
+    ),
+    (
         "quantized",
         "after `quantize` to int8 and float8 a saved model loads, to equal outputs (Keras "
         "quantizes layers of its own, such as Dense, not the kernels of scores and heads)",

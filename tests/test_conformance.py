@@ -206,6 +206,27 @@ def test_copies_are_equal_and_independent(row):
 
 
 @EVERY_ROW
+def test_a_layer_in_two_places_loads_as_one(row, tmp_path):
+    """Called by two branches of a model: one set of weights, before and after."""
+    inputs, masks = row.arrays()
+    feed = {**tensors(inputs), **tensors(masks)}
+    layer = row.new()
+    one = row.functional(layer)
+    named = {tensor.name: tensor for tensor in one.inputs}
+    again = row.call(
+        layer,
+        {name: named[name] + (0 if row.ids else 1) for name in row.inputs},
+        {name: named[name] for name in row.masks},
+    )
+    model = keras.Model(named, [*one.outputs, *again])
+    assert len(model.weights) == len(layer.weights)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert len(loaded.weights) == len(layer.weights)
+    assert_close(numbers(loaded(feed)), numbers(model(feed)), 0)
+
+
+@EVERY_ROW
 @pytest.mark.filterwarnings("ignore:.*quantiz:UserWarning")
 def test_quantized_models_load(row, tmp_path):
     """What Keras quantizes are layers of its own, such as Dense, wherever they are inside."""
