@@ -152,6 +152,8 @@ def test_the_last_step_of_a_bridge_is_the_last_that_is_not_masked():
     last = np.stack([memory[0, 4], memory[1, 2], np.zeros(11)])
     assert_close([to_numpy(state)], [np.tanh(last @ kernel + bias)])
     assert_close(numbers(bridge(memory)), [np.tanh(memory[:, 4] @ kernel + bias)])
+    with pytest.raises(ValueError, match="`bridge` is 'max'; expected 'mean', 'last', None or a"):
+        made(bridge="max")
     with pytest.raises(ValueError, match="`pooling` is 'max'; expected 'mean' or 'last'"):
         ka.models.Bridge([7], pooling="max")
 

@@ -85,6 +85,15 @@ class Bridge(SavedSublayers):
         return {**super().get_config(), "widths": list(self.widths), "pooling": self.pooling}
 
 
+def get_bridge(bridge: Any, cell: Any, dtype: Any) -> Any:
+    """Returns the bridge that an argument stands for: a pooling, a layer or None."""
+    if bridge in ("mean", "last"):
+        return Bridge(keras.tree.flatten(cell.state_size), bridge, dtype=dtype)
+    if bridge is not None and not isinstance(bridge, keras.layers.Layer):
+        raise ValueError(f"`bridge` is {bridge!r}; expected 'mean', 'last', None or a layer.")
+    return bridge
+
+
 def split_states(encoded: Any) -> tuple[Any, list]:
     """Returns the memory that an encoder returned, and the list of the states beside it."""
     memory, *states = encoded if isinstance(encoded, (list, tuple)) else (encoded,)

@@ -10,7 +10,7 @@ from keras import ops
 from keras_attention import search
 from keras_attention._internal import validation
 from keras_attention._internal.call_context import run_as_call
-from keras_attention._internal.keras_masks import copy_keras_mask, get_keras_mask
+from keras_attention._internal.keras_masks import copy_keras_mask
 from keras_attention._internal.loop_variables import read_variables_once
 from keras_attention._internal.one_step import call_on_step
 from keras_attention._internal.serialization import build_once, deserialize, sharing_scope
@@ -24,7 +24,7 @@ from keras_attention.models.base import (
     split_inputs,
     token_or_value_spec,
 )
-from keras_attention.models.bridge import Bridge, split_states, validate_states
+from keras_attention.models.bridge import get_bridge, split_states, validate_states
 from keras_attention.models.scheduled_sampling import ScheduledSampler
 
 
@@ -121,7 +121,7 @@ class EncoderDecoder(Seq2SeqModel):
             self.target_embedding = deserialize(target_embedding)
             self.decoder = deserialize(decoder)
             self.head = deserialize(head)
-            self.bridge = deserialize(bridge)
+            bridge = deserialize(bridge)
         if not isinstance(self.decoder, AttentionDecoder):
             raise ValueError(
                 f"`decoder` is {decoder!r}; expected a decoder of this library, such as "
@@ -132,13 +132,7 @@ class EncoderDecoder(Seq2SeqModel):
                 "`decoder` returns its state or attention scores; expected a decoder with "
                 "return_state=False and return_attention_scores=False. Use `attention_scores`."
             )
-        if isinstance(self.bridge, str):
-            if self.bridge not in ("mean", "last"):
-                raise ValueError(
-                    f"`bridge` is {bridge!r}; expected 'mean', 'last', None or a layer."
-                )
-            widths = keras.tree.flatten(self.decoder.cell.state_size)
-            self.bridge = Bridge(widths, self.bridge, dtype=self.dtype_policy)
+        self.bridge = get_bridge(bridge, self.decoder.cell, dtype=self.dtype_policy)
 
     def build(self, input_shape: Any) -> None:
         source_shape, target_shape = map(tuple, split_inputs(input_shape))
@@ -167,7 +161,7 @@ class EncoderDecoder(Seq2SeqModel):
 
     def _decode(self, inputs: Any, training: bool | None) -> tuple:
         source, target_in = convert_inputs(self, inputs)
-        memory, options = self._encode(source, training)
+        memory, initial_state = self._encode(source, training)
         embedded = self.target_embedding(target_in)
         feedback = None
         scope: contextlib.AbstractContextManager = contextlib.nullcontext()
@@ -176,24 +170,21 @@ class EncoderDecoder(Seq2SeqModel):
             scope = read_variables_once(self)  # the loop calls embedding and head too
         with scope:
             outputs, weights, state = self.decoder.decode(
-                embedded,
-                memory,
-                inputs_mask=get_keras_mask(embedded),
+                *(embedded, memory),
+                initial_state=initial_state,
                 training=training,
                 feedback=feedback,
-                **options,
             )
         return self.apply_head(copy_keras_mask(embedded, outputs)), weights, state
 
-    def _encode(self, source: Any, training: bool | None = None) -> tuple[Any, dict]:
-        """Returns the memory, and its mask and the first state as arguments of the decoder."""
+    def _encode(self, source: Any, training: bool | None = None) -> tuple[Any, Any]:
+        """Returns the memory, with its Keras mask, and the first state of the decoder's cell."""
         with read_variables_once(self.encoder):
             encoded = self.encoder(source, training=training)
         memory, states = split_states(encoded)
-        initial_state = states or None
-        if self.bridge is not None:
-            initial_state = self.bridge(memory, training=training)
-        return memory, {"memory_mask": get_keras_mask(memory), "initial_state": initial_state}
+        if self.bridge is None:
+            return memory, states or None
+        return memory, self.bridge(memory, training=training)
 
     def _feedback(self, target_in: Any) -> Any:
         sampling = self.sampling_probability, self.seed_generator
@@ -218,8 +209,8 @@ class EncoderDecoder(Seq2SeqModel):
         source = ops.convert_to_tensor(source)
         if not self.built:
             self.build([source.shape, (source.shape[0], None)])
-        memory, options = self._encode(source, training)
-        return self.decoder.begin(memory, training=training, **options)
+        memory, initial_state = self._encode(source, training)
+        return self.decoder.begin(memory, initial_state=initial_state, training=training)
 
     @search.shares_state(AttentionDecoder.step)
     def step(self, tokens: Any, state: dict, training: bool | None = None) -> tuple:
@@ -264,10 +255,11 @@ class EncoderDecoder(Seq2SeqModel):
             self.build([source.shape, first.shape])
 
         def unroll(training: bool | None) -> Unrolled:
-            memory, options = self._encode(source, training)
-            first_input = self.target_embedding(first)[:, 0]
+            memory, initial_state = self._encode(source, training)
             found = self.decoder.unroll(
-                memory, first_input, steps, self._feed, training=training, **options
+                *(memory, self.target_embedding(first)[:, 0], steps, self._feed),
+                initial_state=initial_state,
+                training=training,
             )
             outputs = self.call_head(found.outputs)
             return stop_after(stop, outputs, found.attention, found.state)
