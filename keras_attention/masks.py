@@ -99,7 +99,8 @@ def masked_softmax(scores: Any, mask: Any = None) -> Any:
     # and the sum keeps NaN out of the gradients, which multiply by zero what is masked.
     largest = ops.max(scores, axis=-1, keepdims=True, initial=MASKED_SCORE)
     scores = scores - ops.stop_gradient(largest)
-    exponentials = ops.where(mask, ops.exp(scores), 0.0)
+    exponentials = ops.exp(scores)
+    exponentials = ops.where(mask, exponentials, ops.zeros_like(exponentials))
     total = ops.sum(exponentials, axis=-1, keepdims=True)
     return ops.cast(exponentials / ops.where(total > 0, total, 1.0), dtype)
 
@@ -108,7 +109,9 @@ def zero_masked(sequence: Any, mask: Any = None) -> Any:
     """Returns `sequence` (B, S, D) with zeros where `mask` (B, S) is False."""
     if mask is None:
         return sequence
-    return ops.where(ops.expand_dims(ops.cast(mask, "bool"), 2), sequence, 0)
+    axes = [1] * (len(sequence.shape) - 2)
+    mask = ops.reshape(ops.cast(mask, "bool"), (*ops.shape(mask), *axes))
+    return ops.where(mask, sequence, 0)
 
 
 def masked_mean(values: Any, mask: Any = None) -> Any:

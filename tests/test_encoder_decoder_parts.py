@@ -191,6 +191,33 @@ def test_a_bridge_of_ones_own_gives_the_first_state():
     assert logits.shape == (3, 4, IDS)
 
 
+@keras.saving.register_keras_serializable("tests")
+class SubclassedBridge(LAYERS.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.projection = LAYERS.Dense(11, activation="tanh")
+
+    def call(self, memory):
+        return [self.projection(memory[:, 0])]
+
+
+def test_a_bridge_with_a_call_alone_is_loaded(tmp_path):
+    model = made(bridge=SubclassedBridge())
+    logits = numbers(model((SOURCE, TARGET)))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert len(loaded.weights) == len(model.weights)
+    assert_close(numbers(loaded((SOURCE, TARGET))), logits, atol=1e-6)
+
+
+def test_one_mask_for_two_memories_is_refused():
+    attention = ka.MultiSourceAttention([ka.BahdanauAttention(3), ka.BahdanauAttention(3)])
+    decoder = ka.BahdanauDecoder(LAYERS.GRUCell(11), attention)
+    memories = [np.ones((2, steps, 3), "float32") for steps in (5, 7)]
+    with pytest.raises(ValueError, match="`memory_mask` is one mask; expected a list of 2"):
+        decoder(np.ones((2, 3, 5), "float32"), memories, memory_mask=np.ones((2, 5), "bool"))
+
+
 @pytest.mark.parametrize("name", ["mean", "transformer"])
 def test_inputs_may_be_a_dict(name, tmp_path):
     model = MODELS[name]()

@@ -128,6 +128,19 @@ def test_the_mask_of_keras_counts_in_every_method():
         assert (to_numpy(weights)[np.repeat((ids == 0)[:, None], weights.shape[1], 1)] == 0).all()
 
 
+def test_maps_after_the_stop_are_zero():
+    decoder = ka.BahdanauDecoder(LAYERS.GRUCell(7), ka.SoftSpatialAttention(5))
+    maps = RANDOM.normal(size=(3, 5, 2, 3)).astype("float32")
+    stops = np.array([[0, 0, 1, 0, 1], [0, 0, 0, 0, 0], [1, 0, 0, 0, 0]], "bool")
+    found = decoder.unroll(maps, FIRST, STEPS, stop=lambda outputs: stops)
+    plain = decoder.unroll(maps, FIRST, STEPS)
+    for b, length in enumerate((3, STEPS, 1)):
+        attention = to_numpy(found.attention)[b]
+        assert attention.shape == (STEPS, 5, 2)
+        assert not attention[length:].any()
+        assert_close([attention[:length]], [to_numpy(plain.attention)[b, :length]])
+
+
 def test_errors_name_the_argument():
     decoder, feed = made("luong")
     with pytest.raises(ValueError, match="`steps` is 0"):
@@ -140,7 +153,7 @@ def test_errors_name_the_argument():
         decoder.unroll(MEMORY, FIRST, STEPS, feed, stop=lambda outputs: outputs[:, :, 0])
     with pytest.raises(ValueError, match=r"`stop` returned bool of shape \(3, 17\)"):
         decoder.unroll(MEMORY, FIRST, STEPS, feed, stop=lambda outputs: outputs[:, 0] > 0)
-    with pytest.raises(ValueError, match="`inputs` has width 5, but `build` has width 7"):
+    with pytest.raises(ValueError, match="`inputs` has width 5; expected 7, as when the decoder"):
         decoder(np.zeros((3, 2, 5), "float32"), MEMORY)
     with pytest.raises(ValueError, match="`memory` is symbolic"):
         decoder.unroll(keras.Input((11, 2)), FIRST, STEPS, feed)

@@ -83,6 +83,8 @@ def test_nan_ends_a_sequence_and_shows_in_its_probability():
     assert tokens[0, :2].tolist() == to_numpy(plain.tokens)[0, 0, :2].tolist()
     assert np.isnan(to_numpy(found.log_probs)[0, 0])
     assert_close([to_numpy(found.log_probs)[1]], [to_numpy(plain.log_probs)[1]])
+    endless = ka.search.greedy(with_nan, state, START, None, 6)
+    assert to_numpy(endless.lengths)[:, 0].tolist() == [2, 6]
     found = ka.search.beam(with_nan, state, START, END, 6, beam_width=3)
     plain = ka.search.beam(step, state, START, END, 6, beam_width=3)
     logs = to_numpy(found.log_probs)

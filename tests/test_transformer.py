@@ -297,6 +297,16 @@ def test_a_prefill_equals_steps(mode, padding, norm_first):
         assert_close(numbers(results), numbers([np.stack(outputs, 1), after]))
 
 
+@pytest.mark.parametrize("in_graph", [True, False])
+def test_an_empty_prompt_changes_nothing(in_graph):
+    block = encoder_block()
+    state = block.begin(B, T)
+    prefill = tf.function(block.prefill, reduce_retracing=True) if in_graph else block.prefill
+    outputs, after = prefill(tf.zeros((B, 0, WIDTH)), state)
+    assert tuple(outputs.shape) == (B, 0, WIDTH)
+    assert_close(numbers(after), numbers(state), atol=0)
+
+
 def attention_alone():
     keras.utils.set_random_seed(3)
     layer = ka.SelfAttention(2, 5, window=2)

@@ -1,5 +1,6 @@
 """The call of `keras.layers.Attention`, with a list, for layers with several tensor arguments."""
 
+import inspect
 from typing import Any
 
 import keras
@@ -13,21 +14,25 @@ class ListCall(keras.layers.Layer):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if args and isinstance(args[0], (list, tuple)):
-            args, kwargs = _unpack(*args, **kwargs)
+            parameters = inspect.signature(self.call).parameters
+            names = [name for name in ("query", "value", "key") if name in parameters]
+            args, kwargs = _unpack(names, *args, **kwargs)
         return super().__call__(*args, **kwargs)
 
 
-def _unpack(inputs: Any, mask: Any = None, **kwargs: Any) -> tuple[tuple, dict[str, Any]]:
-    if len(inputs) not in (2, 3):
+def _unpack(
+    names: list[str], inputs: Any, mask: Any = None, **kwargs: Any
+) -> tuple[tuple, dict[str, Any]]:
+    if not 2 <= len(inputs) <= len(names):
+        lists = " or ".join(f"[{', '.join(names[:n])}]" for n in range(2, len(names) + 1))
         raise ValueError(
-            f"`query` is a list of {len(inputs)}; expected a tensor, or a list "
-            "[query, value] or [query, value, key]."
+            f"`query` is a list of {len(inputs)}; expected a tensor, or a list {lists}."
         )
-    names = ("query_mask", "value_mask", "key_mask")[: len(inputs)]
-    if mask is not None and (not isinstance(mask, (list, tuple)) or len(mask) > len(names)):
+    masks = [f"{name}_mask" for name in names[: len(inputs)]]
+    if mask is not None and (not isinstance(mask, (list, tuple)) or len(mask) > len(masks)):
         raise ValueError(
             f"`mask` is a {type(mask).__name__}; expected a list of one mask, or None, for each of "
-            f"the {len(inputs)} inputs: {', '.join(names)}."
+            f"the {len(inputs)} inputs: {', '.join(masks)}."
         )
-    given = zip(names, mask or (), strict=False)
+    given = zip(masks, mask or (), strict=False)
     return tuple(inputs), {**kwargs, **{name: x for name, x in given if x is not None}}

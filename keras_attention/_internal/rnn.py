@@ -170,7 +170,8 @@ def sample_dropout_masks(cell: Any, batch_size: Any, inputs_dim: int, dtype: Any
             inputs, dim = ops.ones((batch_size, dim), dtype), output_size(layer)
             if hasattr(layer, "get_dropout_mask"):
                 layer.get_dropout_mask(inputs)
-                layer.get_recurrent_dropout_mask(ops.ones((batch_size, dim), dtype))
+                states = keras.tree.flatten(layer.state_size)[0]
+                layer.get_recurrent_dropout_mask(ops.ones((batch_size, states), dtype))
                 found = {name: getattr(layer, name) for name in _MASKS}
                 sampled.append({k: mask for k, mask in found.items() if mask is not None})
     finally:

@@ -60,4 +60,5 @@ def _apply(layer: Any, changes: Config) -> None:
         layer.quantize(changes["quantize"]["mode"], config=config)
     if "lora" in changes and not layer.lora_enabled:
         layer.enable_lora(**changes["lora"])
-    layer.trainable = changes.get("trainable", layer.trainable)
+    if "trainable" in changes:  # Setting it sets that of all layers inside.
+        layer.trainable = False

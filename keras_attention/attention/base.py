@@ -105,10 +105,11 @@ class MemoryAttention(AttentionMechanism, abc.ABC):
 
     # Whether a value may be a feature map (B, H, W, D) too.
     accepts_feature_maps = False
-    alignment: Any = None
 
     def __init__(self, dropout: float, seed: int | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        # Not an attribute of the class, which would hide the layer on PyTorch.
+        self.alignment: Any = None
         self.dropout = validation.dropout_rate("dropout", dropout)
         self.seed = seed
         if dropout:

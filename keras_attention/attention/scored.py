@@ -21,13 +21,12 @@ class ScoredAttention(MemoryAttention, abc.ABC):
     With a `gate`, its sigmoid of the query scales the context.
     """
 
-    gate: keras.layers.Layer | None = None
-
     @abc.abstractmethod
     def __init__(
         self, score: Any, alignment: Any, dropout: float, seed: int | None, **kwargs: Any
     ) -> None:
         super().__init__(dropout, seed, **kwargs)
+        self.gate: keras.layers.Layer | None = None
         score = scores.get(score, dtype=self.dtype_policy)
         alignment = alignments.get(alignment, dtype=self.dtype_policy)
         self.score = take_ownership("score", score, self)

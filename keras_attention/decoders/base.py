@@ -124,8 +124,9 @@ class AttentionDecoder(StepwiseDecoder, abc.ABC):
         inputs = ops.repeat(first[:, None], steps, axis=1)
         if not self.built:
             self.build(tuple(inputs.shape), memory_shapes(memory))
-        # What is not built yet is built here: variables cannot be made in a loop.
-        call_on_step(feed or [], ops.zeros((1, self.dims.output), self.compute_dtype))
+        self._validate_width("first", first)
+        if not all(layer.built for layer in _layers(feed)):  # A loop cannot make variables.
+            call_on_step(feed, ops.zeros((1, self.dims.output), self.compute_dtype))
         results = self.decode(
             inputs, memory, None, memory_mask, initial_state, training, OutputFeedback(feed)
         )
@@ -143,7 +144,7 @@ class AttentionDecoder(StepwiseDecoder, abc.ABC):
     ) -> tuple:
         inputs = ops.convert_to_tensor(inputs, dtype=self.compute_dtype)
         validate_inputs(inputs.shape, memory_shapes(memory))
-        validation.equal("inputs", inputs.shape[-1], "build", self.inputs_dim, "width")
+        self._validate_width("inputs", inputs)
         inputs_mask = validation.mask(
             "inputs_mask", inputs_mask, inputs.shape[:2], "(batch, steps)"
         )
@@ -210,8 +211,20 @@ class AttentionDecoder(StepwiseDecoder, abc.ABC):
         cell_state = keras.tree.map_structure(lambda dim: make(batch_size, dim), sizes)
         return self._pack_outputs(outputs, weights, cell_state)
 
+    def _validate_width(self, argument: str, inputs: Any) -> None:
+        if inputs.shape[-1] != self.inputs_dim:
+            raise ValueError(
+                f"`{argument}` has width {inputs.shape[-1]}; expected {self.inputs_dim}, as when "
+                "the decoder was built."
+            )
+
     def _pack_outputs(self, outputs: Any, weights: Any, cell_state: list) -> Any:
         results = [outputs]
         results += [weights] if self.return_attention_scores else []
         results += cell_state if self.return_state else []
         return results[0] if len(results) == 1 else tuple(results)
+
+
+def _layers(feed: Any) -> list:
+    parts = feed if isinstance(feed, (list, tuple)) else [feed]
+    return [part for part in parts if isinstance(part, keras.layers.Layer)]

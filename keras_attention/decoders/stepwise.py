@@ -130,7 +130,11 @@ class StepwiseDecoder(SavedSublayers, abc.ABC):
         )
         parts = keras.tree.flatten(memory)
         part_masks = memory_mask if isinstance(memory, (list, tuple)) else [memory_mask]
-        for part, mask in zip(parts, part_masks or (), strict=False):
+        if not isinstance(part_masks, (list, tuple)) or len(part_masks) != len(parts):
+            raise ValueError(
+                f"`memory_mask` is one mask; expected a list of {len(parts)}, one for each memory."
+            )
+        for part, mask in zip(parts, part_masks, strict=True):
             validate_memory_mask("memory_mask", mask, part.shape)
         is_map = len(self.attention.attention_shape(memory_shapes(memory))) == 2
         validation.built(self)

@@ -118,8 +118,6 @@ def validate_states(encoder: Any, states: list, bridge: Any, cell: Any) -> None:
 
 def _last(memory: Any, mask: Any) -> Any:
     """Returns the last step (B, D) of the memory (B, S, D) that `mask` (B, S) includes."""
-    if mask is None:
-        return memory[:, -1]
-    mask = ops.cast(mask, "int32")
+    mask = ops.ones(ops.shape(memory)[:2], "int32") if mask is None else ops.cast(mask, "int32")
     is_last = ops.logical_and(mask == 1, ops.cumsum(mask, axis=1) == ops.sum(mask, 1, True))
     return ops.sum(ops.where(is_last[:, :, None], memory, 0), axis=1)

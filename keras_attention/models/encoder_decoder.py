@@ -140,7 +140,7 @@ class EncoderDecoder(Seq2SeqModel):
         memory, states = split_states(encoded)
         validate_states(self.encoder, states, self.bridge, self.decoder.cell)
         if self.bridge is not None:
-            build_once(self.bridge, memory.shape)
+            build_from_spec(self.bridge, memory)
         inputs = build_from_spec(self.target_embedding, token_or_value_spec(target_shape))
         build_once(self.decoder, inputs.shape, memory.shape)
         self.build_head((*inputs.shape[:2], self.decoder.dims.output))
@@ -256,11 +256,13 @@ class EncoderDecoder(Seq2SeqModel):
 
         def unroll(training: bool | None) -> Unrolled:
             memory, initial_state = self._encode(source, training)
-            found = self.decoder.unroll(
-                *(memory, self.target_embedding(first)[:, 0], steps, self._feed),
-                initial_state=initial_state,
-                training=training,
-            )
+            first_input = self.target_embedding(first)[:, 0]
+            with read_variables_once(self):
+                found = self.decoder.unroll(
+                    *(memory, first_input, steps, self._feed),
+                    initial_state=initial_state,
+                    training=training,
+                )
             outputs = self.call_head(found.outputs)
             return stop_after(stop, outputs, found.attention, found.state)
 

@@ -105,7 +105,7 @@ def _decode_one(
         tokens = ops.cast(choose(log_probs, time), "int32")
         tokens = ops.where(ops.logical_or(finished, is_nan), fill_id(end_id), tokens)
         token_log_probs = ops.take_along_axis(log_probs, tokens[:, None], axis=1)[:, 0]
-        ended = ops.logical_or(finished, is_end(tokens, end_id))
+        ended = ops.logical_or(ops.logical_or(finished, is_nan), is_end(tokens, end_id))
         weights = ops.where(finished[:, None], 0, weights)
         return {
             "state": changing,
