@@ -109,26 +109,29 @@ def attend_to_cache(
         The outputs (B, P, D), the weights (B, N, P, max_length) or None, and the next state.
     """
     position, max_length = state["position"], state["cache_mask"].shape[1]
+    if query.shape[1] == 0:  # an empty prompt
+        shape = (*ops.shape(query)[:2], attention.output_width or query.shape[-1])
+        weights_shape = (shape[0], attention.num_heads, 0, max_length)
+        weights = ops.zeros(weights_shape, query.dtype) if return_weights else None
+        return ops.zeros(shape, query.dtype), weights, state
     count = ops.shape(query)[1]
     _check_capacity(position, count, max_length)
     slots = ops.arange(max_length, dtype="int32")
     steps = position[:, None] + ops.arange(count, dtype="int32")  # (B, P)
     index = slots - position[:, None]  # (B, max_length), of a slot among the new steps
     is_new = ops.logical_and(index >= 0, index < count)
-    index = ops.maximum(ops.minimum(index, count - 1), 0)
+    index = ops.clip(index, 0, count - 1)
     mask = ops.ones_like(steps, dtype="bool") if mask is None else ops.cast(mask, "bool")
 
     def write(cache: Tensor, new: Tensor) -> Tensor:  # (B, N, P, K)
         # `where` and not a slice: it exports everywhere, and each row has its own position.
         if new.shape[2] != 1:
             shape = (*ops.shape(new)[:2], max_length, new.shape[3])
-            new = ops.pad(new, [[0, 0], [0, 0], [0, 1], [0, 0]])  # of no new steps, too
             new = ops.take_along_axis(new, ops.broadcast_to(index[:, None, :, None], shape), axis=2)
         return ops.where(is_new[:, None, :, None], new, cache)
 
     keys, values = attention.prepare(query)
-    mask_of_slots = ops.take_along_axis(ops.pad(mask, [[0, 0], [0, 1]]), index, axis=1)
-    allowed_new = ops.logical_and(is_new, mask_of_slots)
+    allowed_new = ops.logical_and(is_new, ops.take_along_axis(mask, index, axis=1))
     next_state = {
         **state,
         "keys": write(state["keys"], keys),
