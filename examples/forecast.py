@@ -5,7 +5,7 @@
 No data is needed, and two CPU cores take about three minutes. The series is that of Mackey and
 Glass 1977 (doi:10.1126/science.267326), measured with noise. Two equal models are trained: one by
 teacher forcing, which reads the measured value before each step, and one that learns to run freely:
-more and more of what it reads are its own predictions, as all of it is in use.
+the share of its own predictions among its inputs grows to 1, as in a forecast.
 """
 
 import argparse

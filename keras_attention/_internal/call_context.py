@@ -13,7 +13,7 @@ import keras
 def run_as_call(layer: keras.layers.Layer, function: Callable, training: bool | None) -> Any:
     """Returns `function(training)`, run as the call of a layer that owns `layer`.
 
-    Without `training` it is that of an outer call, if there is one.
+    If `training` is None, `function` gets that of the outer call, or None.
     """
     with keras.RematScope(mode=None):  # A closure cannot be rematerialized.
         body = _Body(layer, function)

@@ -25,8 +25,8 @@ def sharing_scope() -> Iterator[None]:
 def serialize(part: Any) -> Any:
     """Returns the config of `part`, with the id by which other layers may share parts of it.
 
-    Keras gives a layer its id when it is serialized for the second time, which the copies of the
-    first config that are made in between never see.
+    Keras writes the shared id only when a layer is serialized again: without the second call a
+    nested copy of the config would miss it.
     """
     keras.saving.serialize_keras_object(part)
     return keras.saving.serialize_keras_object(part)

@@ -86,9 +86,9 @@ class BahdanauDecoder(AttentionDecoder):
             output=rnn.output_size(self.cell) if no_readout else self.readout.units,
         )
 
-    def _build_readout(self, inputs_dim: int, context_dim: int, dims: DecoderDims) -> None:
+    def _build_readout(self, context_dim: int) -> None:
         if self.readout is not None and not self.readout.built:
-            parts = (rnn.output_size(self.cell), inputs_dim, context_dim)
+            parts = (rnn.output_size(self.cell), self.inputs_dim, context_dim)
             self.readout.build(*((None, None, dim) for dim in parts))
 
     def get_config(self) -> dict:

@@ -1,4 +1,4 @@
-"""The base of the decoders: all steps of a decoder in one call.
+"""The base of the decoders: `call`, `decode` and `unroll`, all steps in one loop.
 
 A call unrolls the decoder over the target (teacher forcing). Shapes: B batch, T target steps, S
 memory steps, D widths, O output width.

@@ -17,7 +17,7 @@ from keras_attention._internal.typing import Tensor
 
 
 class Unrolled(NamedTuple):
-    """What a decoder made of its own outputs.
+    """The result of `unroll`.
 
     Attributes:
         outputs: (B, T, O); zero after the stop.
@@ -57,6 +57,7 @@ class OutputFeedback:
 
     def sample_noise(self, inputs: Tensor) -> dict[str, Tensor]:
         chosen = choose_steps(inputs, self.probability, self.seed_generator)
+        # In the dtype of the inputs, as the loop packs both into one tensor.
         return {"use_output": ops.cast(chosen, inputs.dtype)}
 
     def next_inputs(self, inputs: Tensor, last_output: Tensor, noise: dict) -> Tensor:
@@ -70,9 +71,9 @@ class OutputFeedback:
 
 
 def choose_steps(inputs: Tensor, probability: Any, seed_generator: Any) -> Tensor:
-    """Returns the steps (B, T, 1) that read what came before: never the first one.
+    """Returns a mask (B, T, 1) of the steps that read the output of the step before.
 
-    Without a `probability` these are all others.
+    All but the first, or each of these with `probability`.
     """
     shape = (*ops.shape(inputs)[:2], 1)
     not_first = ops.arange(shape[1], dtype="int32")[None, :, None] > 0

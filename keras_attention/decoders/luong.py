@@ -9,7 +9,7 @@ from keras import ops
 from keras_attention import masks
 from keras_attention._internal import rnn, validation
 from keras_attention.decoders.base import AttentionDecoder
-from keras_attention.decoders.dims import DecoderDims, memory_shapes
+from keras_attention.decoders.dims import DecoderDims
 
 
 @final
@@ -108,8 +108,8 @@ class LuongDecoder(AttentionDecoder):
         if not self.input_feeding:
             return {}
         batch_size = ops.shape(keras.tree.flatten(memory)[0])[0]
-        dim = self._dims(self.attention.context_dim(memory_shapes(memory))).output
-        return {"attentional_vector": ops.zeros((batch_size, dim), dtype=self.compute_dtype)}
+        shape = (batch_size, self.dims.output)
+        return {"attentional_vector": ops.zeros(shape, dtype=self.compute_dtype)}
 
     def _dims(self, context_dim: int) -> DecoderDims:
         output_dim = self.attention_layer_size or context_dim
@@ -119,9 +119,9 @@ class LuongDecoder(AttentionDecoder):
             output=output_dim,
         )
 
-    def _build_readout(self, inputs_dim: int, context_dim: int, dims: DecoderDims) -> None:
+    def _build_readout(self, context_dim: int) -> None:
         if self.attention_layer is not None and not self.attention_layer.built:
-            self.attention_layer.build((None, context_dim + dims.query))
+            self.attention_layer.build((None, context_dim + self.dims.query))
 
     def get_config(self) -> dict:
         return {

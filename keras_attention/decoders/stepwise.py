@@ -1,6 +1,6 @@
-"""A decoder one step at a time: a recurrent cell that attends to a memory.
+"""The protocol of a decoder, a recurrent cell that attends to a memory: `begin` and `step`.
 
-`ka.search` takes `begin` and `step`. Shapes: B batch, T target steps, S memory steps, D widths, O
+`ka.search` takes them. Shapes: B batch, T target steps, S memory steps, D widths, O
 output width.
 """
 
@@ -95,7 +95,7 @@ class StepwiseDecoder(SavedSublayers, abc.ABC):
         """Returns the output of one step, or the outputs of all steps after the loop."""
         return step_output
 
-    def _build_readout(self, inputs_dim: int, context_dim: int, dims: DecoderDims) -> None:
+    def _build_readout(self, context_dim: int) -> None:
         """Builds the layers that follow the attention."""
 
     def build(self, inputs_shape: Any, memory_shape: Any, initial_state_shape: Any = None) -> None:
@@ -107,7 +107,7 @@ class StepwiseDecoder(SavedSublayers, abc.ABC):
         self._cell_inputs_dim = self.inputs_dim + self.dims.extra_input
         build_once(self.cell, (batch_size, self._cell_inputs_dim))
         build_once(self.attention, (batch_size, None, self.dims.query), memory_shape)
-        self._build_readout(inputs_shape[-1], context_dim, self.dims)
+        self._build_readout(context_dim)
 
     def begin(
         self,

@@ -193,7 +193,7 @@ class EncoderDecoder(Seq2SeqModel):
         return ScheduledSampler(self._embed, self.call_head_of_step, *sampling)
 
     def _feed(self, output: Any) -> Any:
-        """Returns the next input (B, Din) after an output (B, O) whose head is numbers."""
+        """Returns the next input (B, Din): the embedding of the values of an output (B, O)."""
         return call_on_step(self.target_embedding, self.call_head_of_step(output))
 
     def _embed(self, tokens: Any) -> Any:

@@ -32,9 +32,9 @@ class SearchResult(NamedTuple):
 
 
 class FlatStep:
-    """A step whose weights are (N, S): flattened, or of no positions, (N, 0), if it has none.
+    """A step whose weights are always (N, S): more axes are flattened, None becomes (N, 0).
 
-    The first call, before the loop, tells which.
+    The first call, before the loop, fixes the axes.
     """
 
     def __init__(self, step: Callable) -> None:
