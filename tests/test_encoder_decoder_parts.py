@@ -265,3 +265,14 @@ def test_what_is_not_built_says_what_to_call():
     decoder = ka.BahdanauDecoder(LAYERS.GRUCell(11), ka.BahdanauAttention(3), name="mine")
     with pytest.raises(ValueError, match="BahdanauDecoder 'mine' is not built; call it once"):
         decoder.begin(np.ones((3, 5, 2), "float32"))
+
+
+def test_a_forecaster_that_was_never_called_says_so():
+    model = ka.models.EncoderDecoder(
+        LAYERS.GRU(11, return_sequences=True),
+        LAYERS.Dense(7),
+        ka.BahdanauDecoder(LAYERS.GRUCell(11), ka.BahdanauAttention(3)),
+        LAYERS.Dense(1),
+    )
+    with pytest.raises(ValueError, match=r"EncoderDecoder 'encoder_decoder.*' is not built; call"):
+        model.begin(np.ones((3, 5, 2), "float32"))

@@ -196,3 +196,27 @@ def test_a_method_may_share_state():
         ValueError, match=r"`parts` is .*, used as a step; expected a function of a"
     ):
         ka.search.greedy(ka.search.shares_state(step), STATE, START, END, 5)
+
+
+def test_a_beam_that_dies_of_nan_leaves_the_others_their_scores():
+    """NaN in logits and weights, with the penalty of coverage, as without NaN in the weights."""
+    weights = np.abs(LOGITS) / np.abs(LOGITS).sum(-1, keepdims=True)
+
+    def dying(nan_weights):
+        def step_with_nan(tokens, state):
+            logits, _, state = step(tokens, state)
+            is_bad = (tokens == 3)[:, None]
+            attention = ops.take(ops.convert_to_tensor(weights), tokens, axis=0)
+            bad_attention = ops.where(is_bad, float("nan"), attention)
+            logits = ops.where(is_bad, float("nan"), logits)
+            return logits, bad_attention if nan_weights else attention, state
+
+        options = {"coverage_penalty_weight": 0.3, "length_penalty_weight": 0.6}
+        return ka.search.beam(step_with_nan, STATE, START, END, 5, 4, **options)
+
+    found, wanted = dying(True), dying(False)
+    assert_close(
+        [to_numpy(found.tokens), to_numpy(found.scores)],
+        [to_numpy(wanted.tokens), to_numpy(wanted.scores)],
+    )
+    assert np.isfinite(to_numpy(found.scores)).any()

@@ -360,3 +360,13 @@ def test_it_learns_to_reverse(attentive):
         assert accuracy > 0.97
     else:
         assert accuracy < 0.4
+
+
+def test_a_single_query_in_a_graph_over_a_memory_of_any_length():
+    layer = ka.SelfAttention(2, 5)
+    random = np.random.default_rng(3)
+    query, value = (random.normal(size=shape).astype("float32") for shape in ((3, 7), (3, 6, 11)))
+    wanted = to_numpy(layer(query, value))
+    specs = [tf.TensorSpec([None, 7]), tf.TensorSpec([None, None, 11])]
+    found = tf.function(lambda q, v: layer(q, v), input_signature=specs)(query, value)
+    assert_close([to_numpy(found)], [wanted])

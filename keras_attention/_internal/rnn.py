@@ -37,7 +37,7 @@ def scan(step: Callable, inputs: Any, state: Any, mask: Any = None, dtype: Any =
     # Unknown widths last, so that all others start at a known position.
     order = sorted(range(len(leaves)), key=lambda i: leaves[i].shape[-1] is None)
     dims = [ops.shape(leaves[i])[-1] for i in order]  # integers where they are known
-    output_dims: list = []
+    output_dims = list[Any]()  # AutoGraph takes no annotated names
 
     def cell_step(packed: Any, state: Any) -> tuple:
         parts = _split(packed, dims)

@@ -31,4 +31,5 @@ def remove_axis(query_shape: Shape, *results: Tensor) -> Any:
     """Returns `results` (..., T, D), or None, as (..., D) if the query of this shape has no T."""
     if len(query_shape) == 3:
         return results
-    return tuple(None if x is None else ops.squeeze(x, -2) for x in results)
+    # Not `squeeze`: in a graph the size of the axis may be unknown.
+    return tuple(None if x is None else x[..., 0, :] for x in results)

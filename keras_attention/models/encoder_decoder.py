@@ -207,8 +207,9 @@ class EncoderDecoder(Seq2SeqModel):
         """
         validation.not_symbolic("source", source, "begin")
         source = ops.convert_to_tensor(source)
-        if not self.built:
+        if not self.built and not isinstance(self.target_embedding, keras.layers.Dense):
             self.build([source.shape, (source.shape[0], None)])
+        validation.built(self)  # whose targets may be numbers of a width that only a call tells
         memory, initial_state = self._encode(source, training)
         return self.decoder.begin(memory, initial_state=initial_state, training=training)
 

@@ -239,9 +239,10 @@ def penalized_scores(
         scores = scores / length_penalty**options.length_penalty_weight
     if options.coverage_penalty_weight:
         covered = ops.where(coverage == 0, 1.0, ops.minimum(coverage, 1.0))  # (B, K, S)
-        penalty = ops.sum(ops.log(covered), axis=-1) * ops.cast(finished, "float32")
+        penalty = ops.where(finished, ops.sum(ops.log(covered), axis=-1), 0.0)
         scores = scores + options.coverage_penalty_weight * penalty[:, :, None]
-    return scores
+    # Also where a NaN in the attention came with the logits that ended the sequence.
+    return ops.where(log_probs == -float("inf"), log_probs, scores)
 
 
 def reorder(tensor: Any, rows: Any) -> Any:
