@@ -40,7 +40,7 @@ PARTS = [
     ("Search", "search", False),
     ("Losses", "losses", False),
     ("Masks", "masks", False),
-    ("Inspection", "inspection", False),
+    ("Inspection", "models.attention_model", False),
     ("Export", "export", False),
     ("Pictures", "visualize", False),
     ("TensorFlow Addons", "tfa", False),

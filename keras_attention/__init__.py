@@ -27,7 +27,7 @@ from keras_attention.attention import SoftSpatialAttention as SoftSpatialAttenti
 from keras_attention.decoders import BahdanauDecoder as BahdanauDecoder
 from keras_attention.decoders import DeepOutput as DeepOutput
 from keras_attention.decoders import LuongDecoder as LuongDecoder
-from keras_attention.inspection import attention_model as attention_model
+from keras_attention.models.attention_model import attention_model as attention_model
 from keras_attention.ntm import NTMCell as NTMCell
 from keras_attention.pointer import PointerAttention as PointerAttention
 from keras_attention.pointer import PointerGenerator as PointerGenerator

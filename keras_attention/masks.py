@@ -76,7 +76,7 @@ def combine(
 def mask_scores(scores: Any, mask: Any = None) -> Any:
     """Returns `scores` in at least float32, and -1e30 where `mask` is False."""
     dtype = backend.standardize_dtype(scores.dtype)
-    scores = ops.cast(scores, backend.result_type(dtype, "float32"))
+    scores = ops.cast(scores, "float64" if dtype == "float64" else "float32")
     if dtype == "float16":  # An overflow is a large score, not an infinite one.
         scores = ops.clip(scores, MASKED_SCORE, -MASKED_SCORE)
     return scores if mask is None else ops.where(ops.cast(mask, "bool"), scores, MASKED_SCORE)
@@ -102,7 +102,7 @@ def masked_softmax(scores: Any, mask: Any = None) -> Any:
     exponentials = ops.exp(scores)
     exponentials = ops.where(mask, exponentials, ops.zeros_like(exponentials))
     total = ops.sum(exponentials, axis=-1, keepdims=True)
-    return ops.cast(exponentials / ops.where(total > 0, total, 1.0), dtype)
+    return ops.cast(exponentials / ops.where(total > 0, total, ops.ones_like(total)), dtype)
 
 
 def zero_masked(sequence: Any, mask: Any = None) -> Any:
@@ -122,7 +122,7 @@ def masked_mean(values: Any, mask: Any = None) -> Any:
     if mask is None:
         return ops.mean(values, axis=1)
     dtype = backend.standardize_dtype(values.dtype)
-    values = ops.cast(values, backend.result_type(dtype, "float32"))
+    values = ops.cast(values, "float64" if dtype == "float64" else "float32")
     mask = ops.expand_dims(ops.cast(mask, values.dtype), 2)  # (B, S, 1)
     mean = ops.sum(values * mask, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1)
     return ops.cast(mean, dtype)

@@ -24,7 +24,6 @@ FLOORS = [
     {"attention", "ntm", "pointer", "transformer"},
     {"decoders"},
     {"models", "tfa"},
-    {"inspection"},
 ]
 # Beyond Keras and the standard library, by modules that are loaded on first use only.
 ALSO_IMPORTS = {"export": {"tensorflow"}, "visualize": {"matplotlib", "numpy"}}

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from keras import backend, ops
 
+from keras_attention._internal.precision import at_least_float32
 from keras_attention._internal.typing import Tensor
 from keras_attention._ops.custom_gradient import custom_gradient
 from keras_attention._ops.tiling import set_tile
@@ -36,7 +37,7 @@ def additive_scores(query: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
         vector: (U,).
     """
     dtype = backend.standardize_dtype(query.dtype)
-    accumulation_dtype = backend.result_type(dtype, "float32")
+    accumulation_dtype = at_least_float32(dtype)
     tensors = [ops.cast(x, accumulation_dtype) for x in (query, keys, vector)]
     tensors[2] = tensors[2] * 1.0  # A custom gradient takes a tensor, but not a variable.
     if query.shape[1] == 1:  # as in the loop of a decoder, which would hold (B, S, U) of each step

@@ -28,6 +28,7 @@ from typing import NamedTuple, TypeAlias
 
 from keras import backend, ops
 
+from keras_attention._internal.precision import at_least_float32
 from keras_attention._internal.typing import Tensor
 from keras_attention._ops.custom_gradient import custom_gradient
 from keras_attention._ops.tiling import (
@@ -76,7 +77,7 @@ def tiled_attention(
         tiles_of, (length, memory_length), sides or tile_sides(padded_batch * heads)
     )
     dtype = backend.standardize_dtype(query.dtype)
-    float_type = backend.result_type(dtype, "float32")
+    float_type = at_least_float32(dtype)
     masks = tile_masks(rows, columns, value_mask, attention_mask)
 
     # Masks are arguments, which JAX traces: it cannot take the gradient of what encloses tracers.

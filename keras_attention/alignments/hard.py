@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import validation
+from keras_attention._internal.precision import at_least_float32
 from keras_attention._internal.typing import Config, Shape, Tensor
 from keras_attention.alignments.sampling import SampledAlignment, gumbel_noise, one_hot_argmax
 
@@ -82,7 +83,7 @@ class Hard(SampledAlignment):
         return ops.cast(weights, scores.dtype), state
 
     def initial_state(self, value: Tensor) -> dict[str, Tensor]:
-        dtype = keras.backend.result_type(self.compute_dtype, "float32")
+        dtype = at_least_float32(self.compute_dtype)
         shape = (ops.shape(value)[0], 1)
         return {"log_prob": ops.zeros(shape, dtype), "entropy": ops.zeros(shape, dtype)}
 

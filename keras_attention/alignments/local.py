@@ -12,6 +12,7 @@ from keras_attention._internal.kernel import (
     kernel_config,
     set_kernel_options,
 )
+from keras_attention._internal.precision import at_least_float32
 from keras_attention._internal.typing import Config, Initializer, Tensor
 from keras_attention._ops.dense import dense
 from keras_attention.alignments.base import Alignment
@@ -155,7 +156,7 @@ class LocalPredictive(Alignment):
         kernel = ops.cast(self.position_kernel, self.compute_dtype)
         hidden = ops.tanh(dense(query, kernel))  # (B, T, U)
         # At least float32 from here: bfloat16 can tell 107 of 1,000 positions apart.
-        hidden = ops.cast(hidden, keras.backend.result_type(hidden.dtype, "float32"))
+        hidden = ops.cast(hidden, at_least_float32(hidden.dtype))
         vector = ops.cast(self.position_vector, hidden.dtype)
         relative_position = ops.sigmoid(ops.sum(hidden * vector, axis=-1, keepdims=True))
         return relative_position * ops.cast(length, relative_position.dtype)  # (B, T, 1)

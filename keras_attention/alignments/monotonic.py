@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import rnn, validation
+from keras_attention._internal.precision import at_least_float32
 from keras_attention._internal.serialization import clone_initializer
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention.alignments.base import Alignment
@@ -107,7 +108,7 @@ class Monotonic(Alignment):
 
     def initial_state(self, value: Tensor) -> tuple[Tensor]:
         # At least float32, as it is multiplied step after step.
-        dtype = keras.backend.result_type(self.compute_dtype, "float32")
+        dtype = at_least_float32(self.compute_dtype)
         first = ops.cast(ops.arange(ops.shape(value)[1], dtype="int32") == 0, dtype)
         return (ops.tile(first[None], (ops.shape(value)[0], 1)),)
 

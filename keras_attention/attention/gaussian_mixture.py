@@ -3,7 +3,7 @@
 from typing import Any, final
 
 import keras
-from keras import backend, ops
+from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import validation
@@ -12,6 +12,7 @@ from keras_attention._internal.kernel import (
     kernel_config,
     set_kernel_options,
 )
+from keras_attention._internal.precision import at_least_float32
 from keras_attention._internal.serialization import clone_initializer
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention._ops.dense import dense
@@ -90,7 +91,7 @@ class GaussianMixtureAttention(SequenceAttention):
 
     def initial_state(self, memory: dict[str, Tensor]) -> Tensor:
         # Half precision cannot tell the positions of long memories apart.
-        dtype = backend.result_type(self.compute_dtype, "float32")
+        dtype = at_least_float32(self.compute_dtype)
         return ops.zeros((ops.shape(memory["value"])[0], self.num_components), dtype=dtype)
 
     def attend(

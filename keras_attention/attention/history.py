@@ -3,7 +3,7 @@
 import abc
 from typing import Any
 
-from keras import backend, ops
+from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import validation
@@ -12,6 +12,7 @@ from keras_attention._internal.kernel import (
     kernel_config,
     set_kernel_options,
 )
+from keras_attention._internal.precision import at_least_float32
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention._ops.dense import dense
 from keras_attention.attention.base import weighted_sum
@@ -66,7 +67,7 @@ class HistoryAttention(SequenceAttention, abc.ABC):
 
     def initial_state(self, memory: dict[str, Tensor]) -> Tensor:
         # Sums of many small weights: bfloat16 would stop counting at 1.
-        dtype = backend.result_type(self.compute_dtype, "float32")
+        dtype = at_least_float32(self.compute_dtype)
         return ops.zeros(ops.shape(memory["value"])[:2], dtype=dtype)  # (B, S)
 
     def attend(

@@ -3,6 +3,7 @@
 from keras import backend, ops
 
 from keras_attention._internal import validation
+from keras_attention._internal.precision import at_least_float32
 from keras_attention._internal.typing import Tensor
 
 
@@ -85,7 +86,7 @@ def doubly_stochastic(weights: Tensor, query_mask: Tensor = None) -> Tensor:
 def _masked_weights(weights: Tensor, query_mask: Tensor) -> Tensor:
     """Returns the weights in at least float32, zero at the steps that do not count."""
     dtype = backend.standardize_dtype(weights.dtype)
-    weights = ops.cast(weights, backend.result_type(dtype, "float32"))
+    weights = ops.cast(weights, at_least_float32(dtype))
     if query_mask is None:
         return weights
     axes = tuple(range(2, len(weights.shape)))

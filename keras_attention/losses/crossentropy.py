@@ -19,6 +19,7 @@ from typing import Any
 from keras import backend, ops
 
 from keras_attention._internal import validation
+from keras_attention._internal.precision import at_least_float32
 from keras_attention._internal.typing import Tensor
 from keras_attention._ops.custom_gradient import custom_gradient
 from keras_attention._ops.tiling import Tiles, get_tile, pad_to_tiles, set_tile, tiles_of
@@ -85,7 +86,7 @@ def linear_crossentropy(
         validation.mask(argument, x, features.shape[:-1], "as many as features")
     validation.dropout_rate("label_smoothing", label_smoothing)
     dtype = backend.standardize_dtype(features.dtype)
-    accumulation_dtype = backend.result_type(dtype, "float32")
+    accumulation_dtype = at_least_float32(dtype)
     if dtype == "float16":  # in which the gradients of most words would underflow
         features = ops.cast(features, accumulation_dtype)
     weights = ops.stop_gradient(ops.cast(weights, accumulation_dtype))

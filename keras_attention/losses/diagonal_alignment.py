@@ -4,6 +4,7 @@ import keras
 from keras import backend, ops
 
 from keras_attention._internal import validation
+from keras_attention._internal.precision import at_least_float32
 from keras_attention._internal.typing import Tensor
 
 
@@ -44,7 +45,7 @@ def diagonal_alignment(mask: Tensor, weights: Tensor, width: float = 0.2) -> Ten
     validation.rank("weights", weights.shape, "(batch, queries, memory)")
     validation.mask("mask", mask, weights.shape, "(batch, queries, memory)")
     validation.positive("width", width)
-    dtype = backend.result_type(backend.standardize_dtype(weights.dtype), "float32")
+    dtype = at_least_float32(backend.standardize_dtype(weights.dtype))
     weights = ops.cast(weights, dtype)
     mask = ops.ones_like(weights, "bool") if mask is None else ops.cast(mask, "bool")
     steps = _relative_positions(ops.any(mask, axis=2), dtype)  # (B, T)

@@ -4,6 +4,7 @@ import keras
 from keras import backend, ops
 
 from keras_attention._internal import validation
+from keras_attention._internal.precision import at_least_float32
 from keras_attention._internal.typing import Tensor
 
 
@@ -40,7 +41,7 @@ def guided_alignment(alignment: Tensor, weights: Tensor, query_mask: Tensor = No
     validation.rank("weights", weights.shape, "(batch, queries, memory)")
     validation.mask("alignment", alignment, weights.shape, "(batch, queries, memory)")
     validation.mask("query_mask", query_mask, weights.shape[:2], "(batch, queries)")
-    dtype = backend.result_type(backend.standardize_dtype(weights.dtype), "float32")
+    dtype = at_least_float32(backend.standardize_dtype(weights.dtype))
     alignment = ops.convert_to_tensor(alignment, dtype=dtype)
     if query_mask is not None:
         mask = ops.expand_dims(ops.cast(query_mask, "bool"), 2)

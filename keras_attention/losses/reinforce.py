@@ -3,6 +3,7 @@
 from keras import backend, ops
 
 from keras_attention._internal import validation
+from keras_attention._internal.precision import at_least_float32
 from keras_attention._internal.typing import Tensor
 
 
@@ -97,5 +98,5 @@ def _as_vector(argument: str, values: Tensor) -> Tensor:
         raise ValueError(
             f"`{argument}` has shape {tuple(values.shape)}; expected (batch,) or (batch, 1)."
         )
-    dtype = backend.result_type(backend.standardize_dtype(values.dtype), "float32")
+    dtype = at_least_float32(backend.standardize_dtype(values.dtype))
     return ops.reshape(ops.cast(values, dtype), (-1,))

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_attention._internal import validation
 from keras_attention._internal.kernel import kernel_config, kernel_options, set_kernel_options
+from keras_attention._internal.precision import at_least_float32
 from keras_attention._internal.serialization import build_once, deserialize, serialize
 from keras_attention._internal.sublayers import SavedSublayers
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
@@ -121,7 +122,7 @@ class NTMCell(SavedSublayers):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        accumulation_dtype = keras.backend.result_type(self.compute_dtype, "float32")
+        accumulation_dtype = at_least_float32(self.compute_dtype)
         if accumulation_dtype != self.compute_dtype:
             self.dtype_policy = keras.DTypePolicy(accumulation_dtype)
         self.controller = validate_controller(deserialize(controller))

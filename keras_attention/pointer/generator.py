@@ -14,6 +14,7 @@ from keras_attention._internal.kernel import (
     kernel_config,
     set_kernel_options,
 )
+from keras_attention._internal.precision import at_least_float32
 from keras_attention._internal.sublayers import SavedSublayers
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention._ops.dense import dense
@@ -162,7 +163,7 @@ def copy_distribution(weights: Tensor, source_ids: Tensor, size: int) -> Tensor:
     ids = ops.cast(source_ids, "int32")
     is_word = ops.logical_and(ids >= 0, ids < size)
     weights = ops.where(ops.expand_dims(is_word, 1), weights, 0)
-    weights = ops.cast(weights, backend.result_type(dtype, "float32"))
+    weights = ops.cast(weights, at_least_float32(dtype))
     # Each word of an example is a row, to which each source position adds its weights of all steps.
     rows = ops.where(is_word, ids, 0) + size * ops.expand_dims(ops.arange(batch, dtype="int32"), 1)
     positions = ops.reshape(ops.transpose(weights, (0, 2, 1)), (-1, steps))  # (B * S, T)

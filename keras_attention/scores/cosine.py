@@ -5,6 +5,7 @@ from typing import final
 import keras
 from keras import ops
 
+from keras_attention._internal.precision import at_least_float32
 from keras_attention._internal.typing import Tensor
 from keras_attention.scores.base import Score
 from keras_attention.scores.dot_product import validate_equal_dims
@@ -65,6 +66,6 @@ def cosine(query: Tensor, keys: Tensor) -> Tensor:
 
 def l2_normalize(vectors: Tensor) -> Tensor:
     """Returns vectors of length 1; zeros stay zeros."""
-    accumulated = ops.cast(vectors, keras.backend.result_type(vectors.dtype, "float32"))
+    accumulated = ops.cast(vectors, at_least_float32(vectors.dtype))
     squares = ops.sum(ops.square(accumulated), axis=-1, keepdims=True)
     return ops.cast(accumulated * ops.rsqrt(ops.maximum(squares, 1e-12)), vectors.dtype)

@@ -3,7 +3,7 @@
 from typing import Any, final
 
 import keras
-from keras import backend, ops
+from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import validation
@@ -13,6 +13,7 @@ from keras_attention._internal.kernel import (
     set_kernel_options,
 )
 from keras_attention._internal.output_spec import output_spec
+from keras_attention._internal.precision import at_least_float32
 from keras_attention._internal.typing import Config, Initializer, Shape, Tensor
 from keras_attention._ops.dense import dense
 
@@ -23,7 +24,7 @@ def orthogonality_penalty(weights: Tensor) -> Tensor:
     It is zero if each hop attends to a single step, and no two hops to the same one. For an example
     without any weights it is zero too.
     """
-    weights = ops.cast(weights, backend.result_type(weights.dtype, "float32"))
+    weights = ops.cast(weights, at_least_float32(weights.dtype))
     overlaps = ops.matmul(weights, ops.transpose(weights, (0, 2, 1)))  # (B, hops, hops)
     difference = overlaps - ops.eye(weights.shape[1], dtype=weights.dtype)
     not_empty = ops.cast(ops.sum(weights, axis=(1, 2)) > 0, weights.dtype)

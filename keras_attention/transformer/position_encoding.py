@@ -3,9 +3,10 @@
 from typing import Any, final
 
 import keras
-from keras import backend, ops
+from keras import ops
 
 from keras_attention._internal import validation
+from keras_attention._internal.precision import at_least_float32
 from keras_attention._internal.typing import Config, Shape, Tensor
 
 
@@ -87,7 +88,7 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
                 f"`positions` has shape {actual}; expected {steps}, (batch, steps), or (steps,)."
             )
         # Half precision would round the positions of a long sequence to the same numbers.
-        dtype = backend.result_type(self.compute_dtype, "float32")
+        dtype = at_least_float32(self.compute_dtype)
         encodings = ops.cast(
             sinusoids(positions, dim, self.max_wavelength, dtype), self.compute_dtype
         )  # (T, D) or (B, T, D)
