@@ -29,8 +29,8 @@ class TransformerDecoderBlock(TransformerBlock):
         num_heads, intermediate_dim, key_dim, dropout: See `ka.TransformerEncoderBlock`.
         attention_dropout: See there too. In training the block holds (B, num_heads, T, T) and
             (B, num_heads, T, S) for it.
-        activation, norm_first, epsilon, kernel_initializer, seed, kernel_regularizer,
-            kernel_constraint: See there too.
+        activation, norm_first, epsilon, seed: See there too.
+        kernel_initializer, kernel_regularizer, kernel_constraint: See there too.
 
     Call arguments:
         inputs: (B, T, D), the target shifted by one.
