@@ -175,8 +175,8 @@ def test_dropout_drops_weights_that_the_past_counts_all_the_same(make):
         (lambda: ka.LocationSensitiveAttention(3, 0, 1), ["`filters`", "0", "at least 1"]),
         (lambda: ka.LocationSensitiveAttention(3, 1, -3), ["`kernel_size`", "-3", "at least 1"]),
         (
-            lambda: ka.CoverageAttention(3)(normal(2, 3), normal(2, 5, 3)),
-            ["`query`", "(2, 3)", "(batch, queries, width)"],
+            lambda: ka.CoverageAttention(3)(normal(2, 3, 5, 7), normal(2, 5, 3)),
+            ["`query`", "(2, 3, 5, 7)", "(batch, queries, width)"],
         ),
         (
             lambda: ka.LocationSensitiveAttention(3, 1, 1)(normal(2, 3, 5), normal(3, 5, 3)),
