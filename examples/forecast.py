@@ -18,6 +18,7 @@ import numpy as np
 
 import keras_attention as ka
 from examples.common.arguments import positive_integer, seed
+from examples.common.files import write_with
 
 DELAY = 17  # of the equation; chaotic from 17 on
 INTERVAL = 6  # between two measurements
@@ -108,7 +109,7 @@ def draw(path, history, true, forecasts):
     right.set(xlabel="step", ylabel="root of mean squared error", title="All forecasts", ylim=0)
     figure.legend(loc="outside lower center", ncols=5, frameon=False)
     figure.tight_layout(rect=(0, 0.08, 1, 1))
-    figure.savefig(path, dpi=120)
+    write_with(path, lambda file: figure.savefig(file, dpi=120))
     plt.close(figure)
 
 

@@ -4,6 +4,7 @@ import abc
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_attention._internal import validation
 from keras_attention._internal.kernel import kernel_config, kernel_options, set_kernel_options
@@ -50,6 +51,37 @@ class TransformerBlock(SavedSublayers, abc.ABC):
         self.seed = seed
         self.residual_dropout = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy)
         self.supports_masking = True
+
+    @abc.abstractmethod
+    def _take_steps(
+        self, x: Tensor, state: dict[str, Any], mask: Tensor, return_weights: bool = False
+    ) -> tuple[Tensor, Tensor, dict[str, Any]]:
+        """Returns the outputs of the next steps (B, P, D), weights or None, the next state."""
+
+    def prefill(
+        self, inputs: Tensor, state: dict[str, Tensor], inputs_mask: Tensor = None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Runs P steps, such as a prompt, at once; they give what P calls of `step` give.
+
+        To continue each row of a batch at the end of its own prompt, pad the prompts at their end
+        and set "position" of the next state to their lengths (B,).
+
+        Args:
+            inputs: (B, P, D); over a memory (B K, P, D) for K beams of each example.
+            state: From `begin` or the last step.
+            inputs_mask: (B, P), False where a step is padding.
+
+        Returns:
+            The outputs (B, P, D) and the next state.
+
+        Raises:
+            ValueError: The cache is full. In a graph the outputs of steps beyond it are NaN.
+        """
+        x = ops.convert_to_tensor(inputs, dtype=self.compute_dtype)
+        self._validate_inputs(x.shape)
+        mask = validation.mask("inputs_mask", inputs_mask, x.shape[:2], "(batch, steps)")
+        output, _, state = self._take_steps(x, state, mask)
+        return output, state
 
     def make_norm(self, name: str) -> keras.layers.Layer:
         return keras.layers.LayerNormalization(

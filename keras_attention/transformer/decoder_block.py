@@ -168,20 +168,6 @@ class TransformerDecoderBlock(TransformerBlock):
         weights = ops.reshape(weights, (ops.shape(x)[0], *ops.shape(weights)[2:]))
         return output[:, 0], weights, state
 
-    def prefill(
-        self, inputs: Tensor, state: dict[str, Any], inputs_mask: Tensor = None
-    ) -> tuple[Tensor, dict[str, Any]]:
-        """Runs P steps, such as a prompt, at once; they give what P calls of `step` give.
-
-        Arguments (B, P, D) and (B, P), returns and errors are those of
-        `ka.TransformerEncoderBlock.prefill`.
-        """
-        x = ops.convert_to_tensor(inputs, dtype=self.compute_dtype)
-        self._validate_inputs(x.shape)
-        mask = validation.mask("inputs_mask", inputs_mask, x.shape[:2], "(batch, steps)")
-        output, _, state = self._take_steps(x, state, mask)
-        return output, state
-
     def _take_steps(
         self, x: Tensor, state: dict[str, Any], mask: Tensor, return_weights: bool = False
     ) -> tuple[Tensor, Tensor, dict[str, Any]]:

@@ -124,31 +124,6 @@ class TransformerEncoderBlock(TransformerBlock):
         output, weights, state = self._take_steps(x, state, mask, return_weights=True)
         return output[:, 0], weights[:, :, 0], state
 
-    def prefill(
-        self, inputs: Tensor, state: dict[str, Tensor], inputs_mask: Tensor = None
-    ) -> tuple[Tensor, dict[str, Any]]:
-        """Runs P steps, such as a prompt, at once; they give what P calls of `step` give.
-
-        To continue each row of a batch at the end of its own prompt, pad the prompts at their end
-        and set "position" of the next state to their lengths (B,).
-
-        Args:
-            inputs: (B, P, D).
-            state: From `begin` or the last step.
-            inputs_mask: (B, P), False where a step is padding.
-
-        Returns:
-            The outputs (B, P, D) and the next state.
-
-        Raises:
-            ValueError: The cache is full. In a graph the outputs of steps beyond it are NaN.
-        """
-        x = ops.convert_to_tensor(inputs, dtype=self.compute_dtype)
-        self._validate_inputs(x.shape)
-        mask = validation.mask("inputs_mask", inputs_mask, x.shape[:2], "(batch, steps)")
-        output, _, state = self._take_steps(x, state, mask)
-        return output, state
-
     def _take_steps(
         self, x: Tensor, state: dict[str, Any], mask: Tensor, return_weights: bool = False
     ) -> tuple[Tensor, Tensor, dict[str, Any]]:
