@@ -1,66 +1,78 @@
-"""Batches of sequences with tf.data: shuffled, bucketed by length, padded, prefetched."""
+"""Batches of sequences with tf.data: shuffled, padded to one of a few shapes, prefetched."""
 
 import abc
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
+from examples.common.shapes import least_padding
+from examples.common.tokenizer import PAD
+
 
 class Batches(abc.ABC):
-    """Abstract: batches of a few fixed shapes, so that XLA compiles once per bucket.
+    """Abstract: training batches ((source, target_in), target_out) of a few fixed shapes.
 
-    An element goes to the narrowest bucket that holds it; the widths split the elements into about
-    equal shares. The last batch of a bucket is filled up with rows of zeros.
+    An element is a source, a number or a sequence, and a target of ids between [START] and [END].
+    It goes to the first shape that holds it, so that XLA compiles once for each. The last batch of
+    a shape is filled up with rows of zeros, which no loss counts.
 
     Args:
-        elements: A dataset of elements, which are nested sequences of numbers, or numbers.
-        lengths: (N,), how long the longest sequence of each element is.
-        batch_size: Elements in a batch.
-        buckets: How many buckets there are, at most.
+        elements: Called with the seed of an epoch, or with None for the order that they have;
+            returns the dataset of all elements.
+        counts: (S, T), how many elements have s source tokens, or 0 of them, and t target steps.
+        limit: How many shapes there are, at most.
+        rows: Called with the two widths of a shape; returns the rows of its batches.
         seed: Decides, with the number of an epoch, its order.
     """
 
-    def __init__(self, elements: tf.data.Dataset, lengths, batch_size, buckets=3, seed=0):
-        self.elements = elements
-        self.size = len(lengths)
-        self.batch_size = batch_size
-        self.seed = seed
-        widths = np.quantile(lengths, np.linspace(0, 1, buckets + 1)[1:], method="higher")
-        self.widths = sorted({int(width) for width in widths})
-        counts = np.bincount(np.searchsorted(self.widths, lengths), minlength=len(self.widths))
-        self.steps = int(np.ceil(counts / batch_size).sum())
+    def __init__(self, elements: Callable, counts: np.ndarray, limit: int, rows, seed: int = 0):
+        self.elements, self.seed = elements, seed
+        self.shapes = least_padding(counts, limit)
+        self.rows = np.array([rows(*shape) for shape in self.shapes])
+        held = np.diff([counts[: s + 1, : t + 1].sum() for s, t in self.shapes], prepend=0)
+        steps = -(-held // self.rows)
+        self.steps = int(steps.sum())
+        real = (counts * np.add.outer(*map(np.arange, counts.shape))).sum()
+        self.share = real / (steps * self.rows * self.shapes.sum(axis=1)).sum()
 
     @abc.abstractmethod
     def finish(self, batches: tf.data.Dataset, seed) -> tf.data.Dataset:
-        """Makes training batches (x, y) of bucketed ones; `seed` is that of the epoch."""
+        """Makes of batches what the model is trained on; `seed` is that of the epoch."""
 
-    def epochs(self, first: int, last: int) -> tf.data.Dataset:
-        """The epochs from `first` up to, but not including, `last`."""
+    def epochs(self, first: int, last: int, skip: int = 0) -> tf.data.Dataset:
+        """The epochs from `first` up to, but not with, `last`, less the first `skip` batches."""
         numbers = tf.data.Dataset.range(first, last)
-        return numbers.flat_map(self._epoch).prefetch(tf.data.AUTOTUNE)
+        return numbers.flat_map(self._epoch).skip(skip).prefetch(tf.data.AUTOTUNE)
 
     def in_order(self) -> tf.data.Dataset:
         """All elements once, unshuffled: for validation."""
         counted = tf.data.experimental.assert_cardinality(self.steps)
-        return self.finish(self._bucketed(self.elements), self.seed).apply(counted)
+        return self.finish(self._batched(self.elements(None)), self.seed).apply(counted)
 
     def _epoch(self, number) -> tf.data.Dataset:
         seed = self.seed + number
-        shuffled = self.elements.shuffle(
-            min(self.size, 500_000), seed=seed, reshuffle_each_iteration=False
-        )
-        return self.finish(self._bucketed(shuffled), seed)
+        return self.finish(self._batched(self.elements(seed)), seed)
 
-    def _bucketed(self, elements: tf.data.Dataset) -> tf.data.Dataset:
-        batches = elements.bucket_by_sequence_length(
-            lambda *element: tf.reduce_max([tf.size(part) for part in tf.nest.flatten(element)]),
-            bucket_boundaries=[width + 1 for width in self.widths],
-            bucket_batch_sizes=[self.batch_size] * (len(self.widths) + 1),
-            pad_to_bucket_boundary=True,
-        )
+    def _batched(self, elements: tf.data.Dataset) -> tf.data.Dataset:
+        shapes, rows = tf.constant(self.shapes, tf.int64), tf.constant(self.rows, tf.int64)
+        rank = elements.element_spec[0].shape.rank
 
-        def fill(part):
-            missing = [[0, self.batch_size - tf.shape(part)[0]], *[[0, 0]] * (part.shape.rank - 1)]
-            return tf.ensure_shape(tf.pad(part, missing), (self.batch_size, *part.shape[1:]))
+        def shape_of(source, target):
+            sizes = tf.stack([tf.size(source) if rank else 0, tf.size(target) - 1])
+            smaller = tf.reduce_any(shapes < tf.cast(sizes, tf.int64), axis=1)
+            return tf.math.count_nonzero(smaller)
 
-        return batches.map(lambda *batch: tf.nest.map_structure(fill, batch))
+        def pad(number, window):
+            widths = shapes[number, :1][:rank], shapes[number, 1:] + 1
+            return window.padded_batch(rows[number], widths).map(lambda *b: fill(rows[number], *b))
+
+        def fill(count, source, target):
+            missing = [[0, count - tf.shape(target, tf.int64)[0]]]
+            source = tf.pad(source, missing + [[0, 0]] * rank)
+            target = tf.pad(target, [*missing, [0, 0]])
+            target_out = target[:, 1:]
+            # [END] is no input: hard attention would draw a position for it, and learn from that.
+            return (source, tf.where(target_out == PAD, PAD, target[:, :-1])), target_out
+
+        return elements.group_by_window(shape_of, pad, window_size_func=lambda number: rows[number])

@@ -60,6 +60,14 @@ class Config(config.Config):
     vocabulary_size: int = option(
         8000, CORPUS, "Sub-word pieces for each language, at most; special ones included."
     )
+    vocabulary_type: Literal["unigram", "bpe"] = option(
+        "unigram", CORPUS, "What SentencePiece learns: a unigram model, or byte-pair encoding."
+    )
+    joint_vocabulary: bool = option(False, CORPUS, "One vocabulary for both languages.")
+    source_model: str = option(
+        "", CORPUS, "Own SentencePiece model, with ids 0 to 3 for padding, unknown, start, end,"
+    )
+    target_model: str = option("", CORPUS, "and that of the target.")
     fold_case: Literal["none", "source", "both"] = option("source", CORPUS, "What to lower-case.")
     bleu_tokenize: Literal["auto", "13a", "intl", "zh", "char", "none"] = option(
         "auto", CORPUS, "sacrebleu's tokenizer; auto: zh or char for Chinese or Japanese emoji."
@@ -86,7 +94,7 @@ class Config(config.Config):
         0.1, TRAINING, "Share of a target that is spread over the vocabulary."
     )
     epochs: int = option(30, TRAINING, "Times to go through the pairs.")
-    batch_size: int = option(32, TRAINING, "Pairs in a batch.")
+    batch_tokens: int = option(256, TRAINING, "Tokens of a batch on its longer side, with padding.")
     learning_rate: float = _either(
         "learning_rate", TRAINING, "After half an epoch, {} or {}; a cosine leads it to 0."
     )
@@ -104,6 +112,8 @@ class Config(config.Config):
             fits = self.embedding % self.heads == 0 and self.embedding % 2 == 0
             self.require("embedding", fits, f"an even multiple of --heads, {self.heads}")
         self.require("encoder_units", self.encoder_units % 2 == 0, "an even number above 0")
+        own = self.source_model or self.target_model
+        self.require("joint_vocabulary", not (self.joint_vocabulary and own), "no own models")
         smoothing = 0 <= self.label_smoothing < 1
         self.require("label_smoothing", smoothing, "a number from 0 up to 1")
 

@@ -1,16 +1,23 @@
-"""Own corpora: parallel sentences in files, read line by line."""
+"""Own corpora: parallel sentences in files, plain or gzip, read as streams, line by line."""
 
+import functools
+import gzip
+import importlib.metadata
+import itertools
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from examples.common.errors import UserError
 from examples.translation.config import Corpus
-from examples.translation.data import Pair, clean
+from examples.translation.data import Pair
 
-Pairs = list[Pair] | None
+Read = Callable[[], Iterable[Pair]]
 
 
-def read(corpus: Corpus) -> tuple[Pairs, Pairs, Pairs]:
-    """The pairs of the corpus, for development and for the test; None for what is not given."""
+def read(corpus: Corpus) -> tuple[Read | None, Read | None, Read | None]:
+    """What reads the pairs of the corpus, for development and for the test; None if not given."""
     pairs = read_either(corpus.pairs, corpus.source, corpus.target)
     if pairs is not None and corpus.language is not None:
         raise UserError("--language is for the emoji names: not with --pairs, --source, --target")
@@ -21,62 +28,87 @@ def read(corpus: Corpus) -> tuple[Pairs, Pairs, Pairs]:
     )
 
 
-def read_either(pairs: Path | None, source: Path | None, target: Path | None, what="") -> Pairs:
-    """The pairs that the options `--[what]pairs`, or `--[what]source` and `target`, name."""
+def read_either(pairs, source, target, what="") -> Read | None:
+    """What reads the pairs that `--[what]pairs`, or `--[what]source` and `target`, name."""
     if pairs and (source or target):
         raise UserError(f"--{what}pairs and --{what}source/--{what}target exclude each other")
     if (source is None) != (target is None):
         given, lacking = ("source", "target") if source else ("target", "source")
         raise UserError(f"--{what}{given} needs --{what}{lacking} too")
     if pairs:
-        return read_tsv(pairs)
-    return read_parallel(source, target) if source and target else None
+        return functools.partial(read_tsv, pairs)
+    return functools.partial(read_parallel, source, target) if source else None
 
 
-def read_lines(path: Path) -> list[str]:
+def stamp(corpus: Corpus) -> list:
+    """What changes when the corpus does: path, size and time of each file, or the emoji names."""
+    if not any(path for name, path in vars(corpus).items() if name != "language"):
+        return [corpus.language or "fr", importlib.metadata.version("emoji")]
+    files = [path for path in vars(corpus).values() if isinstance(path, Path)]
+    stats = [(path, path.stat()) for path in files if path.exists()]
+    return [[ascii(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+
+
+def read_lines(path: Path) -> Iterator[str]:
     """The lines of a UTF-8 file. Only a newline ends a line: corpora are aligned by line number."""
+    empty = True
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as raw:
+            packed = raw.peek(2).startswith(b"\x1f\x8b")
+            file = gzip.GzipFile(fileobj=raw) if packed else raw
+            start = file.peek(65536)[:65536]
+            if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+                raise UserError(f"{path}: UTF-16, but UTF-8 is needed: iconv -f UTF-16 -t UTF-8")
+            if b"\n" not in start and b"\r" in start.rstrip(b"\r"):
+                raise UserError(f"{path}: lines end in CR alone, but LF is needed: tr '\\r' '\\n'")
+            for number, line in enumerate(file, 1):
+                if number == 1:
+                    line = line.removeprefix(b"\xef\xbb\xbf")
+                empty = empty and not line.strip()
+                yield _decoded(line.removesuffix(b"\n"), f"{path}:{number}")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    raw = raw.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n")
-    if not raw.strip():
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot be read ({reason})") from None
+    if empty:
         raise UserError(f"{path}: the file is empty")
-    lines = []
-    for number, line in enumerate(raw.split(b"\n"), 1):
-        try:
-            lines.append(line.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            byte = f"byte 0x{line[error.start]:02x} at position {error.start + 1}"
-            raise UserError(f"{path}:{number}: not UTF-8 ({byte})") from None
-    return lines
 
 
-def read_tsv(path: Path) -> list[Pair]:
+def printable(path: Path) -> str:
+    """A file name need not be UTF-8; what the run keeps is."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def _decoded(line: bytes, origin: str) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = f"byte 0x{line[error.start]:02x} at position {error.start + 1}"
+        raise UserError(f"{origin}: not UTF-8 ({byte})") from None
+
+
+def read_tsv(path: Path) -> Iterator[Pair]:
     """Tatoeba/Anki: `source TAB target`; further columns are ignored, a blank line is no pair."""
-    pairs = []
+    name = printable(path)
     for number, line in enumerate(read_lines(path), 1):
         columns = line.split("\t")
         if len(columns) < 2 and line.strip():
             raise UserError(f"{path}:{number}: one column, but 'source TAB target' is needed")
         source, target = columns[:2] if len(columns) > 1 else ("", "")
-        pairs.append(Pair(clean(source), clean(target), f"{path}:{number}"))
-    return pairs
+        yield Pair(source, target, f"{name}:{number}")
 
 
-def read_parallel(source: Path, target: Path) -> list[Pair]:
+def read_parallel(source: Path, target: Path) -> Iterator[Pair]:
     """Moses/WMT: two files, line by line translations of each other."""
-    sources, targets = read_lines(source), read_lines(target)
-    if len(sources) != len(targets):
-        shorter = source if len(sources) < len(targets) else target
-        line = min(len(sources), len(targets)) + 1
-        raise UserError(
-            f"{shorter}:{line}: line missing: {source} has {len(sources)} lines, "
-            f"{target} has {len(targets)}"
-        )
-    return [
-        Pair(clean(s), clean(t), f"{source}:{number}")
-        for number, (s, t) in enumerate(zip(sources, targets, strict=True), 1)
-    ]
+    name = printable(source)
+    both = itertools.zip_longest(read_lines(source), read_lines(target))
+    for number, (s, t) in enumerate(both, 1):
+        if s is None or t is None:
+            shorter, longer = (source, target) if s is None else (target, source)
+            more = number + sum(1 for _ in both)
+            raise UserError(
+                f"{shorter}:{number}: line missing: {shorter} has {number - 1} lines, "
+                f"{longer} has {more}"
+            )
+        yield Pair(s, t, f"{name}:{number}")

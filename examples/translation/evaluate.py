@@ -12,10 +12,10 @@ from sacrebleu.metrics.chrf import CHRF
 
 import keras_attention as ka
 from examples.common.files import write, write_with
+from examples.common.tokenizer import SPACE
 from examples.translation import inference, scoring
 from examples.translation.corpora import read_tsv
 from examples.translation.run import Run
-from examples.translation.tokenizer import SPACE
 
 
 def evaluate(run: Run, beam_width: int, length_penalty: float, pictures: int) -> dict:
@@ -24,7 +24,7 @@ def evaluate(run: Run, beam_width: int, length_penalty: float, pictures: int) ->
     Returns the metrics, and under "rows" each test pair with what was found, the worst first.
     """
     config, model, source, target = inference.load(run)
-    pairs = read_tsv(run.folder / "test.tsv")
+    pairs = list(read_tsv(run.folder / "test.tsv"))
     texts = [pair.source for pair in pairs]
     references = inference.references(target, pairs)
     found, results = {}, {}

@@ -18,5 +18,4 @@ def export(run: Run, path: Path, beam_width: int, length_penalty: float) -> None
         model,
         path,
         signatures={"serving_default": (translate, [inference.TEXT])},
-        resources=(source, target),
     )

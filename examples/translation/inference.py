@@ -4,11 +4,12 @@ import tensorflow as tf
 
 import keras_attention as ka
 from examples.common.errors import UserError
+from examples.common.run import damaged
+from examples.common.tokenizer import END, START, Tokenizer
 from examples.translation import model as network
 from examples.translation.config import Config
 from examples.translation.data import Pair
 from examples.translation.run import Run
-from examples.translation.tokenizer import END, START, Tokenizer
 
 TEXT = tf.TensorSpec([None], tf.string, name="text")
 
@@ -27,7 +28,7 @@ def translator(
     last one, score (B,), the log-probability with its penalty, and attention (B, T, S).
     An empty text gives an empty text with score 0. One longer than `max_length` is an error.
     """
-    size = len(target.vocabulary)
+    size = target.size
     if beam_width > size:
         raise UserError(f"--beam-width {beam_width}: expected at most {size}, the vocabulary")
 
@@ -36,7 +37,7 @@ def translator(
         count = tf.size(text)
         # Recurrent layers need a batch of at least one: without any text an empty one is searched.
         text = tf.pad(text, [[0, tf.cast(count == 0, tf.int32)]])
-        pieces = source.encode(text)  # (B, None)
+        pieces = source.encode(source.normalize(text))  # (B, None)
         sizes = pieces.row_lengths()
         longest = tf.argmax(tf.pad(sizes, [[0, 1]]))
         message = f"text {{}} has {{}} tokens, the limit is {max_length}"
@@ -89,17 +90,17 @@ def references(target: Tokenizer, pairs: list[Pair]) -> list[str]:
 
 def load_tokenizer(run: Run, config: Config, side: str) -> Tokenizer:
     """The tokenizer of a run for its "source" or "target"."""
-    name = f"{side}.vocabulary.txt"
+    path = run.folder / f"{side}.model"
     try:
-        return Tokenizer(run.read_lines(name), config.folds(side))
-    except ValueError as error:
-        raise UserError(f"{run.folder / name}: damaged ({error})") from None
+        return Tokenizer(path.read_bytes(), config.folds(side))
+    except (OSError, ValueError) as error:
+        raise damaged(path, error) from None
 
 
 def load(run: Run) -> tuple[Config, network.Model, Tokenizer, Tokenizer]:
     """The config, the best model and both tokenizers of a run."""
     config = run.config()
     source, target = (load_tokenizer(run, config, side) for side in ("source", "target"))
-    model = network.build(config, len(source.vocabulary), len(target.vocabulary))
+    model = network.build(config, source.size, target.size)
     run.load_weights(model)
     return config, model, source, target

@@ -12,8 +12,9 @@ class Run(RunFolder):
     score = "bleu"
     names = (
         "config.json",  # every choice, and the digest of the data
-        "source.vocabulary.txt",  # one piece a line
-        "target.vocabulary.txt",
+        "source.model",  # of SentencePiece
+        "target.model",
+        "splits.json",  # what the corpus holds, so that it is not read again
         "dev.tsv",  # the held-out pairs
         "test.tsv",
         "model.weights.h5",  # the best epoch

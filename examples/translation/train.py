@@ -1,49 +1,58 @@
 """Training: plain `compile` and `fit`; what happens at the end of each epoch is in `common.fit`."""
 
+import itertools
 import time
+from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 import keras_attention as ka
 from examples.common.errors import UserError
 from examples.common.files import write
 from examples.common.fit import EndOfEpoch, fit, optimizer
-from examples.translation import inference, pipeline, scoring
+from examples.common.tokenizer import Tokenizer, learn, normalize
+from examples.translation import data, inference, pipeline, scoring, shards
 from examples.translation import model as network
 from examples.translation.config import Config
-from examples.translation.data import Splits, to_tsv
+from examples.translation.data import Splits
 from examples.translation.run import Run
-from examples.translation.tokenizer import Tokenizer, learn_vocabulary
+
+SAMPLE = 200_000  # pairs from which vocabularies are learned, at most
 
 
-def train(run: Run, config: Config, splits: Splits) -> dict:
+def train(run: Run, config: Config, splits: Splits, stamp: list) -> dict:
     """Trains in the folder of `run`, from its checkpoint if there is one; returns the progress."""
     started = time.monotonic()
     keras.utils.set_random_seed(config.seed)
-    source, target = (_tokenizer(run, config, splits, side) for side in ("source", "target"))
-    splits = _fit_length(config, splits, source, target)
-    write(run.folder / "config.json", config.to_json())
-    for name, made in (("source", source), ("target", target)):
-        write(run.folder / f"{name}.vocabulary.txt", "\n".join(made.vocabulary) + "\n")
-    for name in ("dev", "test"):
-        write(run.folder / f"{name}.tsv", to_tsv(getattr(splits, name)))
-
-    batches, dev_batches = (
-        pipeline.Batches(
-            pipeline.encode(pairs, source, target), config.batch_size, seed=config.seed
+    source, target = tokenizers(run, config, splits)
+    limit, skip = config.max_length, config.skip_long
+    files, dev_files = (
+        shards.load(folder, splits.fingerprint)
+        or shards.save(folder, splits.fingerprint, pairs, size, source, target, limit, skip)
+        for folder, pairs, size in (
+            (run.folder / "shards/train", splits.train, splits.size),
+            (run.folder / "shards/dev", splits.dev, len(splits.dev)),
         )
-        for pairs in (splits.train, splits.dev)
     )
-    model = network.build(config, len(source.vocabulary), len(target.vocabulary))
+    for name, made in (("source", source), ("target", target)):
+        write(run.folder / f"{name}.model", made.model)
+    data.remember(run.folder, stamp, splits)
+    write(run.folder / "config.json", config.to_json())
+    batches = pipeline.Batches(files, config.batch_tokens, config.seed)
+    dev_batches = pipeline.Batches(dev_files, config.batch_tokens)
+    model = network.build(config, source.size, target.size)
     compile_model(model, config, batches.steps)
-    dropped = f", {splits.dropped} with an empty side dropped" if splits.dropped else ""
+    left_out = f", {splits.dropped} with an empty side dropped" if splits.dropped else ""
+    if files.skipped:
+        left_out += f", {files.skipped} with more than {config.max_length} tokens skipped"
     print(
-        f"{config.data}: {len(splits.train)} training, {len(splits.dev)} development, "
-        f"{len(splits.test)} test pairs{dropped}"
+        f"{config.data}: {splits.size - files.skipped} training, {len(splits.dev)} development, "
+        f"{len(splits.test)} test pairs{left_out}"
     )
     print(
-        f"{len(source.vocabulary)} source and {len(target.vocabulary)} target pieces, buckets of "
-        f"{batches.widths} tokens, {model.count_params():,} weights"
+        f"{source.size} source and {target.size} target pieces, {model.count_params():,} weights; "
+        f"{batches.steps} batches of {len(batches.shapes)} shapes, {batches.share:.0%} real tokens"
     )
     sources = [pair.source for pair in splits.dev]
     references = inference.references(target, splits.dev)
@@ -70,24 +79,36 @@ def compile_model(model, config: Config, steps: int) -> None:
     model.optimizer.build(model.trainable_variables)
 
 
-def _tokenizer(run: Run, config: Config, splits: Splits, side: str) -> Tokenizer:
-    """With the vocabulary of the run, or one learned from the training pairs."""
-    if (run.folder / f"{side}.vocabulary.txt").exists():
-        return inference.load_tokenizer(run, config, side)
-    texts, fold = [getattr(pair, side) for pair in splits.train], config.folds(side)
-    return Tokenizer(learn_vocabulary(texts, config.vocabulary_size, fold), fold)
+def tokenizers(run: Run, config: Config, splits: Splits) -> list[Tokenizer]:
+    """Source's and target's: the run's, or those of own models, or learned from training pairs."""
+    sides = ("source", "target")
+    if all((run.folder / f"{side}.model").exists() for side in sides):
+        return [inference.load_tokenizer(run, config, side) for side in sides]
+
+    def texts(side):
+        # A sample is enough, evenly from the whole corpus.
+        pairs = itertools.islice(splits.train, 0, None, 1 + splits.size // SAMPLE)
+        lines = tf.data.Dataset.from_tensor_slices([getattr(pair, side) for pair in pairs])
+        folded = lines.batch(4096).map(lambda line: normalize(line, config.folds(side)))
+        return (line.decode() for line in folded.unbatch().as_numpy_iterator())
+
+    options = config.vocabulary_size, config.vocabulary_type
+    paths = {side: getattr(config, f"{side}_model") for side in sides}
+    if config.joint_vocabulary:
+        models = [learn(itertools.chain(*map(texts, sides)), *options)] * 2
+    else:
+        models = [
+            read_model(paths[side]) if paths[side] else learn(texts(side), *options)
+            for side in sides
+        ]
+    try:
+        return [Tokenizer(m, config.folds(side)) for m, side in zip(models, sides, strict=True)]
+    except ValueError as error:
+        raise UserError(f"{' or '.join(filter(None, paths.values()))}: {error}") from None
 
 
-def _fit_length(config: Config, splits: Splits, source: Tokenizer, target: Tokenizer) -> Splits:
-    fitting = [
-        pipeline.fit_length(pairs, source, target, config.max_length, config.skip_long)
-        for pairs in splits[:3]
-    ]
-    if not all(pairs for pairs, _ in fitting):
-        raise UserError(
-            f"a split has no pair of at most {config.max_length} tokens: raise --max-length"
-        )
-    skipped = sum(long for _, long in fitting)
-    if skipped:
-        print(f"skipped {skipped} pairs with more than {config.max_length} tokens")
-    return Splits(*(pairs for pairs, _ in fitting), dropped=splits.dropped)
+def read_model(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None

@@ -1,7 +1,6 @@
 """The command `train`."""
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +8,7 @@ import typer
 
 from examples.common.commands import quiet_import, train_and_report
 from examples.common.options import with_options
-from examples.translation import data
+from examples.translation import corpora, data
 from examples.translation.config import OUT, Config, Corpus
 from examples.translation.run import Run
 
@@ -24,23 +23,20 @@ def train(
     Ctrl-C, or a kill, loses nothing but the epoch under way: the same command goes on from there.
     A folder that holds a run with other choices or data is refused and left as it is.
     """
-    files = None, None, None
-    if any(path for name, path in vars(corpus).items() if name != "language"):
-        from examples.translation import corpora
-
-        files = corpora.read(corpus)
-    splits = data.load(corpus.language, *files)
-    # A file name need not be UTF-8, the config is.
-    path = os.fsencode(corpus.pairs or corpus.source or "").decode(errors="backslashreplace")
+    run, stamp, (read, dev, test) = Run(out), corpora.stamp(corpus), corpora.read(corpus)
+    splits = data.recall(run.folder, stamp, corpus.language, read) or data.load(
+        corpus.language, read, dev, test
+    )
+    path = corpus.pairs or corpus.source
     changes = {
-        "data": path or f"emoji names, en-{corpus.language or 'fr'}",
-        "fingerprint": data.fingerprint(splits),
+        "data": corpora.printable(path) if path else f"emoji names, en-{corpus.language or 'fr'}",
+        "fingerprint": splits.fingerprint,
     }
     if config.bleu_tokenize == "auto":
         tokenizers = {"zh": "zh", "ja": "char"}
         changes["bleu_tokenize"] = tokenizers.get(corpus.language or "", "13a")
-    config, run = dataclasses.replace(config, **changes), Run(out)
+    config = dataclasses.replace(config, **changes)
     run.check(config)
     with quiet_import():
         from examples.translation import train as training
-    train_and_report(training.train, run, config, splits)
+    train_and_report(training.train, run, config, splits, stamp)

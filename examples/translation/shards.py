@@ -1,0 +1,168 @@
+"""Pairs of sentences as ids on disk: encoded once, in compressed files, read as a stream."""
+
+import dataclasses
+import itertools
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import tensorflow as tf
+from rich.console import Console
+from rich.progress import track
+
+from examples.common.errors import UserError
+from examples.common.files import write
+from examples.common.tokenizer import END, START, Tokenizer
+from examples.translation.data import Pair
+
+CHUNK = 1024  # pairs in a record
+SHARD = 64  # records in a file
+SHUFFLED = 100_000  # pairs, at most, that are drawn from at a time
+PACKED = "ZLIB"
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Shards:
+    """Files of encoded pairs.
+
+    Attributes:
+        files: The path and the size in bytes of each.
+        counts: How many pairs have s source and t target tokens, each with [END], as [s, t, count].
+        skipped: How many pairs were too long, and left out.
+    """
+
+    files: list[list]
+    counts: list[list[int]]
+    skipped: int
+
+    def histogram(self) -> np.ndarray:
+        """`counts` as a matrix, (S, T)."""
+        sources, targets, counts = np.transpose(self.counts)
+        matrix = np.zeros((max(sources) + 1, max(targets) + 1), "int64")
+        matrix[sources, targets] = counts
+        return matrix
+
+    def pairs(self, seed=None) -> tf.data.Dataset:
+        """Each pair once: source ids and [END], target ids between [START] and [END].
+
+        In their order, or shuffled by a seed: first the files, then the pairs of several files.
+        """
+        paths = tf.data.Dataset.from_tensor_slices([path for path, _ in self.files])
+
+        def read(path):
+            return tf.data.TFRecordDataset(path, PACKED).flat_map(decode)
+
+        if seed is None:
+            return paths.flat_map(read)
+        paths = paths.shuffle(len(self.files), seed, reshuffle_each_iteration=False)
+        pairs = paths.interleave(read, cycle_length=8, num_parallel_calls=2, deterministic=True)
+        buffer = min(int(self.histogram().sum()), SHUFFLED)
+        return pairs.shuffle(buffer, seed, reshuffle_each_iteration=False)
+
+
+def load(folder: Path, stamp) -> Shards | None:
+    """The shards in `folder`, if they are those of `stamp`, and whole."""
+    try:
+        found = json.loads((folder / "shards.json").read_text("utf-8"))
+        shards = Shards(**found["shards"])
+        whole = all(Path(path).stat().st_size == size for path, size in shards.files)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return shards if whole and found["stamp"] == stamp else None
+
+
+def save(folder: Path, stamp, pairs, size: int, source, target, limit: int, skip: bool) -> Shards:
+    """Encodes `size` pairs into `folder`, in place of what it holds.
+
+    Unless `skip`, a pair with more than `limit` tokens on a side is an error. What is written last
+    names all files with their sizes, so that a writing that was cut short is no shards.
+    """
+    counts, long, first, paths = np.zeros((limit + 2, limit + 2), "int64"), 0, "", []
+    chunks = encode(pairs, source, target, limit).as_numpy_iterator()
+    console = Console(stderr=True)
+    chunks = track(chunks, "encoding", -(-size // CHUNK), console=console, transient=True)
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        while part := list(itertools.islice(chunks, SHARD)):
+            paths.append(folder / f"{len(paths):05}.tfrecord")
+            with tf.io.TFRecordWriter(str(paths[-1]), PACKED) as file:
+                for record, lengths, origins in part:
+                    file.write(record)
+                    over = (lengths > limit).any(axis=1)
+                    np.add.at(counts, tuple(lengths[~over].T + 1), 1)
+                    if over.any() and not long:
+                        i = over.argmax()
+                        side = "source" if lengths[i, 0] > limit else "target"
+                        tokens = f"the {side} sentence has {lengths[i].max()} tokens"
+                        first = f"{origins[i].decode(errors='backslashreplace')}: {tokens}"
+                    long += int(over.sum())
+    except tf.errors.OpError as error:
+        raise UserError(f"{folder}: cannot be written ({error.message})") from None
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
+    if long and not skip:
+        more = f" (and {long - 1} more pairs)" if long > 1 else ""
+        raise UserError(
+            f"{first}, the limit is {limit}{more}: raise --max-length, or leave such pairs out "
+            "with --skip-long"
+        )
+    if not counts.any():
+        raise UserError(f"no pair has at most {limit} tokens on both sides: raise --max-length")
+    files = [[str(path), path.stat().st_size] for path in paths]
+    nonzero = np.argwhere(counts)
+    found = np.column_stack([nonzero, counts[tuple(nonzero.T)]]).tolist()
+    shards = Shards(files, found, long)
+    text = json.dumps({"stamp": stamp, "shards": dataclasses.asdict(shards)})
+    write(folder / "shards.json", text)
+    return shards
+
+
+def encode(
+    pairs: Iterable[Pair], source: Tokenizer, target: Tokenizer, limit: int
+) -> tf.data.Dataset:
+    """Chunks of pairs as ids, in parallel and in order.
+
+    Each is a record of those pairs that have at most `limit` tokens on both sides, the tokens of
+    all, (N, 2), and where each comes from.
+    """
+
+    def chunks():
+        rest = iter(pairs)
+        while chunk := list(itertools.islice(rest, CHUNK)):
+            yield tuple(map(list, zip(*chunk, strict=True)))
+
+    def to_ids(sources, targets, origins):
+        sources = source.encode(source.normalize(sources))
+        targets = target.encode(target.normalize(targets))
+        lengths = tf.stack([sources.row_lengths(), targets.row_lengths()], axis=1)
+        fits = tf.reduce_all(lengths <= limit, axis=1)
+        sources, targets = (tf.ragged.boolean_mask(side, fits) for side in (sources, targets))
+        column = tf.ones((sources.nrows(), 1), tf.int32)
+        sources = tf.concat([sources, END * column], axis=1)
+        targets = tf.concat([START * column, targets, END * column], axis=1)
+        both = tf.concat([sources, targets], axis=0)
+        sizes = tf.cast(both.row_lengths(), tf.int32)
+        numbers = tf.concat([[tf.size(sizes)], sizes, both.flat_values], axis=0)
+        return tf.io.serialize_tensor(numbers), lengths, origins
+
+    lines = tf.TensorSpec([None], tf.string)
+    read = tf.data.Dataset.from_generator(chunks, output_signature=(lines, lines, lines))
+    return read.map(to_ids, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def decode(record: tf.Tensor) -> tf.data.Dataset:
+    """The pairs of a record."""
+    numbers = tf.io.parse_tensor(record, tf.int32)
+    count = numbers[0]
+    rows = tf.RaggedTensor.from_row_lengths(numbers[1 + count :], numbers[1 : 1 + count])
+    half = tf.cast(count // 2, tf.int64)
+
+    def sequence(row):
+        return tf.ensure_shape(rows[row], [None])
+
+    return tf.data.Dataset.range(half).map(lambda row: (sequence(row), sequence(half + row)))
