@@ -1,6 +1,7 @@
 """Sub-words by SentencePiece: text to ids and back, as graph operations that exports hold."""
 
 import io
+import os
 import re
 import tempfile
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from typing import final
 import sentencepiece
 import tensorflow as tf
 import tensorflow_text as tf_text
+from sentencepiece import sentencepiece_model_pb2
 
 from examples.common.errors import UserError
 
@@ -60,6 +62,7 @@ class Tokenizer:
 
     def pieces(self, ids: tf.Tensor) -> tf.Tensor:
         """Ids to the strings of their pieces, in the same shape; [PAD] and [END] become ""."""
+        ids = tf.convert_to_tensor(ids)
         pieces = self._processor().id_to_string(ids)
         return tf.where((ids == PAD) | (ids == END), "", pieces)
 
@@ -107,6 +110,7 @@ def learn(texts: Iterable[str], size: int, kind: str = "unigram") -> bytes:
                 **{f"{name}_id": i for i, name in enumerate(special)},
                 **{f"{name}_piece": piece for name, piece in special.items()},
                 max_sentence_length=1_000_000,
+                num_threads=os.cpu_count(),
                 minloglevel=2,
             )
         except RuntimeError as error:
@@ -117,4 +121,8 @@ def learn(texts: Iterable[str], size: int, kind: str = "unigram") -> bytes:
                 f"--vocabulary-size {size}: expected at least {few[1]}, for the special pieces, "
                 "256 bytes and the characters of the corpus"
             ) from None
-    return model.getvalue()
+    learned = sentencepiece_model_pb2.ModelProto.FromString(model.getvalue())
+    # Names of the files that are gone, which would make each model another.
+    learned.normalizer_spec.ClearField("normalization_rule_tsv")
+    learned.denormalizer_spec.ClearField("normalization_rule_tsv")
+    return learned.SerializeToString()

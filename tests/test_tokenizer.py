@@ -1,0 +1,99 @@
+"""Sub-words of the examples: any text comes back from its ids, and vocabularies have their sizes."""
+
+import io
+import random
+
+import keras
+import pytest
+import sentencepiece
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from examples.common.errors import UserError
+from examples.common.tokenizer import END, PAD, SPACE, START, UNK, Tokenizer, learn
+
+LINES = [
+    f"{color} {animal}s saw {number} {color}dish stones"
+    for color in ("red", "green", "blue", "yellow")
+    for animal in ("cat", "dog", "heron", "badger", "antelope")
+    for number in ("one", "eleven", "twenty", "seventy-three")
+]
+
+
+@pytest.fixture(scope="module", params=["unigram", "bpe"])
+def tokenizer(request):
+    return Tokenizer(learn(LINES, 298, request.param))
+
+
+def back(tokenizer, texts):
+    ids = tokenizer.encode(tf.constant(texts))
+    assert not tf.reduce_any(ids.flat_values == UNK)
+    return [text.decode() for text in tokenizer.decode(ids.to_tensor()).numpy()]
+
+
+@given(texts=st.lists(st.text(st.characters(codec="utf-8")), min_size=1, max_size=5))
+def test_any_text_comes_back(tokenizer, texts):
+    assert back(tokenizer, texts) == texts
+
+
+def test_random_characters_of_all_unicode_come_back(tokenizer):
+    rng = random.Random(7)
+    signs = [chr(n) for n in range(0x110000) if not 0xD800 <= n < 0xE000]
+    texts = ["".join(rng.choices(signs, k=rng.randrange(30))) for _ in range(10_000)]
+    assert back(tokenizer, texts) == texts
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "  a  b ", "\0a\0", "\x1a", "\x1a0", "a\u2581b", "[START] [UNK] <0x41>", "\n\t"]
+)
+def test_text_that_looks_like_pieces_comes_back(tokenizer, text):
+    assert back(tokenizer, [text, "cat"]) == [text, "cat"]
+
+
+def test_special_ids_are_no_text(tokenizer):
+    ids = tokenizer.encode(tf.constant(["red"])).to_list()[0]
+    assert tokenizer.decode([[START, *ids, END, PAD]]).numpy() == [b"red"]
+    assert tokenizer.pieces([PAD, END, START]).numpy().tolist() == [b"", b"", b"[START]"]
+    pieces = tokenizer.pieces(ids).numpy().tolist()
+    assert b"".join(pieces).decode() == SPACE + "red"
+
+
+def test_case_and_form_are_normalized_on_demand():
+    model = learn(LINES, 298)
+    text = tf.constant(["  Straße\t cafe\u0301 "])
+    assert Tokenizer(model).normalize(text).numpy()[0].decode() == "Straße café"
+    assert Tokenizer(model, True).normalize(text).numpy()[0].decode() == "strasse café"
+    assert Tokenizer(model).normalize(tf.constant([b"\xff"])).numpy()[0].decode() == "\ufffd"
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_a_vocabulary_is_as_large_as_asked_for_or_as_its_text_allows(kind):
+    assert Tokenizer(learn(LINES, 290, kind)).size == 290
+    assert 298 <= Tokenizer(learn(LINES, 100_000, kind)).size < 1000
+    with pytest.raises(UserError, match=r"--vocabulary-size 200: expected at least 281"):
+        learn(LINES, 200, kind)
+    with pytest.raises(UserError, match="no line of the corpus"):
+        learn([], 300, kind)
+
+
+def test_the_same_text_gives_the_same_model():
+    assert learn(LINES, 298) == learn(iter(LINES), 298)
+
+
+def test_own_models_need_our_special_ids():
+    own = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(LINES), model_writer=own, vocab_size=40, hard_vocab_limit=False, minloglevel=2
+    )
+    with pytest.raises(ValueError, match=r"are \[-1, 0, 1, 2\]; expected \[0, 1, 2, 3\]"):
+        Tokenizer(own.getvalue())
+    for content in (b"", b"\x00", b"\x0a\xff"):
+        with pytest.raises(ValueError, match="not a SentencePiece model"):
+            Tokenizer(content)
+
+
+def test_a_tokenizer_outlives_a_new_seed(tokenizer):
+    before = back(tokenizer, ["red"])
+    keras.utils.set_random_seed(3)
+    assert back(tokenizer, ["red"]) == before
