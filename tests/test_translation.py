@@ -385,16 +385,100 @@ def test_the_export_needs_tensorflow_and_its_text_operations_only(run):
         assert line == ours
 
 
-def test_translating_lines(run):
-    path = run.folder / "saved_model"
-    result = CliRunner().invoke(
-        app, ["translate", "--model", str(path)], input="\none, one red cat\n"
+def translated(run, *options, lines=None, code=0):
+    arguments = ["translate", "--model", run.folder / "saved_model", *options]
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=lines)
+    assert result.exit_code == code, result.output
+    return result
+
+
+STRANGE = [b"", b"  ", b"\xff\xfe red", b"a\0b", b"one\r", "\ufeffone".encode(), b"one " * 10]
+
+
+def test_every_line_gives_one(run):
+    lines = b"\n".join([*STRANGE, *[b"two"] * 70, b"one, one red cat"])
+    result = translated(run, lines=lines)
+    found = result.stdout.split("\n")
+    assert len(found) == len(STRANGE) + 72
+    assert found[:2] == ["", ""]
+    assert found[4] == found[5]  # what ends a line or begins a file is no text
+    assert found[-1] == ""
+    assert result.stderr == "line 7 has 10 tokens, the limit is 9: cut\n"
+    assert found[6] == translated(run, "one " * 9).stdout.removesuffix("\n")
+    assert translated(run, "a", "", "two\nwords").stdout.count("\n") == 3
+    assert translated(run, lines=b"").stdout == ""
+
+
+def test_long_lines_on_demand(run, tmp_path):
+    lines = b"one\n" + b"one " * 10 + b"\ntwo\n"
+    skipped = translated(run, "--long", "skip", lines=lines)
+    assert skipped.stderr == "line 2 has 10 tokens, the limit is 9: left empty\n"
+    assert skipped.stdout.split("\n")[1:] == ["", skipped.stdout.split("\n")[2], ""]
+    path = tmp_path / "out"
+    path.write_text("old")
+    refused = translated(run, "--long", "error", "--output", path, lines=lines, code=2)
+    assert refused.stderr == "error: line 2 has 10 tokens, the limit is 9\n"
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
+    translated(run, "--output", path, "--json", lines=lines)
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    assert [len(row["source_tokens"]) for row in rows] == [1, 9, 1]
+
+
+def test_the_best_of_the_search(run):
+    (row,) = translated(run, "--n-best", 3, "--json", "two red dog").stdout.splitlines()
+    row = json.loads(row)
+    found, scores = zip(*(one.values() for one in row["n_best"]), strict=True)
+    assert len(set(found)) == 3
+    assert sorted(scores, reverse=True) == list(scores)
+    assert (found[0], scores[0]) == (row["text"], row["score"])
+    lines = translated(run, "--n-best", 2, "", "two red dog").stdout.splitlines()
+    assert lines == [
+        "0 |||  ||| 0.0000",
+        *(f"1 ||| {text} ||| {score:.4f}" for text, score in zip(found[:2], scores, strict=False)),
+    ]
+    many = translated(run, "--n-best", 4, "two", code=2)
+    assert many.stderr == "error: --n-best 4: expected at most 3, the beams of the search\n"
+
+
+def test_a_beam_wider_than_the_vocabulary(run):
+    config, network, source, target = inference.load(run)
+    size = len(target.vocabulary)
+    texts = tf.constant(["one, two red cat"])
+    wide, all_of_it = (
+        inference.translator(network, source, target, config.max_length, width)(texts)
+        for width in (size + 40, size)
     )
-    assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[0] == ""
-    assert len(result.stdout.splitlines()) == 2
-    long = command("translate", "--model", path, "a", "one " * 10, code=2)
-    assert long.stderr == "error: text 2 has 10 tokens, the limit is 9\n"
+    assert wide["n_best_score"].shape == (1, size)
+    np.testing.assert_array_equal(wide["n_best_text"], all_of_it["n_best_text"])
+
+
+def test_a_pipe_gets_its_lines_at_once_and_may_be_closed(run):
+    options = ["--json", "--model", str(run.folder / "saved_model")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "examples.translation", "translate", *options],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    for line in (b"one, two red cat\n", b"\xff one\n"):
+        process.stdin.write(line)
+        process.stdin.flush()
+        assert "\u2581one" in json.loads(process.stdout.readline())["source_tokens"]  # UTF-8
+    process.stdout.close()
+    assert process.communicate(b"three\n" * 70, timeout=60)[1] == b""
+
+
+def test_a_captioner_is_no_translator(tmp_path):
+    captioner = tf.Module()
+    captioner.call = tf.function(
+        lambda image: {"text": image, "attention": tf.strings.length(image)},
+        input_signature=[tf.TensorSpec([None], tf.string, name="image")],
+    )
+    tf.saved_model.save(captioner, str(tmp_path), {"serving_default": captioner.call})
+    told = command("translate", "--model", tmp_path, "one", code=2).stderr
+    assert told.startswith(f"error: {tmp_path}: not an exported translator")
+    assert told.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["model.weights.h5", "source.vocabulary.txt", "config.json"])

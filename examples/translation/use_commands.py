@@ -1,14 +1,18 @@
 """The commands that use a run: `evaluate`, `export` and `translate`."""
 
+import io
+import itertools
 import json
+import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from examples.common.commands import quiet_import
 from examples.common.errors import UserError
+from examples.common.files import write_with
 from examples.common.serving import BeamWidth, LengthPenalty
 from examples.translation.config import OUT
 
@@ -86,11 +90,22 @@ def translate(
     ] = OUT,
     beam_width: BeamWidth = 5,
     length_penalty: LengthPenalty = 0.0,
+    n_best: Annotated[
+        int | None,
+        typer.Option(min=1, help="Print so many of each: number ||| translation ||| score."),
+    ] = None,
+    long: Annotated[
+        Literal["cut", "skip", "error"],
+        typer.Option(help="What to do with a line of too many tokens; skip leaves it empty."),
+    ] = "cut",
+    output: Annotated[
+        Path | None, typer.Option(help="A file to write, which appears when it is complete.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line: text, score, tokens.")
     ] = False,
 ):
-    """Translate lines, one result a line.
+    """Translate lines, one result a line, as they come.
 
     With an exported model neither Keras nor this library is loaded, and the search is the one it
     was exported with: the two search options count for a run folder only.
@@ -101,11 +116,42 @@ def translate(
         from examples.translation import translate as translating
 
     translator = translating.open_translator(model, beam_width, length_penalty)
-    lines = texts or _lines(sys.stdin.buffer.read().decode("utf-8", "surrogateescape"))
-    for row in translating.translate(translator, lines):
-        print(json.dumps(row, ensure_ascii=False) if as_json else row["text"])
+    given = "".join(text.replace("\n", " ") + "\n" for text in texts or ())
+    stream = io.BytesIO(given.encode("utf-8", "surrogateescape")) if texts else sys.stdin.buffer
+    shown = sys.stderr.isatty() and not (texts or (sys.stdout.isatty() and output is None))
+    batches = _with_progress(translating.read_batches(stream), shown and os.fstat(0).st_size)
+
+    def write_to(sink):
+        number = itertools.count()
+        for rows in translating.translate(translator, batches, long, n_best):
+            sink.writelines(_line(next(number), row, as_json) + "\n" for row in rows)
+            sink.flush()
+
+    def write_file(path):
+        with path.open("w", encoding="utf-8") as file:
+            write_to(file)
+
+    if output is None:
+        write_to(sys.stdout)
+    else:
+        write_with(output, write_file)
 
 
-def _lines(text: str) -> list[str]:
-    """Only a newline ends a line, so that there is one result for each."""
-    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+def _line(number: int, row: dict, as_json: bool) -> str:
+    if as_json:
+        return json.dumps(row, ensure_ascii=False)
+    if "n_best" not in row:
+        return row["text"]
+    return "\n".join(f"{number} ||| {one['text']} ||| {one['score']:.4f}" for one in row["n_best"])
+
+
+def _with_progress(batches, size: int):
+    """Shows how much of a file of `size` bytes is translated; nothing if there is no size."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not size) as progress:
+        task = progress.add_task("translating", total=size)
+        for lines in batches:
+            yield lines
+            progress.advance(task, sum(map(len, lines)) + len(lines))
