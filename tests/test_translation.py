@@ -72,7 +72,8 @@ def run_of(corpus, tmp_path_factory):
     @functools.cache
     def made(model):
         run = Run(tmp_path_factory.mktemp("run") / "folder")
-        command("train", "--pairs", corpus, *OPTIONS, "--model", model, "--out", run.folder)
+        choice = ["--attention", "none"] if model == "no attention" else ["--model", model]
+        command("train", "--pairs", corpus, *OPTIONS, *choice, "--out", run.folder)
         command("export", "--out", run.folder, "--beam-width", 3)
         return run
 
@@ -324,6 +325,22 @@ def test_evaluation(run_of, model):
     exact = sum(row.split("\t")[1] == row.split("\t")[3] for row in rows[1:])
     assert metrics["exact_match"] == pytest.approx(100 * exact / (len(rows) - 1), abs=0.01)
     assert (run.folder / "alignment.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_attention_all_is_read_from_the_last_state(run_of):
+    run = run_of("no attention")
+    result = command("evaluate", "--out", run.folder, "--beam-width", 3)
+    assert "written; without attention no picture" in result.stdout
+    assert not (run.folder / "alignment.png").exists()
+    _, network, source, _ = inference.load(run)
+    ids = source.encode(tf.constant(["one, two red cat", "two", "cat two"])).to_tensor()
+    memory = network.encoder(ids)
+    assert memory.shape == (3, 1, 8)
+    np.testing.assert_allclose(memory[1], network.encoder(ids[1:2, :1])[0], atol=1e-6)
+    assert np.abs(memory[1] - memory[2]).max() > 1e-3
+    outputs = translated(run, "--json", "one, two red cat", "").stdout.splitlines()
+    assert json.loads(outputs[0])["score"] < 0
+    assert json.loads(outputs[1])["text"] == ""
 
 
 TEXTS = ["one, two red cat", "", "Привет мир 漢字", "  FIVE, one   black dog ", "dog \udcff"]

@@ -54,7 +54,8 @@ def evaluate(run: Run, beam_width: int, length_penalty: float, pictures: int) ->
     )
     header = "source\treference\tgreedy\tbeam\n"
     write(run.folder / "translations.tsv", header + "".join("\t".join(row) + "\n" for row in rows))
-    draw_alignments(run, translate, texts, found["beam"], pictures)
+    if config.attention != "none":
+        draw_alignments(run, translate, texts, found["beam"], pictures)
     run.update_metrics(metrics)
     return {**run.metrics(), "rows": rows}
 

@@ -24,8 +24,9 @@ def translator(
     """A function of (B,) texts; beam width 1 is the greedy search.
 
     It returns a dict: text (B,), tokens (B, T) and source_tokens (B, S) as strings, "" behind the
-    last one, score (B,), the log-probability with its penalty, attention (B, T, S), and all that
-    the search found, the best first: n_best_text and n_best_score (B, K).
+    last one, score (B,), the log-probability with its penalty, attention (B, T, S), or (B, T, 1)
+    over the one position of a model without it, and all that the search found, the best first:
+    n_best_text and n_best_score (B, K).
     An empty text gives an empty text with score 0. Of a text of more than `max_length` tokens the
     rest is not read: source_length (B,) tells how many it has, source_tokens which were read.
     """

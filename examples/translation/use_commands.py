@@ -34,7 +34,7 @@ def evaluate(
     from examples.translation.run import Run
 
     run = Run(out)
-    run.config()
+    attends = run.config().attention != "none"
     with quiet_import():
         from examples.translation.evaluate import evaluate
 
@@ -54,7 +54,8 @@ def evaluate(
     wrong = [row for row in result["rows"] if row[3] != row[1]][:worst]
     for text, reference, _, found in wrong:
         print(f"  {text}\n    found:     {found}\n    reference: {reference}")
-    print(f"{run.folder / 'metrics.json'}, translations.tsv and alignment.png written")
+    picture = "and alignment.png written" if attends else "written; without attention no picture"
+    print(f"{run.folder / 'metrics.json'}, translations.tsv {picture}")
 
 
 def export(
