@@ -26,30 +26,24 @@ def draw_alignments(path: Path, translate, texts: list[str], found: list[str], n
     too, so that in each picture the diagonal that falls means the same: translated word by word.
     Each token is written as its script is, from right to left or joined (by matplotlib, from 3.11).
     """
-    chosen, seen = [], set()
+    openings: dict[str, str] = {}
     for i in sorted(range(len(texts)), key=lambda i: (-len(texts[i].split()), -len(texts[i]))):
-        opening = found[i].split()[:1]
-        if tuple(opening) not in seen and len(chosen) < number:
-            seen.add(tuple(opening))
-            chosen.append(texts[i])
+        openings.setdefault(found[i].partition(" ")[0], texts[i])
+    chosen = list(openings.values())[:number]
     results = [
         {name: value.numpy()[0] for name, value in translate(tf.constant([text])).items()}
         for text in chosen
     ]
     labels = [[_labels(result[name]) for name in ("source_tokens", "tokens")] for result in results]
-    families, missing = fonts_for(
-        "".join(token for pair in labels for side in pair for token in side)
-    )
+    families, missing = fonts_for("".join("".join(source + target) for source, target in labels))
     if missing:
         fonts = " ".join(sorted({package_for(character) for character in missing}))
         print(f"{path}: no font has {missing[:30]}: install one, such as {fonts}", file=sys.stderr)
     columns = min(2, len(chosen))
     rows = -(-len(chosen) // columns)
-    size = (7 * columns, 6 * rows)
+    options = {"figsize": (7 * columns, 6 * rows), "squeeze": False, "layout": "constrained"}
     with plt.rc_context({"font.family": [*plt.rcParams["font.family"], *families]}):
-        figure, axes = plt.subplots(
-            *(rows, columns), figsize=size, squeeze=False, layout="constrained"
-        )
+        figure, axes = plt.subplots(rows, columns, **options)
         for ax in axes.flat[len(chosen) :]:
             ax.axis("off")
         for ax, result, (source, target) in zip(axes.flat, results, labels, strict=False):

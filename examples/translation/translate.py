@@ -4,7 +4,6 @@ An exported model needs only TensorFlow and tensorflow-text.
 """
 
 import codecs
-import itertools
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -35,8 +34,9 @@ def read_batches(stream: BinaryIO, size: int = 64) -> Iterator[list[bytes]]:
 
     Only a newline ends a line, so that there is one result for each.
     """
+    read = getattr(stream, "read1", stream.read)  # waits for the first byte, and for no other
     rest = b""
-    while block := stream.read1(1 << 20):  # waits for the first byte, and for no other
+    while block := read(1 << 15):
         *lines, rest = (rest + block).split(b"\n")
         for start in range(0, len(lines), size):
             yield lines[start : start + size]
@@ -46,53 +46,39 @@ def read_batches(stream: BinaryIO, size: int = 64) -> Iterator[list[bytes]]:
 
 def translate(
     translator, batches: Iterable[list[bytes]], long: str = "cut", n_best: int | None = None
-) -> Iterator[list[dict]]:
-    """For each batch of lines a list of dicts: text, score, tokens, source_tokens, n_best if asked.
+) -> Iterator[dict]:
+    """For each line a dict: text, score, tokens, source_tokens, and n_best if that is asked for.
 
     A line of more tokens than the model reads is cut, skipped, which leaves its text empty, or an
     error, as `long` says. A note on stderr names what is cut or skipped.
     """
-    first = 1
+    number = 0
     for lines in batches:
         lines = [line.removeprefix(codecs.BOM_UTF8) for line in lines]
         values = {name: value.numpy() for name, value in translator(tf.constant(lines)).items()}
         held = values["n_best_text"].shape[1]
         if n_best and n_best > held:
             raise UserError(f"--n-best {n_best}: expected at most {held}, the beams of the search")
-        rows: list[dict] = []
-        for number, size, row in zip(
-            itertools.count(first), values["source_length"], _rows(values, n_best)
-        ):
-            read = len(row["source_tokens"])
-            if size > read:
-                told = f"line {number} has {size} tokens, the limit is {read}"
+        for i, size in enumerate(values["source_length"]):
+            number += 1
+            source_tokens = _strings(filter(None, values["source_tokens"][i]))
+            is_long = size > len(source_tokens)
+            if is_long:
+                told = f"line {number} has {size} tokens, the limit is {len(source_tokens)}"
                 if long == "error":
-                    yield rows
                     raise UserError(told)
                 print(f"{told}: {'cut' if long == 'cut' else 'left empty'}", file=sys.stderr)
-                if long == "skip":
-                    empty = {"text": "", "score": 0.0}
-                    row = {**empty, "tokens": [], "source_tokens": []}
-                    row |= {"n_best": [empty]} if n_best else {}
-            rows.append(row)
-        yield rows
-        first += len(rows)
-
-
-def _rows(values: dict, n_best: int | None) -> Iterator[dict]:
-    for i, text in enumerate(_strings(values["text"])):
-        row = {
-            "text": text,
-            "score": float(values["score"][i]),
-            "tokens": _strings(filter(None, values["tokens"][i])),
-            "source_tokens": _strings(filter(None, values["source_tokens"][i])),
-        }
-        if n_best:
+            found = _strings(values["n_best_text"][i])
+            best = [
+                {"text": text, "score": float(score)}
+                for text, score in zip(found, values["n_best_score"][i], strict=True)
+            ]
+            tokens = _strings(filter(None, values["tokens"][i]))
+            if is_long and long == "skip":
+                best, tokens, source_tokens = [{"text": "", "score": 0.0}], [], []
+            row = {**best[0], "tokens": tokens, "source_tokens": source_tokens}
             # An empty line has one translation.
-            found = _strings(values["n_best_text"][i])[: n_best if row["source_tokens"] else 1]
-            scores = values["n_best_score"][i].tolist()
-            row["n_best"] = [{"text": t, "score": s} for t, s in zip(found, scores, strict=False)]
-        yield row
+            yield {**row, "n_best": best[: n_best if source_tokens else 1]} if n_best else row
 
 
 def _strings(values: Iterable[bytes]) -> list[str]:

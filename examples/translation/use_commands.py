@@ -1,12 +1,12 @@
 """The commands that use a run: `evaluate`, `export` and `translate`."""
 
+import contextlib
 import io
-import itertools
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, BinaryIO, Literal
 
 import typer
 
@@ -68,7 +68,8 @@ def export(
 ):
     """Export a run's best model as a SavedModel: text in; text, tokens, score, attention out.
 
-    Tokenizers and beam search are inside; TensorFlow and tensorflow-text are all it needs.
+    Tokenizers and beam search are inside, and all beams come out, for **translate** --n-best.
+    TensorFlow and tensorflow-text are all it needs.
     """
     from examples.translation.run import Run
 
@@ -119,14 +120,12 @@ def translate(
     translator = translating.open_translator(model, beam_width, length_penalty)
     given = "".join(text.replace("\n", " ") + "\n" for text in texts or ())
     stream = io.BytesIO(given.encode("utf-8", "surrogateescape")) if texts else sys.stdin.buffer
-    shown = sys.stderr.isatty() and not (texts or (sys.stdout.isatty() and output is None))
-    batches = _with_progress(translating.read_batches(stream), shown and os.fstat(0).st_size)
 
     def write_to(sink):
-        number = itertools.count()
-        for rows in translating.translate(translator, batches, long, n_best):
-            sink.writelines(_line(next(number), row, as_json) + "\n" for row in rows)
-            sink.flush()
+        with _with_progress(stream, shown=not (texts or sink.isatty())) as lines:
+            batches = translating.read_batches(lines)
+            for number, row in enumerate(translating.translate(translator, batches, long, n_best)):
+                print(_line(number, row, as_json), file=sink, flush=True)
 
     def write_file(path):
         with path.open("w", encoding="utf-8") as file:
@@ -146,13 +145,13 @@ def _line(number: int, row: dict, as_json: bool) -> str:
     return "\n".join(f"{number} ||| {one['text']} ||| {one['score']:.4f}" for one in row["n_best"])
 
 
-def _with_progress(batches, size: int):
-    """Shows how much of a file of `size` bytes is translated; nothing if there is no size."""
+def _with_progress(stream: BinaryIO, shown: bool):
+    """Standard input, with what is read of it on stderr if it is a file and stderr a terminal."""
+    size = os.fstat(0).st_size if shown and sys.stderr.isatty() else 0
+    if not size:  # of a pipe or a terminal too
+        return contextlib.nullcontext(stream)
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import wrap_file
 
-    with Progress(console=Console(stderr=True), transient=True, disable=not size) as progress:
-        task = progress.add_task("translating", total=size)
-        for lines in batches:
-            yield lines
-            progress.advance(task, sum(map(len, lines)) + len(lines))
+    console = Console(stderr=True)
+    return wrap_file(stream, size, description="translated", console=console, transient=True)
