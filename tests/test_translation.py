@@ -351,12 +351,13 @@ def test_what_to_install_for_a_character(character, package):
     assert alignments.package_for(character).endswith(package)
 
 
-def test_a_picture_with_a_character_that_no_font_has(tmp_path, capsys):
+@pytest.mark.parametrize("end", [[], [""]])  # at the limit of tokens, and before
+def test_a_picture_with_a_character_that_no_font_has(tmp_path, capsys, end):
     def translate(texts):
         return {
             "source_tokens": tf.strings.split(texts).to_tensor(),
-            "tokens": tf.constant([["ein", "Hund", ""]]),
-            "attention": tf.one_hot([[0, 1, 2, 2]], 6),
+            "tokens": tf.constant([["ein", "Hund", *end]]),
+            "attention": tf.one_hot([range(2 + len(end))], 3),
         }
 
     path = tmp_path / "alignment.png"

@@ -47,9 +47,10 @@ def draw_alignments(path: Path, translate, texts: list[str], found: list[str], n
         for ax in axes.flat[len(chosen) :]:
             ax.axis("off")
         for ax, result, (source, target) in zip(axes.flat, results, labels, strict=False):
-            # One row and column more, for [END].
+            # One row and column more, for [END], which a translation at the limit lacks.
             weights = result["attention"][: len(target) + 1, : len(source) + 1]
-            ka.visualize.plot_alignment(weights, [*source, "[END]"], [*target, "[END]"], ax=ax)
+            target = [*target, "[END]"][: len(weights)]
+            ka.visualize.plot_alignment(weights, [*source, "[END]"], target, ax=ax)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from font")  # told above
             write_with(path, figure.savefig)
