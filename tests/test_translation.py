@@ -527,6 +527,19 @@ def test_a_pipe_gets_its_lines_at_once_and_may_be_closed(run):
     assert process.communicate(b"three\n" * 70, timeout=60)[1] == b""
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_a_full_disk_behind_standard_output(run, monkeypatch, capsys):
+    full = open("/dev/full", "w")  # noqa: SIM115  closing it fails
+    monkeypatch.setattr(sys, "stdout", full)
+    with pytest.raises(SystemExit) as ended:
+        app(["translate", "--model", str(run.folder / "saved_model"), "one"])
+    assert ended.value.code == 2
+    told = "error: standard output: cannot be written (No space left on device)\n"
+    assert capsys.readouterr().err == told
+    with pytest.raises(OSError, match="No space left"):
+        full.close()
+
+
 def test_a_captioner_is_no_translator(tmp_path):
     captioner = tf.Module()
     captioner.call = tf.function(

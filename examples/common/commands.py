@@ -39,7 +39,8 @@ def application(modules: dict[str, str], text: str) -> typer.Typer:
 
         def invoke(self, ctx):
             # Text in any language, whatever the console says; names of files as they came.
-            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+            if sys.stdout:
+                sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
             try:
                 return super().invoke(ctx)
             except UserError as error:

@@ -131,10 +131,15 @@ def translate(
         with path.open("w", encoding="utf-8") as file:
             write_to(file)
 
-    if output is None:
-        write_to(sys.stdout)
-    else:
-        write_with(output, write_file)
+    try:
+        if output:
+            write_with(output, write_file)
+        else:
+            write_to(sys.stdout)
+    except BrokenPipeError:  # the reader has enough
+        raise
+    except OSError as error:
+        raise UserError(f"standard output: cannot be written ({error.strerror})") from None
 
 
 def _line(number: int, row: dict, as_json: bool) -> str:
