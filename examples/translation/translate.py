@@ -34,9 +34,8 @@ def read_batches(stream: BinaryIO, size: int = 64) -> Iterator[list[bytes]]:
 
     Only a newline ends a line, so that there is one result for each.
     """
-    read = getattr(stream, "read1", stream.read)  # waits for the first byte, and for no other
     rest = b""
-    while block := read(1 << 15):
+    while block := stream.read1(1 << 20):  # waits for the first byte, and for no other
         *lines, rest = (rest + block).split(b"\n")
         for start in range(0, len(lines), size):
             yield lines[start : start + size]

@@ -1,12 +1,10 @@
 """The commands that use a run: `evaluate`, `export` and `translate`."""
 
-import contextlib
 import io
 import json
-import os
 import sys
 from pathlib import Path
-from typing import Annotated, BinaryIO, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -114,6 +112,9 @@ def translate(
     """
     if not model.exists():
         raise UserError(f"{model}: no such folder")
+    from rich.console import Console
+    from rich.progress import track
+
     with quiet_import():
         from examples.translation import translate as translating
 
@@ -121,25 +122,30 @@ def translate(
     given = "".join(text.replace("\n", " ") + "\n" for text in texts or ())
     stream = io.BytesIO(given.encode("utf-8", "surrogateescape")) if texts else sys.stdin.buffer
 
+    total = sum(1 for _ in stream) if stream.seekable() else None  # of a pipe nobody knows
+    if total:
+        stream.seek(0)
+
     def write_to(sink):
-        with _with_progress(stream, shown=not (texts or sink.isatty())) as lines:
-            batches = translating.read_batches(lines)
-            for number, row in enumerate(translating.translate(translator, batches, long, n_best)):
-                print(_line(number, row, as_json), file=sink, flush=True)
+        rows = track(
+            translating.translate(translator, translating.read_batches(stream), long, n_best),
+            total=total,
+            description="translating",
+            console=Console(stderr=True),
+            transient=True,
+            disable=total is None or sink.isatty() or not sys.stderr.isatty(),
+        )
+        for number, row in enumerate(rows):
+            print(_line(number, row, as_json), file=sink, flush=True)
 
     def write_file(path):
         with path.open("w", encoding="utf-8") as file:
             write_to(file)
 
-    try:
-        if output:
-            write_with(output, write_file)
-        else:
-            write_to(sys.stdout)
-    except BrokenPipeError:  # the reader has enough
-        raise
-    except OSError as error:
-        raise UserError(f"standard output: cannot be written ({error.strerror})") from None
+    if output:
+        write_with(output, write_file)
+    else:
+        write_to(sys.stdout)
 
 
 def _line(number: int, row: dict, as_json: bool) -> str:
@@ -148,15 +154,3 @@ def _line(number: int, row: dict, as_json: bool) -> str:
     if "n_best" not in row:
         return row["text"]
     return "\n".join(f"{number} ||| {one['text']} ||| {one['score']:.4f}" for one in row["n_best"])
-
-
-def _with_progress(stream: BinaryIO, shown: bool):
-    """Standard input, with what is read of it on stderr if it is a file and stderr a terminal."""
-    size = os.fstat(0).st_size if shown and sys.stderr.isatty() else 0
-    if not size:  # of a pipe or a terminal too
-        return contextlib.nullcontext(stream)
-    from rich.console import Console
-    from rich.progress import wrap_file
-
-    console = Console(stderr=True)
-    return wrap_file(stream, size, description="translated", console=console, transient=True)
