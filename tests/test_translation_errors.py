@@ -78,6 +78,10 @@ def test_files_of_different_length(tmp_path):
             ["--model", "transformer", "--embedding", "30"],
             "--embedding 30: expected an even multiple of --heads, 4",
         ),
+        (
+            ["--model", "transformer", "--attention", "none"],
+            "--attention none: expected another choice with --model transformer",
+        ),
         (["--epochs", "0"], "--epochs 0: expected a number above 0"),
         (["--dropout", "1"], "--dropout 1.0: expected"),
         (["--pairs", "PAIRS", "--vocabulary-size", "4"], "--vocabulary-size 4: must be larger"),

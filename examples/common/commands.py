@@ -22,7 +22,7 @@ STYLE = {
 def application(modules: dict[str, str], text: str) -> typer.Typer:
     """A command line whose command NAME is the function NAME of `modules[NAME]`.
 
-    A UserError becomes one line on stderr and exit code 2.
+    A UserError becomes one line on stderr and exit code 2, and so does a full disk.
     """
 
     class Commands(TyperGroup):
@@ -38,9 +38,14 @@ def application(modules: dict[str, str], text: str) -> typer.Typer:
             return self.commands.get(name)
 
         def invoke(self, ctx):
+            # Text in any language, whatever the console says; names of files as they came.
+            if sys.stdout:
+                sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
             try:
                 return super().invoke(ctx)
-            except UserError as error:
+            except (UserError, OSError) as error:
+                if isinstance(error, BrokenPipeError):  # who reads has enough: Click ends quietly
+                    raise
                 print(f"error: {error}", file=sys.stderr)
                 raise typer.Exit(2) from None
 

@@ -75,8 +75,11 @@ class Config(config.Config):
     model: Literal["recurrent", "transformer"] = option(
         "recurrent", MODEL, "GRUs, or a Transformer, for which the second defaults below are."
     )
-    attention: Literal["bahdanau", "luong"] = option(
-        "luong", MODEL, "Decoder and score: Luong's (general), or Bahdanau's."
+    attention: Literal["bahdanau", "luong", "none"] = option(
+        "luong",
+        MODEL,
+        "Decoder and score: Luong's (general), or Bahdanau's; none: Luong's decoder reads the "
+        "encoder's last state alone, which needs more --encoder-units.",
     )
     units: int = _either(
         "units", MODEL, "Width of the decoder's state, {}; or of feed-forward nets, {}."
@@ -111,6 +114,8 @@ class Config(config.Config):
         if self.model == "transformer":
             fits = self.embedding % self.heads == 0 and self.embedding % 2 == 0
             self.require("embedding", fits, f"an even multiple of --heads, {self.heads}")
+            attends = self.attention != "none"
+            self.require("attention", attends, "another choice with --model transformer")
         self.require("encoder_units", self.encoder_units % 2 == 0, "an even number above 0")
         own = self.source_model or self.target_model
         self.require("joint_vocabulary", not (self.joint_vocabulary and own), "no own models")

@@ -2,18 +2,10 @@
 
 import time
 
-import matplotlib
-
-matplotlib.use("Agg")  # before pyplot: pictures go to files, without a display
-
-import matplotlib.pyplot as plt
-import tensorflow as tf
 from sacrebleu.metrics.chrf import CHRF
 
-import keras_attention as ka
-from examples.common.files import write, write_with
-from examples.common.tokenizer import SPACE
-from examples.translation import inference, scoring
+from examples.common.files import write
+from examples.translation import alignments, inference, scoring
 from examples.translation.corpora import read_tsv
 from examples.translation.run import Run
 
@@ -54,35 +46,8 @@ def evaluate(run: Run, beam_width: int, length_penalty: float, pictures: int) ->
     )
     header = "source\treference\tgreedy\tbeam\n"
     write(run.folder / "translations.tsv", header + "".join("\t".join(row) + "\n" for row in rows))
-    draw_alignments(run, translate, texts, found["beam"], pictures)
+    if config.attention != "none":
+        picture = run.folder / "alignment.png"
+        alignments.draw_alignments(picture, translate, texts, found["beam"], pictures)
     run.update_metrics(metrics)
     return {**run.metrics(), "rows": rows}
-
-
-def draw_alignments(run: Run, translate, texts: list[str], found: list[str], number: int) -> None:
-    """alignment.png: the attention of the longest test sentences, no two translations alike."""
-    chosen, seen = [], set()
-    for i in sorted(range(len(texts)), key=lambda i: (-len(texts[i].split()), i)):
-        opening = found[i].split()[:1]
-        if tuple(opening) not in seen and len(chosen) < number:
-            seen.add(tuple(opening))
-            chosen.append(texts[i])
-    columns = min(2, len(chosen))
-    rows = -(-len(chosen) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(7 * columns, 6 * rows), squeeze=False, layout="constrained"
-    )
-    for ax in axes.flat[len(chosen) :]:
-        ax.axis("off")
-    for ax, text in zip(axes.flat, chosen, strict=False):
-        result = {name: value.numpy()[0] for name, value in translate(tf.constant([text])).items()}
-        source, target = (_labels(result[name]) for name in ("source_tokens", "tokens"))
-        # One row and column more, for [END].
-        weights = result["attention"][: len(target) + 1, : len(source) + 1]
-        ka.visualize.plot_alignment(weights, [*source, "[END]"], [*target, "[END]"], ax=ax)
-    write_with(run.folder / "alignment.png", figure.savefig)
-    plt.close(figure)
-
-
-def _labels(tokens) -> list[str]:
-    return [token.decode().replace(SPACE, "") for token in tokens if token]

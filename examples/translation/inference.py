@@ -25,12 +25,13 @@ def translator(
     """A function of (B,) texts; beam width 1 is the greedy search.
 
     It returns a dict: text (B,), tokens (B, T) and source_tokens (B, S) as strings, "" behind the
-    last one, score (B,), the log-probability with its penalty, and attention (B, T, S).
-    An empty text gives an empty text with score 0. One longer than `max_length` is an error.
+    last one, score (B,), the log-probability with its penalty, attention (B, T, S), or (B, T, 1)
+    over the one position of a model without it, and all that the search found, the best first:
+    n_best_text and n_best_score (B, K).
+    An empty text gives an empty text with score 0. Of a text of more than `max_length` tokens the
+    rest is not read: source_length (B,) tells how many it has, source_tokens which were read.
     """
-    size = target.size
-    if beam_width > size:
-        raise UserError(f"--beam-width {beam_width}: expected at most {size}, the vocabulary")
+    beam_width = min(beam_width, target.size)
 
     @tf.function(input_signature=[TEXT], autograph=False)
     def translate(text):
@@ -38,12 +39,8 @@ def translator(
         # Recurrent layers need a batch of at least one: without any text an empty one is searched.
         text = tf.pad(text, [[0, tf.cast(count == 0, tf.int32)]])
         pieces = source.encode(source.normalize(text))  # (B, None)
-        sizes = pieces.row_lengths()
-        longest = tf.argmax(tf.pad(sizes, [[0, 1]]))
-        message = f"text {{}} has {{}} tokens, the limit is {max_length}"
-        message = tf.strings.format(message, (longest + 1, tf.reduce_max(sizes)))
-        tf.debugging.Assert(tf.reduce_all(sizes <= max_length), [message])
-        ids = tf.concat([pieces, tf.fill((tf.size(text), 1), END)], axis=1).to_tensor()  # (B, S)
+        sizes, read = pieces.row_lengths(), pieces[:, :max_length]
+        ids = tf.concat([read, tf.fill((tf.size(text), 1), END)], axis=1).to_tensor()  # (B, S)
         result = ka.search.beam(
             model.step,
             model.begin(ids),
@@ -52,17 +49,21 @@ def translator(
             max_length + 1,
             beam_width,
             length_penalty_weight=length_penalty,
-            n_best=1,
         )
         filled = sizes > 0
-        tokens = tf.where(filled[:, None], result.tokens[:, 0], END)
-        score = tf.cast(result.scores[:, 0], tf.float32)
+        tokens = tf.where(filled[:, None, None], result.tokens, END)  # (B, K, T)
+        texts = target.decode(tf.reshape(tokens, (-1, max_length + 1)))
+        texts = tf.reshape(texts, (-1, beam_width))
+        scores = tf.where(filled[:, None], tf.cast(result.scores, tf.float32), 0.0)
         attention = tf.cast(result.attention[:, 0], tf.float32)
         outputs = {
-            "text": target.decode(tokens),
-            "tokens": target.pieces(tokens),
+            "text": texts[:, 0],
+            "tokens": target.pieces(tokens[:, 0]),
             "source_tokens": source.pieces(ids),
-            "score": tf.where(filled, score, 0.0),
+            "source_length": sizes,
+            "score": scores[:, 0],
+            "n_best_text": texts,
+            "n_best_score": scores,
             "attention": tf.where(filled[:, None, None], attention, 0.0),
         }
         return {name: output[:count] for name, output in outputs.items()}

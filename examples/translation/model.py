@@ -47,13 +47,17 @@ def _encoder(config: Config, source_size: int) -> keras.Model:
 
     From a wide context the decoder learns to read whole phrases at one position, as they were in
     the training data. With a narrow one it must attend to each word, and so translates new phrases.
+    Without attention the memory is one position, (B, 1, D): the last states of both directions.
     """
     layers = keras.layers
     tokens = keras.Input((None,), dtype="int32", name="source")
     words = layers.Embedding(source_size, config.embedding, mask_zero=True)(tokens)
     words = layers.Dropout(config.dropout)(words)
-    contexts = layers.Bidirectional(layers.GRU(config.encoder_units // 2, return_sequences=True))(
-        words
-    )
-    memory = layers.Dropout(config.dropout)(layers.Concatenate()([words, contexts]))
-    return keras.Model(tokens, memory, name="encoder")
+    attends = config.attention != "none"
+    gru = layers.GRU(config.encoder_units // 2, return_sequences=attends)
+    contexts = layers.Bidirectional(gru)(words)
+    if attends:
+        memory = layers.Concatenate()([words, contexts])
+    else:
+        memory = layers.Reshape((1, config.encoder_units))(contexts)
+    return keras.Model(tokens, layers.Dropout(config.dropout)(memory), name="encoder")

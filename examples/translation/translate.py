@@ -3,8 +3,11 @@
 An exported model needs only TensorFlow and tensorflow-text.
 """
 
-import re
+import codecs
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  registers the operations of the tokenizers
@@ -23,37 +26,60 @@ def open_translator(path: Path, beam_width: int, length_penalty: float):
         config, *parts = inference.load(Run(path))
         return inference.translator(*parts, config.max_length, beam_width, length_penalty)
 
-    return open_model(path, open_run, what="translator", takes="text", gives="text")
+    return open_model(path, open_run, what="translator", takes="text", gives="source_length")
 
 
-def translate(translator, texts: list[str], batch_size: int = 64) -> list[dict]:
-    """One dict for each text: text, score, tokens and source_tokens."""
-    rows = []
-    for start in range(0, len(texts), batch_size):
-        part = [_utf8(text) for text in texts[start : start + batch_size]]
-        try:
-            result = translator(tf.constant(part))
-        except tf.errors.InvalidArgumentError as error:
-            match = re.search(r"text (\d+) has (\d+) tokens, the limit is (\d+)", str(error))
-            if not match:
-                raise
-            number, size, limit = (int(group) for group in match.groups())
-            raise UserError(
-                f"text {start + number} has {size} tokens, the limit is {limit}"
-            ) from None
-        values = {name: value.numpy() for name, value in result.items()}
-        rows += [
-            {
-                "text": values["text"][i].decode(),
-                "score": float(values["score"][i]),
-                "tokens": [token.decode() for token in values["tokens"][i] if token],
-                "source_tokens": [token.decode() for token in values["source_tokens"][i] if token],
-            }
-            for i in range(len(part))
-        ]
-    return rows
+def read_batches(stream: BinaryIO, size: int = 64) -> Iterator[list[bytes]]:
+    """The lines of a stream, up to `size` at a time, or fewer where no more are there as yet.
+
+    Only a newline ends a line, so that there is one result for each.
+    """
+    rest = b""
+    while block := stream.read1(1 << 20):  # waits for the first byte, and for no other
+        *lines, rest = (rest + block).split(b"\n")
+        for start in range(0, len(lines), size):
+            yield lines[start : start + size]
+    if rest:
+        yield [rest]
 
 
-def _utf8(text: str) -> bytes:
-    # An argument of the command line that is not UTF-8 arrives with surrogates.
-    return text.encode("utf-8", "surrogateescape")
+def translate(
+    translator, batches: Iterable[list[bytes]], long: str = "cut", n_best: int | None = None
+) -> Iterator[dict]:
+    """For each line a dict: text, score, tokens, source_tokens, and n_best if that is asked for.
+
+    A line of more tokens than the model reads is cut, skipped, which leaves its text empty, or an
+    error, as `long` says. A note on stderr names what is cut or skipped.
+    """
+    number = 0
+    for lines in batches:
+        lines = [line.removeprefix(codecs.BOM_UTF8) for line in lines]
+        values = {name: value.numpy() for name, value in translator(tf.constant(lines)).items()}
+        held = values["n_best_text"].shape[1]
+        if n_best and n_best > held:
+            raise UserError(f"--n-best {n_best}: expected at most {held}, the beams of the search")
+        for i, size in enumerate(values["source_length"]):
+            number += 1
+            source_tokens = _strings(filter(None, values["source_tokens"][i]))
+            is_long = size > len(source_tokens)
+            if is_long:
+                told = f"line {number} has {size} tokens, the limit is {len(source_tokens)}"
+                if long == "error":
+                    raise UserError(told)
+                print(f"{told}: {'cut' if long == 'cut' else 'left empty'}", file=sys.stderr)
+            found = _strings(values["n_best_text"][i])
+            best = [
+                {"text": text, "score": float(score)}
+                for text, score in zip(found, values["n_best_score"][i], strict=True)
+            ]
+            tokens = _strings(filter(None, values["tokens"][i]))
+            if is_long and long == "skip":
+                best, tokens, source_tokens = [{"text": "", "score": 0.0}], [], []
+            row = {**best[0], "tokens": tokens, "source_tokens": source_tokens}
+            # An empty line has one translation.
+            yield {**row, "n_best": best[: n_best if source_tokens else 1]} if n_best else row
+
+
+def _strings(values: Iterable[bytes]) -> list[str]:
+    # From pieces of one byte each anything can be made, a newline too.
+    return [value.decode("utf-8", "replace").replace("\n", " ") for value in values]

@@ -1,14 +1,16 @@
 """The commands that use a run: `evaluate`, `export` and `translate`."""
 
+import io
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from examples.common.commands import quiet_import
 from examples.common.errors import UserError
+from examples.common.files import write_with
 from examples.common.serving import BeamWidth, LengthPenalty
 from examples.translation.config import OUT
 
@@ -30,7 +32,7 @@ def evaluate(
     from examples.translation.run import Run
 
     run = Run(out)
-    run.config()
+    attends = run.config().attention != "none"
     with quiet_import():
         from examples.translation.evaluate import evaluate
 
@@ -50,7 +52,8 @@ def evaluate(
     wrong = [row for row in result["rows"] if row[3] != row[1]][:worst]
     for text, reference, _, found in wrong:
         print(f"  {text}\n    found:     {found}\n    reference: {reference}")
-    print(f"{run.folder / 'metrics.json'}, translations.tsv and alignment.png written")
+    picture = "and alignment.png written" if attends else "written; without attention no picture"
+    print(f"{run.folder / 'metrics.json'}, translations.tsv {picture}")
 
 
 def export(
@@ -63,7 +66,8 @@ def export(
 ):
     """Export a run's best model as a SavedModel: text in; text, tokens, score, attention out.
 
-    Tokenizers and beam search are inside; TensorFlow and tensorflow-text are all it needs.
+    Tokenizers and beam search are inside, and all beams come out, for **translate** --n-best.
+    TensorFlow and tensorflow-text are all it needs.
     """
     from examples.translation.run import Run
 
@@ -86,26 +90,67 @@ def translate(
     ] = OUT,
     beam_width: BeamWidth = 5,
     length_penalty: LengthPenalty = 0.0,
+    n_best: Annotated[
+        int | None,
+        typer.Option(min=1, help="Print so many of each: number ||| translation ||| score."),
+    ] = None,
+    long: Annotated[
+        Literal["cut", "skip", "error"],
+        typer.Option(help="What to do with a line of too many tokens; skip leaves it empty."),
+    ] = "cut",
+    output: Annotated[
+        Path | None, typer.Option(help="A file to write, which appears when it is complete.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line: text, score, tokens.")
     ] = False,
 ):
-    """Translate lines, one result a line.
+    """Translate lines, one result a line, as they come.
 
     With an exported model neither Keras nor this library is loaded, and the search is the one it
     was exported with: the two search options count for a run folder only.
     """
     if not model.exists():
         raise UserError(f"{model}: no such folder")
+    from rich.console import Console
+    from rich.progress import track
+
     with quiet_import():
         from examples.translation import translate as translating
 
     translator = translating.open_translator(model, beam_width, length_penalty)
-    lines = texts or _lines(sys.stdin.buffer.read().decode("utf-8", "surrogateescape"))
-    for row in translating.translate(translator, lines):
-        print(json.dumps(row, ensure_ascii=False) if as_json else row["text"])
+    given = "".join(text.replace("\n", " ") + "\n" for text in texts or ())
+    stream = io.BytesIO(given.encode("utf-8", "surrogateescape")) if texts else sys.stdin.buffer
+
+    total = sum(1 for _ in stream) if stream.seekable() else None  # of a pipe nobody knows
+    if total:
+        stream.seek(0)
+
+    def write_to(sink):
+        rows = track(
+            translating.translate(translator, translating.read_batches(stream), long, n_best),
+            total=total,
+            description="translating",
+            console=Console(stderr=True),
+            transient=True,
+            disable=total is None or sink.isatty() or not sys.stderr.isatty(),
+        )
+        for number, row in enumerate(rows):
+            print(_line(number, row, as_json), file=sink, flush=True)
+
+    def write_file(path):
+        with path.open("w", encoding="utf-8") as file:
+            write_to(file)
+
+    if output:
+        write_with(output, write_file)
+    else:
+        write_to(sys.stdout)
 
 
-def _lines(text: str) -> list[str]:
-    """Only a newline ends a line, so that there is one result for each."""
-    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+def _line(number: int, row: dict, as_json: bool) -> str:
+    if as_json:
+        return json.dumps(row, ensure_ascii=False)
+    if "n_best" not in row:
+        return row["text"]
+    return "\n".join(f"{number} ||| {one['text']} ||| {one['score']:.4f}" for one in row["n_best"])
