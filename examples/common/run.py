@@ -11,7 +11,7 @@ import numpy as np
 
 from examples.common.config import Config
 from examples.common.errors import UserError
-from examples.common.files import write, write_with
+from examples.common.files import write
 
 
 class RunFolder(abc.ABC):
@@ -94,7 +94,14 @@ class RunFolder(abc.ABC):
         return progress
 
     def save_weights(self, model) -> None:
-        write_with(self.weights, model.save_weights)
+        """As `model.save_weights` does, but through memory: HDF5 crashes where a disk is full."""
+        from keras.src.saving import saving_lib
+
+        buffer = io.BytesIO()
+        store = saving_lib.H5IOStore(buffer, mode="w")
+        saving_lib._save_state(model, store, None, "", set())
+        store.close()
+        write(self.weights, buffer.getvalue())
 
     def load_weights(self, model) -> None:
         """Gives the model the weights of the best epoch."""
