@@ -442,7 +442,7 @@ def test_a_complete_run_stays_as_it_is(study, drawn):
 
 def test_training_resumes_after_a_kill(study, drawn, tmp_path):
     killed = Run(tmp_path / "hard")
-    options = [*of(drawn), *OPTIONS, "--attention", "hard", "--out", tmp_path]
+    options = [*of(drawn), *OPTIONS, "--attention", "hard", "--save-every", 2, "--out", tmp_path]
     process = subprocess.Popen(
         [sys.executable, "-m", "examples.captioning", "train", *map(str, options)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -34,10 +34,10 @@ class Batches(abc.ABC):
     def finish(self, batches: tf.data.Dataset, seed) -> tf.data.Dataset:
         """Makes training batches (x, y) of bucketed ones; `seed` is that of the epoch."""
 
-    def epochs(self, first: int, last: int) -> tf.data.Dataset:
-        """The epochs from `first` up to, but not including, `last`."""
+    def epochs(self, first: int, last: int, skip: int = 0) -> tf.data.Dataset:
+        """The epochs from `first` up to, but not including, `last`, without `skip` batches."""
         numbers = tf.data.Dataset.range(first, last)
-        return numbers.flat_map(self._epoch).prefetch(tf.data.AUTOTUNE)
+        return numbers.flat_map(self._epoch).skip(skip).prefetch(tf.data.AUTOTUNE)
 
     def in_order(self) -> tf.data.Dataset:
         """All elements once, unshuffled: for validation."""

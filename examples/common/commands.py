@@ -69,7 +69,7 @@ def train_and_report(train, run, *arguments) -> None:
         progress = train(run, *arguments)
     except KeyboardInterrupt:
         kept = f"the best model so far is in {run.weights}; " if run.weights.exists() else ""
-        print(f"\nstopped: {kept}the same command goes on from the last whole epoch")
+        print(f"\nstopped: {kept}the same command goes on from the last checkpoint")
         raise typer.Exit(130) from None
     print(
         f"kept: epoch {progress['best_epoch']}; best BLEU on the development data "

@@ -7,7 +7,7 @@ import keras
 import keras_attention as ka
 from examples.common.errors import UserError
 from examples.common.files import write
-from examples.common.fit import EndOfEpoch, fit, optimizer
+from examples.common.fit import Checkpoints, fit, optimizer
 from examples.translation import inference, pipeline, scoring
 from examples.translation import model as network
 from examples.translation.config import Config
@@ -56,8 +56,8 @@ def train(run: Run, config: Config, splits: Splits) -> dict:
         sample = f"{sources[i]} -> {found[i]}   (reference: {references[i]})"
         return result["bleu"], result["exact_match"], sample
 
-    end = EndOfEpoch(run, model, score, started)
-    return fit(model, batches, config.epochs, end, dev_batches.in_order())
+    checkpoints = Checkpoints(run, config, score, started)
+    return fit(model, batches, checkpoints, dev_batches.in_order())
 
 
 def compile_model(model, config: Config, steps: int) -> None:
