@@ -326,6 +326,21 @@ def test_evaluation(run_of, model):
     assert (run.folder / "alignment.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_an_average_is_evaluated_and_exported(run, tmp_path):
+    """The export gives what the mean of the last epochs' weights gives, and no other."""
+    command("export", "--out", run.folder, "--to", tmp_path / "mean", "--average", "last")
+    served = tf.saved_model.load(str(tmp_path / "mean")).signatures["serving_default"]
+    texts, scores = tf.constant(["one, two red cat"]), {}
+    for average in ("last", "none"):
+        config, network, *tokenizers = inference.load(run, average)
+        translate = inference.translator(network, *tokenizers, config.max_length, beam_width=5)
+        scores[average] = translate(texts)["score"].numpy()
+    np.testing.assert_allclose(served(text=texts)["score"], scores["last"], atol=1e-5)
+    assert abs(scores["last"] - scores["none"]) > 1e-3
+    command("evaluate", "--out", run.folder, "--average", "best", "--pictures", 1)
+    assert run.metrics()["average"] == "best"
+
+
 TEXTS = ["one, two red cat", "", "Привет мир 漢字", "  FIVE, one   black dog ", "dog \udcff"]
 
 

@@ -96,10 +96,10 @@ def load_tokenizer(run: Run, config: Config, side: str) -> Tokenizer:
         raise UserError(f"{run.folder / name}: damaged ({error})") from None
 
 
-def load(run: Run) -> tuple[Config, network.Model, Tokenizer, Tokenizer]:
-    """The config, the best model and both tokenizers of a run."""
+def load(run: Run, average: str = "none") -> tuple[Config, network.Model, Tokenizer, Tokenizer]:
+    """The config, the best model (or a mean of such) and both tokenizers of a run."""
     config = run.config()
     source, target = (load_tokenizer(run, config, side) for side in ("source", "target"))
     model = network.build(config, len(source.vocabulary), len(target.vocabulary))
-    run.load_weights(model)
+    run.load_weights(model, average)
     return config, model, source, target
