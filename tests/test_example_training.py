@@ -3,19 +3,24 @@
 import contextlib
 import csv
 import dataclasses
+import os
 import resource
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from examples.common import fit
+from examples.common import files, fit
 from examples.common.config import Config
 from examples.common.errors import UserError
 from examples.common.run import RunFolder
 
+ROOT = Path(__file__).parents[1]
 STEPS = 7  # in an epoch
 
 
@@ -116,6 +121,55 @@ def assert_equal(run, other):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     return train(tmp_path_factory.mktemp("undisturbed"))[0]
+
+
+# ---------------------------------------------------------------- locks
+
+HOLD = """
+import sys, time, pathlib
+from examples.common.files import lock
+with lock(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_lock_names_its_process_and_ends_with_it(tmp_path):
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == b"held\n"
+    (folder / ".77.checkpoint.npz").write_bytes(b"half")
+    with (
+        pytest.raises(UserError, match=f"run: process {process.pid} is at work in it"),
+        files.lock(folder),
+    ):
+        pass
+    assert (folder / ".77.checkpoint.npz").exists()
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    (folder / "precious").write_text("precious")
+    with files.lock(folder):
+        assert sorted(path.name for path in folder.iterdir()) == ["lock", "precious"]
+    with files.lock(folder, wait=True):
+        pass
+    assert (folder / "lock").read_bytes() == b""
+
+
+def test_a_lock_leaves_no_new_folder(tmp_path):
+    with contextlib.suppress(UserError), files.lock(tmp_path / "new" / "run"):
+        raise UserError("no such data")
+    assert not (tmp_path / "new" / "run").exists()
+    (tmp_path / "file").write_text("precious")
+    with (
+        pytest.raises(UserError, match=r"file/run/lock: cannot be written \(Not a directory\)"),
+        files.lock(tmp_path / "file" / "run"),
+    ):
+        pass
 
 
 # ---------------------------------------------------------------- full disks
