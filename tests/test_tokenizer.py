@@ -1,4 +1,4 @@
-"""Sub-words of the examples: any text comes back from its ids, and vocabularies have their sizes."""
+"""Sub-words of the examples: text comes back from its ids, and vocabularies have their sizes."""
 
 import io
 import random
@@ -45,7 +45,8 @@ def test_random_characters_of_all_unicode_come_back(tokenizer):
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "  a  b ", "\0a\0", "\x1a", "\x1a0", "a\u2581b", "[START] [UNK] <0x41>", "\n\t"]
+    "text",
+    ["", " ", "  a  b ", "\0a\0", "\x1a", "\x1a0", "a\u2581b", "[START] [UNK] <0x41>", "\n\t"],
 )
 def test_text_that_looks_like_pieces_comes_back(tokenizer, text):
     assert back(tokenizer, [text, "cat"]) == [text, "cat"]
@@ -84,7 +85,11 @@ def test_the_same_text_gives_the_same_model():
 def test_own_models_need_our_special_ids():
     own = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(LINES), model_writer=own, vocab_size=40, hard_vocab_limit=False, minloglevel=2
+        sentence_iterator=iter(LINES),
+        model_writer=own,
+        vocab_size=40,
+        hard_vocab_limit=False,
+        minloglevel=2,
     )
     with pytest.raises(ValueError, match=r"are \[-1, 0, 1, 2\]; expected \[0, 1, 2, 3\]"):
         Tokenizer(own.getvalue())

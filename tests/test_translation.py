@@ -14,17 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
-from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from examples.common.splits import hash_share
-from examples.translation import alignments, corpora, data, inference, pipeline, tokenizer, train
+from examples.common.tokenizer import PAD
+from examples.translation import alignments, corpora, data, inference, train
 from examples.translation import model as network
 from examples.translation.cli import app
 from examples.translation.config import Config
 from examples.translation.run import Run
-from examples.translation.tokenizer import END, PAD, START, Tokenizer
 
 ROOT = Path(__file__).parents[1]
 NUMBERS = {"one": "un", "two": "deux", "three": "trois", "four": "quatre", "five": "cinq"}
@@ -238,6 +235,21 @@ def test_without_attention_all_is_read_from_the_last_state(run_of):
     assert json.loads(outputs[1])["text"] == ""
 
 
+def test_an_average_is_evaluated_and_exported(run, tmp_path):
+    """The export gives what the mean of the last epochs' weights gives, and no other."""
+    command("export", "--out", run.folder, "--to", tmp_path / "mean", "--average", "last")
+    served = tf.saved_model.load(str(tmp_path / "mean")).signatures["serving_default"]
+    texts, scores = tf.constant(["one, two red cat"]), {}
+    for average in ("last", "none"):
+        config, network, *tokenizers = inference.load(run, average)
+        translate = inference.translator(network, *tokenizers, config.max_length, beam_width=5)
+        scores[average] = translate(texts)["score"].numpy()
+    np.testing.assert_allclose(served(text=texts)["score"], scores["last"], atol=1e-5)
+    assert abs(scores["last"] - scores["none"]) > 1e-3
+    command("evaluate", "--out", run.folder, "--average", "best", "--pictures", 1)
+    assert run.metrics()["average"] == "best"
+
+
 TEXTS = ["one, two red cat", "", "Привет мир 漢字", "  FIVE, one   black dog ", "dog \udcff"]
 
 
@@ -432,26 +444,38 @@ def wait_for(path, until):
         time.sleep(0.005)
 
 
-@EVERY_MODEL
-def test_training_resumes_after_a_kill(run_of, model, corpus, tmp_path):
+def wait_for_another(path, until):
+    """Waits until the file is there, and then until it is another one."""
+    before = path.stat().st_ino if path.exists() else None
+    wait_for(path, until)
+    while path.stat().st_ino == before:
+        assert until() is None, "training ended too early"
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize(("model", "after"), [("recurrent", 1), ("transformer", 6)])
+def test_training_resumes_after_a_kill(run_of, model, after, corpus, tmp_path):
     run, killed = run_of(model), Run(tmp_path / "run")
     arguments = ["train", "--pairs", str(corpus), *OPTIONS, "--model", model]
-    arguments += ["--out", str(killed.folder)]
+    arguments += ["--out", str(killed.folder), "--save-every", "2"]
     process = subprocess.Popen(
         [sys.executable, "-m", "examples.translation", *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL,
     )
-    wait_for(killed.checkpoint, process.poll)
+    for _ in range(after):
+        wait_for_another(killed.checkpoint, process.poll)
     process.kill()
     process.wait()
+    progress = killed.load_checkpoint([])
     resumed = command(*arguments)
-    assert "training resumes after epoch" in resumed.stdout
+    where = f"training resumes after epoch {progress['epoch']}, step {progress['step']}"
+    assert where in resumed.stdout
     # The same weights, optimizer state and seeds as without the kill.
     whole, again = arrays(run), arrays(killed)
     assert whole.keys() == again.keys()
     for name, value in whole.items():
-        np.testing.assert_allclose(again[name], value, atol=1e-5)
+        np.testing.assert_array_equal(again[name], value)
     assert killed.metrics()["best_epoch"] == run.metrics()["best_epoch"]
 
 

@@ -1,8 +1,11 @@
 """The translation example: bad input ends in one clear line and exit code 2, and harms nothing."""
 
+import os
+
 import pytest
 from typer.testing import CliRunner
 
+from examples.common import files
 from examples.common.errors import UserError
 from examples.translation import data
 from examples.translation.cli import app
@@ -133,6 +136,15 @@ def test_a_file_in_place_of_the_folder(tmp_path, pairs):
     assert pairs.read_text() == PAIRS
 
 
+def test_a_folder_in_which_another_process_trains(tmp_path, pairs):
+    out = tmp_path / "run"
+    with files.lock(out):
+        line = fail("train", "--pairs", pairs, "--out", out)
+        assert f"{out}: process {os.getpid()} is at work in it" in line
+        assert list(snapshot(out)) == ["lock"]
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("command", ["evaluate", "export"])
 def test_a_folder_without_a_run(tmp_path, command):
     assert "holds no run (no config.json): train first" in fail(command, "--out", tmp_path)
@@ -176,8 +188,6 @@ def test_a_checkpoint_of_another_model(tmp_path):
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path):
-    from examples.common import files
-
     path = tmp_path / "file"
     files.write(path, "old")
 

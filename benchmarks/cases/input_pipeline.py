@@ -10,21 +10,20 @@ from benchmarks.case import Case, Contender, Seconds, Work
 
 def translation():
     """Returns the batches and the compiled model of the translation example, on names of emoji."""
-    from examples.translation import data, model, pipeline, train
+    import tempfile
+    from pathlib import Path
+
+    from examples.translation import data, model, pipeline, shards, train
     from examples.translation.config import Config
-    from examples.translation.tokenizer import Tokenizer, learn_vocabulary
+    from examples.translation.run import Run
 
-    pairs = data.emoji_pairs("fr")
-    config = Config(data="emoji", fingerprint="")
-
-    def tokenizer(side):
-        texts, folds = [getattr(pair, side) for pair in pairs], config.folds(side)
-        return Tokenizer(learn_vocabulary(texts, config.vocabulary_size, folds), folds)
-
-    source, target = tokenizer("source"), tokenizer("target")
-    encoded = pipeline.encode(pairs, source, target)
-    batches = pipeline.Batches(encoded, config.batch_size, seed=config.seed)
-    network = model.build(config, len(source.vocabulary), len(target.vocabulary))
+    config, splits = Config(data="emoji", fingerprint=""), data.load("fr")
+    folder = Path(tempfile.mkdtemp())
+    source, target = train.tokenizers(Run(folder), config, splits)
+    limit = config.max_length
+    files = shards.save(folder, "", splits.train, splits.size, source, target, limit, skip=False)
+    batches = pipeline.Batches(files, config.batch_tokens, config.seed)
+    network = model.build(config, source.size, target.size)
     train.compile_model(network, config, batches.steps)
     return batches, network
 
@@ -60,11 +59,12 @@ def _work(options):
     if options.get("alone"):
         return Work(lambda: next(iterator))
     train = tf.function(model.train_step)
-    # A step is compiled for each width of a batch, which must not happen while it is timed.
-    widths = set()
-    while len(widths) < len(batches.widths):
+    # A step is compiled for each shape of a batch, which must not happen while it is timed.
+    shapes = set()
+    while len(shapes) < len(batches.shapes):
         batch = next(iterator)
-        widths.add(batch[1].shape[1])
+        (source, _), target = batch
+        shapes.add((*source.shape[:2], *target.shape))
         train(batch)
 
     def step():

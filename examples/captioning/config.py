@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import ClassVar, Literal, final
 
 from examples.common import config
+from examples.common.config import MODEL, TRAINING
 from examples.common.options import option
 
 OUT = Path("out/captioning")
 SCENES = "scenes"  # the name of the default data
-DATA, MODEL, TRAINING = "Data", "Model", "Training"
+DATA = "Data"
 
 Attention = Literal["soft", "hard", "none"]
 
@@ -39,7 +40,7 @@ class Config(config.Config):
         images: The folder or tar of the pictures, relative to the study.
     """
 
-    not_compared: ClassVar[tuple[str, ...]] = ("data", "images")
+    not_compared: ClassVar[tuple[str, ...]] = (*config.Config.not_compared, "images")
 
     images: str = ""
     size: int = option(96, DATA, "Side of the pictures in pixels; efficientnet takes 224.")
@@ -73,13 +74,11 @@ class Config(config.Config):
         show_default=False,
     )
     entropy: float = option(0.01, TRAINING, "Weight of the entropy in REINFORCE.")  # lambda_e
-    epochs: int = option(5, TRAINING, "Times to go through the captions.")
+    epochs: int = option(5, TRAINING, "Times to go through the captions; more can be given later.")
     batch_size: int = option(32, TRAINING, "Captions in a batch.")
     learning_rate: float = option(
         2e-3, TRAINING, "Adam's, after half an epoch; a cosine leads it to 0."
     )
-    seed: int = option(1, TRAINING, "Of weights, dropout, draws and order.", min=1, max=2**32 - 1)
-    jit: bool = option(False, TRAINING, "Compile the training step with XLA.")
 
     def check(self):
         for name in ("doubly_stochastic", "reward", "entropy"):

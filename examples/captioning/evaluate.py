@@ -49,14 +49,16 @@ def runs(folder: Path) -> dict[str, Run]:
     return found
 
 
-def evaluate(folder: Path, beam_width: int, length_penalty: float, shown: int) -> dict:
+def evaluate(
+    folder: Path, beam_width: int, length_penalty: float, shown: int, average: str
+) -> dict:
     """Scores the best model of each run; writes metrics.json, attention.png and attention.html.
 
     Each run's captions.tsv lists its test pictures, the wrong ones first. Returns the metrics.
     """
     results, study = {}, runs(folder)
     for kind, run in study.items():
-        results[kind] = _score(run, beam_width, length_penalty)
+        results[kind] = _score(run, beam_width, length_penalty, average)
         run.update_metrics(results[kind].metrics)
         write(run.folder / "captions.tsv", _table(results[kind]))
     metrics = {kind: run.metrics() for kind, run in study.items()}
@@ -67,8 +69,8 @@ def evaluate(folder: Path, beam_width: int, length_penalty: float, shown: int) -
     return metrics
 
 
-def _score(run: Run, beam_width: int, length_penalty: float) -> Result:
-    config, model, tokenizer = inference.load(run)
+def _score(run: Run, beam_width: int, length_penalty: float, average: str) -> Result:
+    config, model, tokenizer = inference.load(run, average)
     pictures = data.read_split(run.folder / "test.json")
     images = open_images(run.images)
     names = [picture.name for picture in pictures]
@@ -91,7 +93,7 @@ def _score(run: Run, beam_width: int, length_penalty: float) -> Result:
         pointing = scoring.pointing(found["words"], found["attention"], pictures)
         headline["pointing"] = pointing
     metrics["beam"] |= {"beam_width": beam_width, "length_penalty": length_penalty}
-    metrics = {**headline, "test_pictures": len(pictures), **metrics}
+    metrics = {**headline, "test_pictures": len(pictures), "average": average, **metrics}
     return Result(metrics, pictures, run.images, found)
 
 

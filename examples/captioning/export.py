@@ -13,13 +13,13 @@ from examples.captioning.run import Run
 from examples.common.serving import export_model
 
 
-def export(run: Run, path: Path, beam_width: int, length_penalty: float) -> None:
+def export(run: Run, path: Path, beam_width: int, length_penalty: float, average: str) -> None:
     """Writes the SavedModel to `path`. Only TensorFlow is needed to run it.
 
     Two signatures: "serving_default" takes `image`, encoded JPEG or PNG pictures (B,), "pixels"
     takes `pixels`, (B, size, size, 3) from 0 to 255.
     """
-    config, model, tokenizer = inference.load(run)
+    config, model, tokenizer = inference.load(run, average)
     caption = inference.captioner(model, tokenizer, config, beam_width, length_penalty)
     frozen = network.frozen_encoder(config)
     signatures = make_signatures(caption, frozen, config)

@@ -1,9 +1,7 @@
 """Features of a frozen encoder: computed once, cached on disk, read as memory-mapped rows."""
 
-import fcntl
 import hashlib
 from collections.abc import Iterable
-from contextlib import contextmanager
 from pathlib import Path
 from typing import final
 
@@ -15,7 +13,7 @@ from rich.text import Text
 
 from examples.captioning.images import Images, check, decode, read_encoded
 from examples.common.errors import UserError
-from examples.common.files import write_with
+from examples.common.files import lock, write_with
 
 # Pictures in a file, which are lost by a kill.
 SHARD = 256
@@ -66,9 +64,7 @@ def compute(
     parts = [names[start : start + SHARD] for start in range(0, len(names), SHARD)]
     files = [folder / f"{number:05}.npy" for number in range(len(parts))]
     layout = _layout(encoder)
-    with lock(folder):
-        for abandoned in folder.glob(".*.npy"):
-            abandoned.unlink()
+    with lock(folder, wait=True):
         missing = [i for i, file in enumerate(files) if _read(file, len(parts[i]), *layout) is None]
         if missing:
             encode = _encode_function(encoder)
@@ -93,19 +89,6 @@ def fingerprint(encoder: keras.Model | int, images: Images, names: list[str]) ->
     for name in names:
         digest.update(f"{name}\n{images.stamp(name)}\n".encode())
     return digest.hexdigest()[:16]
-
-
-@contextmanager
-def lock(folder: Path):
-    """Locks the folder for this process; the system unlocks it when the process ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("w")
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _size(encoder: keras.Model | int) -> int:

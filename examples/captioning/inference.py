@@ -69,12 +69,12 @@ def caption_all(caption, source, batch_size: int = 100) -> dict:
     return found
 
 
-def load(run: Run) -> tuple[Config, network.Captioner, Tokenizer]:
-    """The config, the best model and the tokenizer of a run."""
+def load(run: Run, average: str = "none") -> tuple[Config, network.Captioner, Tokenizer]:
+    """The config, the best model (or a mean of such) and the tokenizer of a run."""
     config = run.config()
     tokenizer = load_tokenizer(run)
     model = network.build(config, len(tokenizer.vocabulary))
-    run.load_weights(model)
+    run.load_weights(model, average)
     return config, model, tokenizer
 
 

@@ -9,7 +9,9 @@ from examples.captioning.data import Picture
 from examples.captioning.features import Features
 from examples.captioning.tokenizer import PAD, Tokenizer
 from examples.common import batches
+from examples.common.shapes import histogram
 
+SHAPES = 3
 SHIFT = 4  # pixels by which a training picture is shifted at most
 
 
@@ -45,18 +47,27 @@ class Batches(batches.Batches):
     def __init__(self, source: Features, numbers, ids, batch_size, augment=False, seed=0):
         self.source, self.numbers, self.ids = source, numbers, ids
         self.augment = augment
+        self.batch_size = batch_size
         captions = tf.data.Dataset.from_tensor_slices((numbers, ids)).map(
             lambda number, ids: (number, ids[: tf.math.count_nonzero(ids)])
         )
-        super().__init__(captions, np.sum(ids != PAD, axis=1), batch_size, seed=seed)
+
+        def elements(seed):
+            if seed is None:
+                return captions
+            return captions.shuffle(len(ids), seed, reshuffle_each_iteration=False)
+
+        steps = np.sum(ids != PAD, axis=1) - 1
+        counts = histogram(np.stack([np.zeros_like(steps), steps], axis=1))
+        super().__init__(elements, counts, SHAPES, lambda *_: batch_size, seed)
 
     def finish(self, batches, seed):
         seeds = tf.data.Dataset.range(self.steps).map(lambda step: tf.stack([seed, step]))
         return tf.data.Dataset.zip(batches, seeds).map(self._look_up, num_parallel_calls=2)
 
     def _look_up(self, captions, seed):
-        numbers, ids = captions
-        count = tf.math.count_nonzero(ids[:, 0], dtype=numbers.dtype)
+        (numbers, target_in), target_out = captions
+        count = tf.math.count_nonzero(target_in[:, 0], dtype=numbers.dtype)
         beyond = tf.range(self.batch_size, dtype=numbers.dtype) - count
         others = beyond * (len(self.source) // self.batch_size)
         numbers = tf.where(beyond < 0, numbers, others)
@@ -67,7 +78,4 @@ class Batches(batches.Batches):
             rows = tf.image.stateless_random_crop(
                 tf.pad(rows, around, "SYMMETRIC"), (self.batch_size, *self.source.shape), seed
             )
-        target_out = ids[:, 1:]
-        # [END] is no input: hard attention would draw a position for it, and learn from the draw.
-        target_in = tf.where(target_out == PAD, PAD, ids[:, :-1])
         return (tf.cast(rows, tf.float32), target_in), target_out

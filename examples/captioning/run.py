@@ -17,7 +17,10 @@ class Run(RunFolder):
         "dev.json",  # the held-out pictures, their captions and objects
         "test.json",
         "model.weights.h5",  # the best epoch
-        "checkpoint.npz",  # the last epoch, with all that is needed to go on from it
+        "epochs",  # the last and the best ones, for averages
+        "checkpoint.npz",  # all that is needed to go on
+        "history.csv",  # a line for each epoch
+        "logs",  # the same for TensorBoard
         "metrics.json",
         "captions.tsv",  # of the test pictures
     )

@@ -14,7 +14,7 @@ from examples.captioning.run import Run
 from examples.captioning.tokenizer import Tokenizer, learn_vocabulary
 from examples.common.errors import UserError
 from examples.common.files import write
-from examples.common.fit import EndOfEpoch, fit, optimizer
+from examples.common.fit import Checkpoints, fit, optimizer
 
 
 def train(run: Run, config: Config, splits: Splits, images: Images) -> dict:
@@ -64,10 +64,10 @@ def train(run: Run, config: Config, splits: Splits, images: Images) -> dict:
         sample = f"{splits.dev[i].name}: {found[i]}   (reference: {splits.dev[i].captions[0]})"
         return result["bleu4"], result["exact_match"], sample
 
-    end = EndOfEpoch(run, model, score, started)
-    if config.start_from and not end.progress["epoch"]:
+    checkpoints = Checkpoints(run, config, score, started)
+    if config.start_from and not checkpoints.resumes:
         _copy_weights(Run(Path(config.start_from)), model, tokenizer)
-    return fit(model, batches, config.epochs, end)
+    return fit(model, batches, checkpoints)
 
 
 def compile_model(model: network.Captioner, config: Config, steps: int) -> None:

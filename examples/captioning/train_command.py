@@ -22,8 +22,9 @@ def train(
     """Train a captioner into a study, as the run of its attention.
 
     Each epoch ends with the scores on the development pictures and a sample; the best model is
-    kept. Ctrl-C, or a kill, loses nothing but the epoch under way: the same command goes on from
-    there. A run with other choices or data is refused and left as it is.
+    kept. Ctrl-C, or a kill, loses nothing but the steps since the last checkpoint: the same command
+    goes on from there, and with more --epochs from the end. A run with other choices or data is
+    refused and left as it is.
     """
     images, captions = source.images, source.captions
     if (images is None) != (captions is None):

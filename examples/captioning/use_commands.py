@@ -9,7 +9,7 @@ import typer
 from examples.captioning.config import OUT, Attention
 from examples.common.commands import quiet_import
 from examples.common.errors import UserError
-from examples.common.serving import BeamWidth, LengthPenalty
+from examples.common.serving import Average, BeamWidth, LengthPenalty
 
 Out = Annotated[Path, typer.Option(help="The folder of the study.")]
 Kind = Annotated[Attention, typer.Option(help="Which of the study's runs.")]
@@ -19,6 +19,7 @@ def evaluate(
     out: Out = OUT,
     beam_width: BeamWidth = 3,
     length_penalty: LengthPenalty = 0.0,
+    average: Average = "none",
     pictures: Annotated[int, typer.Option(min=1, help="Pictures to draw for each run.")] = 3,
 ):
     """Score the best model of each run of a study on the test pictures.
@@ -29,7 +30,7 @@ def evaluate(
     with quiet_import():
         from examples.captioning.evaluate import evaluate
 
-    metrics = evaluate(out, beam_width, length_penalty, pictures)
+    metrics = evaluate(out, beam_width, length_penalty, pictures, average)
     from rich.console import Console
     from rich.table import Table
 
@@ -80,6 +81,7 @@ def export(
     ] = None,
     beam_width: BeamWidth = 3,
     length_penalty: LengthPenalty = 0.0,
+    average: Average = "none",
 ):
     """Export a run's best model as a SavedModel: pictures in; text, words, score, attention out.
 
@@ -90,7 +92,7 @@ def export(
         from examples.captioning.run import Run
 
     path = to or out / "saved_model"
-    export(Run(out / attention), path, beam_width, length_penalty)
+    export(Run(out / attention), path, beam_width, length_penalty, average)
     print(f"{path} written")
 
 

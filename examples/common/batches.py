@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from examples.common.shapes import least_padding
-from examples.common.tokenizer import PAD
+
+PAD = 0  # of all vocabularies
 
 
 class Batches(abc.ABC):

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from examples.common.errors import UserError
+from examples.common.files import lock
 
 # Otherwise TensorFlow describes its build at every start.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -68,13 +69,15 @@ class quiet_import:
         os.close(self.null)
 
 
-def train_and_report(train, run, *arguments) -> None:
-    """Calls `train(run, *arguments)`; says what is kept, after Ctrl-C too."""
+def train_and_report(train, run, config, *arguments) -> None:
+    """Calls `train(run, config, *arguments)`; says what is kept, after Ctrl-C too."""
     try:
-        progress = train(run, *arguments)
+        with lock(run.folder):
+            run.check(config)  # again: now no other process can change it
+            progress = train(run, config, *arguments)
     except KeyboardInterrupt:
         kept = f"the best model so far is in {run.weights}; " if run.weights.exists() else ""
-        print(f"\nstopped: {kept}the same command goes on from the last whole epoch")
+        print(f"\nstopped: {kept}the same command goes on from the last checkpoint")
         raise typer.Exit(130) from None
     print(
         f"kept: epoch {progress['best_epoch']}; best BLEU on the development data "

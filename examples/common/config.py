@@ -6,6 +6,9 @@ import json
 from typing import ClassVar, Self, get_args
 
 from examples.common.errors import UserError
+from examples.common.options import option
+
+MODEL, TRAINING = "Model", "Training"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,11 +20,21 @@ class Config(abc.ABC):
         fingerprint: A digest of all data and their splits.
     """
 
-    # Runs that differ only in these are the same run, because the fingerprint identifies the data.
-    not_compared: ClassVar[tuple[str, ...]] = ("data",)
+    # Runs that differ only in these are the same run: the fingerprint identifies the data, and how
+    # long a run goes on and what it keeps may change.
+    not_compared: ClassVar[tuple[str, ...]] = ("data", "epochs", "save_every", "patience", "keep")
 
     data: str = ""
     fingerprint: str = ""
+    save_every: int = option(500, TRAINING, "Steps from one checkpoint to the next.")
+    patience: int = option(
+        0, TRAINING, "Stop after so many epochs without a better score; 0: never.", min=0
+    )
+    keep: int = option(
+        3, TRAINING, "How many epochs' weights to keep for averages: the last and the best ones."
+    )
+    seed: int = option(1, TRAINING, "Of weights, dropout and order.", min=1, max=2**32 - 1)
+    jit: bool = option(False, TRAINING, "Compile the training step with XLA.")
 
     def defaults(self) -> dict:
         """The values of fields that are None."""
@@ -40,7 +53,8 @@ class Config(abc.ABC):
             if choices:
                 self.require(field.name, value in choices, " or ".join(choices))
             if field.type is int:
-                self.require(field.name, value >= 1, "a number above 0")
+                low = field.metadata.get("min", 1)
+                self.require(field.name, value >= low, f"a number {'above 0' if low else 'from 0'}")
         self.require("dropout", 0 <= self.dropout < 1, "a number from 0 up to 1")
         self.require("learning_rate", self.learning_rate > 0, "a number above 0")
         self.check()

@@ -1,7 +1,9 @@
 """Files that are never half written."""
 
+import contextlib
+import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from examples.common.errors import UserError
@@ -9,7 +11,8 @@ from examples.common.errors import UserError
 
 def write(path: Path, content: str | bytes) -> None:
     """Writes beside `path` and renames: a reader sees the old file or the new one."""
-    data = content.encode() if isinstance(content, str) else content
+    # A file name need not be UTF-8.
+    data = content.encode(errors="surrogateescape") if isinstance(content, str) else content
     write_with(path, lambda beside: beside.write_bytes(data))
 
 
@@ -27,3 +30,39 @@ def write_with(path: Path, writer: Callable[[Path], object]) -> None:
             beside.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+@contextlib.contextmanager
+def lock(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Holds a folder, which is made, for this process; unless `wait`, another's is refused.
+
+    The system ends a lock with its process, however that ends. What such a one left half written
+    is deleted.
+    """
+    path = folder / "lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+b", buffering=0)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
+            for kind in ("h5", "npy", "npz"):
+                for abandoned in folder.glob(f".*.{kind}"):
+                    abandoned.unlink()
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().decode()
+            raise UserError(f"{folder}: process {holder} is at work in it") from None
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+        try:
+            yield
+        finally:
+            file.truncate(0)
+            if list(folder.iterdir()) == [path]:
+                path.unlink()
+                folder.rmdir()

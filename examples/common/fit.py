@@ -1,17 +1,23 @@
-"""Training that can be stopped at any time: a score, the best model and a checkpoint each epoch."""
+"""Training that can be stopped at any time: a checkpoint every few steps, the best model, a log."""
 
 import sys
 import time
 
 import keras
+import tensorflow as tf
 
 from examples.common.batches import Batches
 from examples.common.config import Config
+from examples.common.errors import UserError
 from examples.common.run import RunFolder
 
 
 def optimizer(config: Config, steps: int) -> keras.optimizers.Optimizer:
-    """Adam with a warm-up of half an epoch and a cosine to zero; the gradient's norm is clipped."""
+    """Adam with a warm-up of half an epoch and a cosine to zero; the gradient's norm is clipped.
+
+    The cosine is that of all epochs: if a run gets more of them, its rate rises to where it would
+    be if there had been so many from the start, and falls to zero at the new end.
+    """
     warmup = max(1, steps // 2)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0,
@@ -22,69 +28,130 @@ def optimizer(config: Config, steps: int) -> keras.optimizers.Optimizer:
     return keras.optimizers.Adam(schedule, global_clipnorm=1.0)
 
 
-class EndOfEpoch(keras.callbacks.Callback):
-    """Scores the model, keeps the best one, and saves the state from which training resumes.
+def start_from(run: RunFolder, variables: list, others: list) -> None:
+    """Gives a new model's variables the values of others, which are those of the model of `run`."""
+    if [v.shape for v in variables] != [v.shape for v in others]:
+        raise UserError(f"{run.folder}: --start-from needs a run of the same widths")
+    for variable, value in zip(variables, others, strict=True):
+        variable.assign(value)
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Scores each epoch, keeps the best models, and saves the state from which training resumes.
 
     Of models that score nearly the same the later is kept: its learning rate was lower, and half a
     point of BLEU on a small development set is noise. Each file is replaced whole, the checkpoint
-    last: after a kill between two of them the epoch is run again, with the same result.
+    last: after a kill between two of them its steps are run again, with the same result.
 
     Args:
         run: The folder for everything.
-        model: The compiled model. It is set to the run's checkpoint, if there is one.
+        config: Its choices.
         score: A function of an epoch's number that returns BLEU and exact match on the
             development data, and a sample to print.
         started: When the work on this run began, by `time.monotonic`.
     """
 
-    def __init__(self, run: RunFolder, model: keras.Model, score, started: float):
+    def __init__(self, run: RunFolder, config: Config, score, started: float):
         super().__init__()
-        self.run, self.score, self.since = run, score, started
-        # Weights, random seeds, and the optimizer's slots, step count and learning rate.
-        self.variables = [*model.variables, *model.optimizer.variables]
-        self.progress = {"epoch": 0, "best_epoch": 0, "best_bleu": -1.0, "seconds": 0.0}
-        self.progress |= run.load_checkpoint(self.variables)
+        self.run, self.config, self.score, self.since = run, config, score, started
+        self.progress = {"epoch": 0, "step": 0, "best_epoch": 0, "best_bleu": -1.0}
+        self.progress |= {"seconds": 0.0, "history": [], **run.load_checkpoint([])}
+        self.resumes = run.checkpoint.exists()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or the last `patience` of them had no better score."""
+        scores = [row["bleu"] for row in self.progress["history"]]
+        stale = len(scores) - 1 - scores.index(max(scores)) if scores else 0
+        return self.progress["epoch"] >= self.config.epochs or 0 < self.config.patience <= stale
+
+    @property
+    def variables(self) -> list:
+        """Weights and random seeds; the optimizer's slots and step count; the epoch's metrics."""
+        model = self.model  # which on JAX fetches them from the loop
+        metrics = model.metrics_variables if self.progress["step"] else []
+        return [*model.variables, *model.optimizer.variables, *metrics]
+
+    def save(self, **changes) -> None:
+        self.progress |= changes
+        self.run.save_checkpoint(self.variables, self.progress)
+
+    def seconds(self) -> float:
+        """How long this run has been worked on, before it was stopped too."""
+        self.since, before = time.monotonic(), self.since
+        self.progress["seconds"] += self.since - before
+        return round(self.progress["seconds"], 1)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.before = self.progress["step"]
+        if self.resumes:  # not earlier: `fit` sets the metrics to zero
+            self.run.load_checkpoint(self.variables)
+            self.resumes = False
+
+    def on_train_batch_begin(self, batch, logs=None):
+        # The end of a batch would have to wait for its loss.
+        if batch and (self.before + batch) % self.config.save_every == 0:
+            self.seconds()
+            self.save(step=self.before + batch)
 
     def on_epoch_end(self, epoch, logs=None):
         logs["bleu"], logs["exact"], self.sample = self.score(epoch)
-        now, best = time.monotonic(), self.progress["best_bleu"]
-        self.progress |= {
-            "epoch": epoch + 1,
-            "seconds": self.progress["seconds"] + now - self.since,
-        }
-        self.since = now
+        epoch, best, files = epoch + 1, self.progress["best_bleu"], [self.run.epoch(epoch + 1)]
         if logs["bleu"] >= best - 0.5:
-            self.progress |= {"best_bleu": max(logs["bleu"], best), "best_epoch": epoch + 1}
-            self.run.save_weights(self.model)
-        metrics = {
-            "train_seconds": round(self.progress["seconds"], 1),
-            "epochs": epoch + 1,
-            "best_epoch": self.progress["best_epoch"],
-            f"dev_{self.run.score}": self.progress["best_bleu"],
-        }
-        self.run.update_metrics(metrics)
-        self.run.save_checkpoint(self.variables, self.progress)
-
-
-def fit(model: keras.Model, batches: Batches, epochs: int, end: EndOfEpoch, dev=None) -> dict:
-    """Trains from the progress of `end` up to `epochs`; returns the new progress."""
-    first = end.progress["epoch"]
-    if first:
-        print("training", "is complete" if first == epochs else f"resumes after epoch {first}")
-    if first < epochs:
-        model.fit(
-            batches.epochs(first, epochs),
-            steps_per_epoch=batches.steps,
-            initial_epoch=first,
-            epochs=epochs,
-            shuffle=False,  # `batches` are shuffled
-            validation_data=dev,
-            # The sample comes after the progress bar has finished its line.
-            callbacks=[
-                end,
-                keras.callbacks.ProgbarLogger(),
-                keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: print(" ", end.sample)),
-            ],
-            verbose=1 if sys.stdout.isatty() else 2,
+            self.progress |= {"best_bleu": max(logs["bleu"], best), "best_epoch": epoch}
+            files.append(self.run.weights)
+        self.run.save_weights(self.model, *files)
+        rate, seconds = float(self.model.optimizer.learning_rate), self.seconds()
+        row = {"epoch": epoch, **logs, "learning_rate": rate, "seconds": seconds}
+        history = [*self.progress["history"], row]
+        self.run.update_metrics(
+            {
+                "train_seconds": seconds,
+                "epochs": epoch,
+                "best_epoch": self.progress["best_epoch"],
+                f"dev_{self.run.score}": self.progress["best_bleu"],
+            }
         )
-    return end.progress
+        self.run.save_history(history)
+        self.save(epoch=epoch, step=0, history=history)
+        self.run.keep_epochs(history, self.config.keep)
+        self.model.stop_training = self.finished
+
+
+def fit(model: keras.Model, batches: Batches, checkpoints: Checkpoints, dev=None) -> dict:
+    """Trains from where the run is to its end; returns the new progress."""
+    progress, logs = checkpoints.progress, checkpoints.run.folder / "logs"
+    if checkpoints.resumes:
+        where = f"resumes after epoch {progress['epoch']}, step {progress['step']}"
+        print("training", "is complete" if checkpoints.finished else where)
+    while not checkpoints.finished:
+        first, step = progress["epoch"], progress["step"]
+        # The rest of an epoch is shorter than those that follow.
+        last = first + 1 if step else checkpoints.config.epochs
+        if step and checkpoints.resumes:  # metrics have their variables after a first batch
+            model.test_on_batch(*next(iter(batches.epochs(first, last))))
+        try:
+            model.fit(
+                batches.epochs(first, last, step),
+                steps_per_epoch=batches.steps - step,
+                initial_epoch=first,
+                epochs=last,
+                shuffle=False,  # `batches` are shuffled
+                validation_data=dev,
+                # The sample comes after the progress bar has finished its line.
+                callbacks=[
+                    checkpoints,
+                    keras.callbacks.TensorBoard(logs, write_graph=False),
+                    keras.callbacks.ProgbarLogger(),
+                    keras.callbacks.LambdaCallback(
+                        on_epoch_end=lambda *_: print(" ", checkpoints.sample)
+                    ),
+                ],
+                verbose=1 if sys.stdout.isatty() else 2,
+            )
+        except tf.errors.OpError as error:
+            if "tfevents" not in str(error):
+                raise
+            reason = error.message.splitlines()[0].rpartition("; ")[2]
+            raise UserError(f"{logs}: cannot be written ({reason})") from None
+    return progress

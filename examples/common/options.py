@@ -13,7 +13,7 @@ def option(default, panel: str, text: str, **more):
     `more` are further arguments of `typer.Option`.
     """
     metadata = {"help": text, "rich_help_panel": panel, **more}
-    return dataclasses.field(default=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata, kw_only=True)
 
 
 def with_options(command):
@@ -21,7 +21,11 @@ def with_options(command):
     parameters = inspect.signature(command).parameters.values()
     classes = {p.name: p.annotation for p in parameters if dataclasses.is_dataclass(p.annotation)}
     options = {
-        name: [field for field in dataclasses.fields(kind) if field.metadata]
+        # What a class inherits comes last.
+        name: sorted(
+            (field for field in dataclasses.fields(kind) if field.metadata),
+            key=lambda field, kind=kind: field.name not in kind.__annotations__,
+        )
         for name, kind in classes.items()
     }
 

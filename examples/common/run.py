@@ -1,6 +1,7 @@
 """The files of a run, each written whole."""
 
 import abc
+import csv
 import io
 import json
 import zipfile
@@ -11,7 +12,7 @@ import numpy as np
 
 from examples.common.config import Config
 from examples.common.errors import UserError
-from examples.common.files import write, write_with
+from examples.common.files import write
 
 
 class RunFolder(abc.ABC):
@@ -25,6 +26,10 @@ class RunFolder(abc.ABC):
         self.folder = folder
         self.weights = folder / "model.weights.h5"
         self.checkpoint = folder / "checkpoint.npz"
+
+    def epoch(self, number: int) -> Path:
+        """Where the weights of an epoch are, while they are kept."""
+        return self.folder / "epochs" / f"{number:04}.weights.h5"
 
     def config(self) -> Config:
         """The run's config; an error if the folder holds no run."""
@@ -71,14 +76,14 @@ class RunFolder(abc.ABC):
         write(self.folder / "metrics.json", text)
 
     def save_checkpoint(self, variables: list, progress: dict) -> None:
-        """All variables (weights, optimizer, random seeds) and `progress` in one file."""
+        """All that training goes on from, and `progress`, in one file."""
         arrays = {f"{i:04}": variable.numpy() for i, variable in enumerate(variables)}
         buffer = io.BytesIO()
         np.savez(buffer, progress=np.array(json.dumps(progress)), **arrays)
         write(self.checkpoint, buffer.getvalue())
 
     def load_checkpoint(self, variables: list) -> dict:
-        """Sets the variables and returns the progress, or {} if there is no checkpoint."""
+        """Sets the variables, if any, and returns the progress, or {} without a checkpoint."""
         if not self.checkpoint.exists():
             return {}
         try:
@@ -93,20 +98,66 @@ class RunFolder(abc.ABC):
             variable.assign(value)
         return progress
 
-    def save_weights(self, model) -> None:
-        write_with(self.weights, model.save_weights)
+    def save_history(self, history: list[dict]) -> None:
+        """A row for each epoch, as history.csv."""
+        text = io.StringIO()
+        table = csv.DictWriter(text, history[-1], restval="", extrasaction="ignore")
+        table.writeheader()
+        table.writerows(history)
+        write(self.folder / "history.csv", text.getvalue())
 
-    def load_weights(self, model) -> None:
-        """Gives the model the weights of the best epoch."""
-        if not self.weights.exists():
-            raise UserError(f"{self.weights}: no such file: train for an epoch first")
+    def keep_epochs(self, history: list[dict], count: int) -> None:
+        """Deletes the weights of all epochs but the `count` last and the `count` best ones."""
+        last, best = (last_or_best(history, which, count) for which in ("last", "best"))
+        kept = {self.epoch(number) for number in (*last, *best)}
+        for path in (self.folder / "epochs").iterdir():
+            if path not in kept:
+                path.unlink()
+
+    def save_weights(self, model, *paths: Path) -> None:
+        """As `model.save_weights` does, but through memory: HDF5 crashes where a disk is full."""
+        from keras.src.saving import saving_lib
+
+        buffer = io.BytesIO()
+        store = saving_lib.H5IOStore(buffer, mode="w")
+        saving_lib._save_state(model, store, None, "", set())
+        store.close()
+        for path in paths or [self.weights]:
+            write(path, buffer.getvalue())
+
+    def load_weights(self, model, average: str = "none") -> None:
+        """Gives the model the weights of the best epoch, or the mean of the "best" or "last" ones.
+
+        The mean is that of the run's `keep` epochs.
+        """
+        paths = [self.weights]
+        if average != "none":
+            history = self.load_checkpoint([]).get("history", [])
+            kept = [row for row in history if self.epoch(row["epoch"]).exists()]
+            paths = [self.epoch(n) for n in last_or_best(kept, average, self.config().keep)]
+            if not paths:
+                raise UserError(f"{self.folder / 'epochs'}: no weights to average are kept there")
+        values = [self._load(model, path) for path in paths]
+        for weight, each in zip(model.weights, zip(*values, strict=True), strict=True):
+            weight.assign(np.mean(each, axis=0, dtype="float64"))
+
+    def _load(self, model, path: Path) -> list[np.ndarray]:
+        if not path.exists():
+            raise UserError(f"{path}: no such file: train for an epoch first")
         try:
-            model.load_weights(self.weights)
+            model.load_weights(path)
         except ValueError as error:
             reason = f"it does not fit the run's config and vocabularies: {error}"
-            raise damaged(self.weights, reason) from None
+            raise damaged(path, reason) from None
         except (OSError, KeyError) as error:
-            raise damaged(self.weights, error) from None
+            raise damaged(path, error) from None
+        return [weight.numpy() for weight in model.weights]
+
+
+def last_or_best(history: list[dict], which: str, count: int) -> list[int]:
+    """The numbers of the `count` "last" or "best" epochs; of equally good ones the later."""
+    rows = sorted(history, key=lambda row: row["bleu"]) if which == "best" else history
+    return [row["epoch"] for row in rows[-count:]]
 
 
 def damaged(path: Path, reason) -> UserError:

@@ -5,7 +5,7 @@ An exported model needs neither Keras nor this library, and neither is imported 
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,6 +14,10 @@ from examples.common.errors import UserError
 BeamWidth = Annotated[int, typer.Option(min=1, help="Beams of the search; 1 searches greedily.")]
 LengthPenalty = Annotated[
     float, typer.Option(min=0, help="GNMT's length penalty; 0 compares plain log-probabilities.")
+]
+Average = Annotated[
+    Literal["best", "last", "none"],
+    typer.Option(help="Use the mean of the best or last epochs' weights; none: the best epoch's."),
 ]
 
 

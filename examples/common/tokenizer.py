@@ -57,6 +57,7 @@ class Tokenizer:
 
     def encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """(B,) texts to (B, None) ids, without [START] and [END]."""
+        texts = tf.convert_to_tensor(texts)
         # A first word is the same piece as one after a space.
         return self._processor().tokenize(tf.where(texts == "", "", " " + texts))
 

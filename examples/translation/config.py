@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Literal, final
 
 from examples.common import config
+from examples.common.config import MODEL, TRAINING
 from examples.common.options import option
 
 OUT = Path("out/translation")
-CORPUS, MODEL, TRAINING = "Corpus", "Model", "Training"
+CORPUS = "Corpus"
 
 # Defaults that depend on the model.
 RECURRENT = {"units": 256, "embedding": 256, "dropout": 0.3, "learning_rate": 3e-3}
@@ -96,13 +97,11 @@ class Config(config.Config):
     label_smoothing: float = option(
         0.1, TRAINING, "Share of a target that is spread over the vocabulary."
     )
-    epochs: int = option(30, TRAINING, "Times to go through the pairs.")
+    epochs: int = option(30, TRAINING, "Times to go through the pairs; more can be given later.")
     batch_tokens: int = option(256, TRAINING, "Tokens of a batch on its longer side, with padding.")
     learning_rate: float = _either(
         "learning_rate", TRAINING, "After half an epoch, {} or {}; a cosine leads it to 0."
     )
-    seed: int = option(1, TRAINING, "Of weights, dropout and order.", min=1, max=2**32 - 1)
-    jit: bool = option(False, TRAINING, "Compile the training step with XLA.")
     mixed_precision: Literal["none", "float16", "bfloat16"] = option(
         "none", TRAINING, "Compute in this type; weights stay float32."
     )

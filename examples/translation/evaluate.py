@@ -10,12 +10,12 @@ from examples.translation.corpora import read_tsv
 from examples.translation.run import Run
 
 
-def evaluate(run: Run, beam_width: int, length_penalty: float, pictures: int) -> dict:
+def evaluate(run: Run, beam_width: int, length_penalty: float, pictures: int, average: str) -> dict:
     """Scores the run's best model; writes metrics.json, translations.tsv and alignment.png.
 
     Returns the metrics, and under "rows" each test pair with what was found, the worst first.
     """
-    config, model, source, target = inference.load(run)
+    config, model, source, target = inference.load(run, average)
     pairs = list(read_tsv(run.folder / "test.tsv"))
     texts = [pair.source for pair in pairs]
     references = inference.references(target, pairs)
@@ -36,6 +36,7 @@ def evaluate(run: Run, beam_width: int, length_penalty: float, pictures: int) ->
         "exact_match": results["beam"]["exact_match"],
         "signature": results["beam"].pop("signature"),
         "test_pairs": len(pairs),
+        "average": average,
         **results,
     }
     metrics["greedy"].pop("signature")

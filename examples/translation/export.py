@@ -7,10 +7,10 @@ from examples.translation import inference
 from examples.translation.run import Run
 
 
-def export(run: Run, path: Path, beam_width: int, length_penalty: float) -> None:
+def export(run: Run, path: Path, beam_width: int, length_penalty: float, average: str) -> None:
     """Writes the SavedModel to `path`. Tokenizers and beam search are inside; only TensorFlow and
     tensorflow-text are needed to run it."""
-    config, model, source, target = inference.load(run)
+    config, model, source, target = inference.load(run, average)
     translate = inference.translator(
         model, source, target, config.max_length, beam_width, length_penalty
     )

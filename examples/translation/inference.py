@@ -3,7 +3,6 @@
 import tensorflow as tf
 
 import keras_attention as ka
-from examples.common.errors import UserError
 from examples.common.run import damaged
 from examples.common.tokenizer import END, START, Tokenizer
 from examples.translation import model as network
@@ -98,10 +97,10 @@ def load_tokenizer(run: Run, config: Config, side: str) -> Tokenizer:
         raise damaged(path, error) from None
 
 
-def load(run: Run) -> tuple[Config, network.Model, Tokenizer, Tokenizer]:
-    """The config, the best model and both tokenizers of a run."""
+def load(run: Run, average: str = "none") -> tuple[Config, network.Model, Tokenizer, Tokenizer]:
+    """The config, the best model (or a mean of such) and both tokenizers of a run."""
     config = run.config()
     source, target = (load_tokenizer(run, config, side) for side in ("source", "target"))
     model = network.build(config, source.size, target.size)
-    run.load_weights(model)
+    run.load_weights(model, average)
     return config, model, source, target

@@ -18,7 +18,10 @@ class Run(RunFolder):
         "dev.tsv",  # the held-out pairs
         "test.tsv",
         "model.weights.h5",  # the best epoch
-        "checkpoint.npz",  # the last epoch, with all that is needed to go on from it
+        "epochs",  # the last and the best ones, for averages
+        "checkpoint.npz",  # all that is needed to go on
+        "history.csv",  # a line for each epoch
+        "logs",  # the same for TensorBoard
         "metrics.json",
         "translations.tsv",  # of the test pairs
         "alignment.png",

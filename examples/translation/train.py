@@ -1,5 +1,6 @@
 """Training: plain `compile` and `fit`; what happens at the end of each epoch is in `common.fit`."""
 
+import hashlib
 import itertools
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ import tensorflow as tf
 import keras_attention as ka
 from examples.common.errors import UserError
 from examples.common.files import write
-from examples.common.fit import EndOfEpoch, fit, optimizer
+from examples.common.fit import Checkpoints, fit, optimizer
 from examples.common.tokenizer import Tokenizer, learn, normalize
 from examples.translation import data, inference, pipeline, scoring, shards
 from examples.translation import model as network
@@ -27,9 +28,11 @@ def train(run: Run, config: Config, splits: Splits, stamp: list) -> dict:
     keras.utils.set_random_seed(config.seed)
     source, target = tokenizers(run, config, splits)
     limit, skip = config.max_length, config.skip_long
+    digests = [hashlib.sha256(tokenizer.model).hexdigest() for tokenizer in (source, target)]
+    stamp_of_ids = [splits.fingerprint, limit, *digests]
     files, dev_files = (
-        shards.load(folder, splits.fingerprint)
-        or shards.save(folder, splits.fingerprint, pairs, size, source, target, limit, skip)
+        shards.load(folder, stamp_of_ids)
+        or shards.save(folder, stamp_of_ids, pairs, size, source, target, limit, skip)
         for folder, pairs, size in (
             (run.folder / "shards/train", splits.train, splits.size),
             (run.folder / "shards/dev", splits.dev, len(splits.dev)),
@@ -65,8 +68,8 @@ def train(run: Run, config: Config, splits: Splits, stamp: list) -> dict:
         sample = f"{sources[i]} -> {found[i]}   (reference: {references[i]})"
         return result["bleu"], result["exact_match"], sample
 
-    end = EndOfEpoch(run, model, score, started)
-    return fit(model, batches, config.epochs, end, dev_batches.in_order())
+    checkpoints = Checkpoints(run, config, score, started)
+    return fit(model, batches, checkpoints, dev_batches.in_order())
 
 
 def compile_model(model, config: Config, steps: int) -> None:

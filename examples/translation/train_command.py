@@ -20,7 +20,8 @@ def train(
     """Train a translator into a run folder.
 
     Each epoch ends with the BLEU on the development pairs and a sample; the best model is kept.
-    Ctrl-C, or a kill, loses nothing but the epoch under way: the same command goes on from there.
+    Ctrl-C, or a kill, loses nothing but the steps since the last checkpoint: the same command goes
+    on from there, and with more --epochs from the end.
     A folder that holds a run with other choices or data is refused and left as it is.
     """
     run, stamp, (read, dev, test) = Run(out), corpora.stamp(corpus), corpora.read(corpus)

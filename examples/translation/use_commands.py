@@ -11,7 +11,7 @@ import typer
 from examples.common.commands import quiet_import
 from examples.common.errors import UserError
 from examples.common.files import write_with
-from examples.common.serving import BeamWidth, LengthPenalty
+from examples.common.serving import Average, BeamWidth, LengthPenalty
 from examples.translation.config import OUT
 
 Out = Annotated[Path, typer.Option(help="The run folder.")]
@@ -21,6 +21,7 @@ def evaluate(
     out: Out = OUT,
     beam_width: BeamWidth = 5,
     length_penalty: LengthPenalty = 0.0,
+    average: Average = "none",
     worst: Annotated[int, typer.Option(min=0, help="How many of the worst to list.")] = 5,
     pictures: Annotated[int, typer.Option(min=1, help="Alignments to draw.")] = 4,
 ):
@@ -36,7 +37,7 @@ def evaluate(
     with quiet_import():
         from examples.translation.evaluate import evaluate
 
-    result = evaluate(run, beam_width, length_penalty, pictures)
+    result = evaluate(run, beam_width, length_penalty, pictures, average)
     from rich.console import Console
     from rich.table import Table
 
@@ -63,6 +64,7 @@ def export(
     ] = None,
     beam_width: BeamWidth = 5,
     length_penalty: LengthPenalty = 0.0,
+    average: Average = "none",
 ):
     """Export a run's best model as a SavedModel: text in; text, tokens, score, attention out.
 
@@ -77,7 +79,7 @@ def export(
         from examples.translation.export import export
 
     path = to or run.folder / "saved_model"
-    export(run, path, beam_width, length_penalty)
+    export(run, path, beam_width, length_penalty, average)
     print(f"{path} written")
 
 

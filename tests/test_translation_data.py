@@ -1,0 +1,224 @@
+"""Data of the translation example: corpora as streams, their splits, shards and batches."""
+
+import gzip
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from examples.common.errors import UserError
+from examples.common.splits import hash_share
+from examples.common.tokenizer import END, PAD, START, Tokenizer, learn
+from examples.translation import corpora, data, pipeline, shards
+from examples.translation.config import Corpus
+
+PAIRS = [
+    data.Pair(f"{n} {'black ' * (n % 7)}dogs", f"{n} {'noir ' * (n % 5)}chiens", f"x:{n}")
+    for n in range(90)
+]
+
+
+def test_emoji_names_are_split_by_emoji():
+    splits = data.load("fr")
+    train = list(splits.train)
+    assert len(train) == splits.size > 2000
+    assert 0.08 < len(splits.test) / (splits.size + len(splits.dev) + len(splits.test)) < 0.12
+    for pair in splits.test:
+        assert hash_share(pair.origin) < 0.1
+    origins = [pair.origin for split in (train, splits.dev, splits.test) for pair in split]
+    assert len(set(origins)) == len(origins)
+    assert splits.fingerprint == data.load().fingerprint
+
+
+def test_languages_differ_and_share_the_split():
+    german, french = data.load("de"), data.load("fr")
+    assert german.fingerprint != french.fingerprint
+    both = {pair.origin for split in (german.train, german.dev, german.test) for pair in split}
+    tested = {pair.origin for pair in french.test} & both
+    assert tested
+    assert tested <= {pair.origin for pair in german.test}
+
+
+def test_no_source_sentence_is_in_two_splits():
+    corpus = [data.Pair(f"Line {n % 300}", f"ligne {n}", f"x:{n}") for n in range(900)]
+    splits = data.load(read=lambda: corpus)
+    sources = [{pair.source for pair in s} for s in (splits.train, splits.dev, splits.test)]
+    assert sum(map(len, sources)) == len(set.union(*sources)) == 300
+    lower = [data.Pair(pair.source.lower(), *pair[1:]) for pair in corpus]
+    again = data.load(read=lambda: lower)
+    assert [p.origin for p in again.test] == [p.origin for p in splits.test]
+
+
+def test_of_a_large_corpus_little_is_held_back():
+    splits = data.load(read=lambda: (data.Pair(f"{n}", "a", "") for n in range(40_000)))
+    assert 1800 < len(splits.test) < 2200
+    assert 850 < len(splits.dev) < 1150
+
+
+def test_files_are_read_line_by_line(tmp_path):
+    (tmp_path / "a").write_bytes("\ufeffcafe\u0301\u2028 x\r\n\nlast".encode())
+    (tmp_path / "b").write_bytes(gzip.compress(b"1\n2\n3\n"))  # whatever its name
+    pairs = list(map(data.cleaned, corpora.read_parallel(tmp_path / "a", tmp_path / "b")))
+    assert [(p.source, p.target) for p in pairs] == [("café x", "1"), ("", "2"), ("last", "3")]
+    assert pairs[2].origin == f"{tmp_path / 'a'}:3"
+    given = [data.Pair("a", "b", "dev:1"), data.Pair("c", "", "dev:2")]
+    splits = data.load(read=lambda: pairs * 10, dev=lambda: given, test=lambda: given)
+    assert splits.dev == splits.test == given[:1]
+    assert len(list(splits.train)) == splits.size == 20
+    assert splits.dropped == 12
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("a\tb\n".encode("utf-16"), "UTF-16, but UTF-8 is needed"),
+        (b"a\tb\rc\td\r", "lines end in CR alone"),
+        (gzip.compress(b"a\tb\n" * 99)[:-9], "cannot be read"),
+        (gzip.compress(b"a\tb\n" * 99)[:12] + b"damaged", "cannot be read"),
+    ],
+)
+def test_other_encodings_and_damaged_files_are_told(tmp_path, content, told):
+    path = tmp_path / "pairs.tsv"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"{path}: {told}"):
+        list(corpora.read_tsv(path))
+
+
+def test_what_was_read_is_remembered_until_a_file_changes(tmp_path):
+    path = tmp_path / "pairs.tsv"
+    path.write_text("".join(f"{s}\t{t}\n" for s, t, _ in PAIRS))
+    corpus = Corpus(pairs=path)
+    read, _, _ = corpora.read(corpus)
+    splits, stamp = data.load(read=read), corpora.stamp(corpus)
+    run = tmp_path / "run"
+    assert data.recall(run, stamp, None, read) is None
+    data.remember(run, stamp, splits)
+    again = data.recall(run, json.loads(json.dumps(stamp)), None, read)
+    assert (again.dev, again.size, again.fingerprint) == (
+        splits.dev,
+        splits.size,
+        splits.fingerprint,
+    )
+    assert list(again.train) == list(splits.train)
+    os.utime(path, ns=(0, 0))
+    assert data.recall(run, corpora.stamp(corpus), None, read) is None
+    assert corpora.stamp(Corpus()) == corpora.stamp(Corpus(language="fr"))
+    assert corpora.stamp(Corpus()) != corpora.stamp(Corpus(language="de"))
+
+
+# ---------------------------------------------------------------- shards
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer(learn([text for pair in PAIRS for text in pair[:2]], 300))
+
+
+@pytest.fixture(scope="module")
+def folder(tokenizer, tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setattr(shards, "CHUNK", 8)
+    patch.setattr(shards, "SHARD", 3)
+    folder = tmp_path_factory.mktemp("shards")
+    shards.save(folder, ["x", 1], PAIRS, len(PAIRS), tokenizer, tokenizer, 100, skip=False)
+    patch.undo()
+    return folder
+
+
+def texts(tokenizer, files, seed=None):
+    return [
+        tuple(tokenizer.decode(ids[None]).numpy()[0].decode() for ids in pair)
+        for pair in files.pairs(seed)
+    ]
+
+
+def test_shards_hold_all_pairs_in_their_order_or_shuffled(tokenizer, folder):
+    files = shards.load(folder, ["x", 1])
+    assert len(files.files) == 4
+    assert texts(tokenizer, files) == [pair[:2] for pair in PAIRS]
+    one, two = texts(tokenizer, files, 1), texts(tokenizer, files, 2)
+    assert sorted(one) == sorted(two) == sorted(pair[:2] for pair in PAIRS)
+    assert one != two
+    assert one == texts(tokenizer, files, 1)
+    lengths = np.array([[len(s), len(t) - 1] for s, t in files.pairs().as_numpy_iterator()])
+    counts = files.histogram()
+    assert counts.sum() == len(PAIRS)
+    assert counts[tuple(lengths[0])] == (lengths == lengths[0]).all(axis=1).sum()
+
+
+def test_shards_cut_short_or_of_other_data_are_none(folder, tmp_path):
+    assert shards.load(tmp_path, ["x", 1]) is None
+    assert shards.load(folder, ["y", 1]) is None
+    path = folder / "00001.tfrecord"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    assert shards.load(folder, ["x", 1]) is None
+    path.write_bytes(content)
+    assert shards.load(folder, ["x", 1])
+
+
+def test_long_pairs_are_an_error_or_skipped(tokenizer, tmp_path):
+    pairs = [data.Pair("dogs " * n, "dogs " * (4 - n), f"x:{n}") for n in range(1, 4)]
+    sizes = [len(tokenizer.encode([pair.source.strip()]).to_list()[0]) for pair in pairs]
+
+    def save(limit, skip):
+        return shards.save(tmp_path, "", pairs, 3, tokenizer, tokenizer, limit, skip)
+
+    assert save(sizes[2], False).skipped == 0
+    assert save(sizes[1], True).skipped == 2
+    told = rf"x:1: the target sentence has {sizes[2]} tokens, the limit is .*\(and 1 more pairs\)"
+    with pytest.raises(UserError, match=told):
+        save(sizes[1], False)
+    assert shards.load(tmp_path, "") is None
+    with pytest.raises(UserError, match="no pair has at most 1 tokens"):
+        save(1, True)
+
+
+# ---------------------------------------------------------------- batches
+
+
+@pytest.fixture(scope="module")
+def batches(folder):
+    return pipeline.Batches(shards.load(folder, ["x", 1]), tokens=60, seed=1)
+
+
+def test_batches_have_few_fixed_shapes(batches):
+    found = list(batches.epochs(0, 1).as_numpy_iterator())
+    assert len(found) == batches.steps
+    shapes = [
+        (count, *widths)
+        for count, widths in zip(batches.rows, batches.shapes.tolist(), strict=True)
+    ]
+    assert 1 < len(shapes) < 10
+    count, real, size = 0, 0, 0
+    for (source, target_in), target_out in found:
+        assert (*source.shape, target_out.shape[1]) in shapes
+        assert target_in.shape == target_out.shape
+        assert len(source) * max(source.shape[1], target_in.shape[1]) <= 60 or len(source) == 1
+        rows = source[:, 0] != PAD
+        count += rows.sum()
+        real += (source != PAD).sum() + (target_out != PAD).sum()
+        size += source.size + target_out.size
+        assert not target_in[~rows].any()
+        assert not target_out[~rows].any()
+        assert (target_in[rows, 0] == START).all()
+        assert not (target_in == END).any()
+        assert ((source == END).sum(axis=1) == rows).all()
+        assert ((target_out == END).sum(axis=1) == rows).all()
+        shifted = np.where(target_out[:, :-1] == END, PAD, target_out[:, :-1])
+        assert (target_in[:, 1:] == shifted).all()
+    assert count == len(PAIRS)
+    assert batches.share == pytest.approx(real / size)
+    assert sum(1 for _ in batches.in_order()) == batches.steps
+
+
+def test_an_epoch_depends_on_its_number_alone(batches):
+    all_three = list(batches.epochs(0, 3).as_numpy_iterator())
+    late = list(batches.epochs(2, 3, skip=1).as_numpy_iterator())
+    for one, other in zip(all_three[2 * batches.steps + 1 :], late, strict=True):
+        assert all(map(np.array_equal, tf.nest.flatten(one), tf.nest.flatten(other)))
+    first, second = (all_three[i * batches.steps : (i + 1) * batches.steps] for i in (0, 1))
+    sources = [np.concatenate([b[0][0].ravel() for b in epoch]) for epoch in (first, second)]
+    assert sources[0].shape != sources[1].shape or (sources[0] != sources[1]).any()
