@@ -105,10 +105,12 @@ def read_parallel(source: Path, target: Path) -> Iterator[Pair]:
     both = itertools.zip_longest(read_lines(source), read_lines(target))
     for number, (s, t) in enumerate(both, 1):
         if s is None or t is None:
-            shorter, longer = (source, target) if s is None else (target, source)
-            more = number + sum(1 for _ in both)
+            longer = number + sum(1 for _ in both)
+            shorter, sizes = (
+                (source, (number - 1, longer)) if s is None else (target, (longer, number - 1))
+            )
             raise UserError(
-                f"{shorter}:{number}: line missing: {shorter} has {number - 1} lines, "
-                f"{longer} has {more}"
+                f"{shorter}:{number}: line missing: {source} has {sizes[0]} lines, "
+                f"{target} has {sizes[1]}"
             )
         yield Pair(s, t, f"{name}:{number}")

@@ -84,7 +84,8 @@ def save(folder: Path, stamp, pairs, size: int, source, target, limit: int, skip
     counts, long, first, paths = np.zeros((limit + 2, limit + 2), "int64"), 0, "", []
     chunks = encode(pairs, source, target, limit).as_numpy_iterator()
     console = Console(stderr=True)
-    chunks = track(chunks, "encoding", -(-size // CHUNK), console=console, transient=True)
+    quiet = not console.is_terminal
+    chunks = track(chunks, "encoding", -(-size // CHUNK), console=console, disable=quiet)
     try:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import shutil
 import time
 from pathlib import Path
 
@@ -27,17 +28,18 @@ def train(run: Run, config: Config, splits: Splits, stamp: list) -> dict:
     started = time.monotonic()
     keras.utils.set_random_seed(config.seed)
     source, target = tokenizers(run, config, splits)
-    limit, skip = config.max_length, config.skip_long
-    digests = [hashlib.sha256(tokenizer.model).hexdigest() for tokenizer in (source, target)]
-    stamp_of_ids = [splits.fingerprint, limit, *digests]
-    files, dev_files = (
-        shards.load(folder, stamp_of_ids)
-        or shards.save(folder, stamp_of_ids, pairs, size, source, target, limit, skip)
-        for folder, pairs, size in (
-            (run.folder / "shards/train", splits.train, splits.size),
-            (run.folder / "shards/dev", splits.dev, len(splits.dev)),
+    try:
+        files, dev_files = (
+            encoded(run.folder / f"shards/{name}", config, pairs, size, splits, source, target)
+            for name, pairs, size in (
+                ("train", splits.train, splits.size),
+                ("dev", splits.dev, len(splits.dev)),
+            )
         )
-    )
+    except BaseException:
+        if not (run.folder / "config.json").exists():  # no run yet: nothing stays
+            shutil.rmtree(run.folder / "shards", ignore_errors=True)
+        raise
     for name, made in (("source", source), ("target", target)):
         write(run.folder / f"{name}.model", made.model)
     data.remember(run.folder, stamp, splits)
@@ -80,6 +82,14 @@ def compile_model(model, config: Config, steps: int) -> None:
         jit_compile=config.jit,
     )
     model.optimizer.build(model.trainable_variables)
+
+
+def encoded(folder: Path, config: Config, pairs, size, splits, source, target) -> shards.Shards:
+    """The shards in `folder`, written if they are not there or of other data or tokenizers."""
+    digests = [hashlib.sha256(tokenizer.model).hexdigest() for tokenizer in (source, target)]
+    stamp = [splits.fingerprint, config.max_length, *digests]
+    options = source, target, config.max_length, config.skip_long
+    return shards.load(folder, stamp) or shards.save(folder, stamp, pairs, size, *options)
 
 
 def tokenizers(run: Run, config: Config, splits: Splits) -> list[Tokenizer]:
