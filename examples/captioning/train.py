@@ -52,8 +52,8 @@ def train(run: Run, config: Config, splits: Splits, images: Images) -> dict:
     for note in splits.notes:
         print(note)
     print(
-        f"{config.attention} attention, {len(tokenizer.vocabulary)} words, {batches.size} "
-        f"captions in buckets of {batches.widths} words, {model.count_params():,} weights"
+        f"{config.attention} attention, {len(tokenizer.vocabulary)} words, {len(batches.ids)} "
+        f"captions in batches of {batches.shapes[:, 1].tolist()} steps, {model.count_params():,} weights"
     )
     caption = inference.captioner(model, tokenizer, config)
 
