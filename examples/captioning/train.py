@@ -53,7 +53,8 @@ def train(run: Run, config: Config, splits: Splits, images: Images) -> dict:
         print(note)
     print(
         f"{config.attention} attention, {len(tokenizer.vocabulary)} words, {len(batches.ids)} "
-        f"captions in batches of {batches.shapes[:, 1].tolist()} steps, {model.count_params():,} weights"
+        f"captions in batches of {batches.shapes[:, 1].tolist()} steps, "
+        f"{model.count_params():,} weights"
     )
     caption = inference.captioner(model, tokenizer, config)
 
