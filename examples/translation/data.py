@@ -81,7 +81,7 @@ def emoji_pairs(language: str, min_source: int = 3, min_target: int = 2) -> list
 
 @final
 @dataclasses.dataclass(frozen=True)
-class Corpus:
+class ParallelCorpus:
     """Pairs that can be read again and again, each in the split of its hash.
 
     Args:
@@ -107,11 +107,11 @@ class Corpus:
         return (pair for name, pair in self.split() if name == "train")
 
 
-def _corpus(language: str | None, read: Callable[[], Iterable[Pair]] | None) -> Corpus:
+def _corpus(language: str | None, read: Callable[[], Iterable[Pair]] | None) -> ParallelCorpus:
     if read:
-        return Corpus(read, lambda pair: pair.source.casefold())
+        return ParallelCorpus(read, lambda pair: pair.source.casefold())
     names = emoji_pairs(language or "fr")
-    return Corpus(lambda: names, lambda pair: pair.origin)
+    return ParallelCorpus(lambda: names, lambda pair: pair.origin)
 
 
 def load(
