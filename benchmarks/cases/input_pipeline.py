@@ -10,6 +10,8 @@ from benchmarks.case import Case, Contender, Seconds, Work
 
 def translation():
     """Returns the batches and the compiled model of the translation example, on names of emoji."""
+    import atexit
+    import shutil
     import tempfile
     from pathlib import Path
 
@@ -19,6 +21,7 @@ def translation():
 
     config, splits = Config(data="emoji", fingerprint=""), data.load("fr")
     folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)  # the batches read from it
     source, target = train.tokenizers(Run(folder), config, splits)
     limit = config.max_length
     files = shards.save(folder, "", splits.train, splits.size, source, target, limit, skip=False)
