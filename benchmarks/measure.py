@@ -72,11 +72,16 @@ class Entry:
                 self.outputs = dict(arrays)
 
 
+def thread_variables(threads: int) -> dict[str, str]:
+    """Returns what a process needs in its environment to use this many threads."""
+    return {f"{name}_THREADS": str(threads) for name in _THREADS}
+
+
 def start_process(setup, environment: str, options: dict, settings, log) -> subprocess.Popen:
     """Starts the worker of a function in an environment."""
     backend = settings.backend if environment == "ours" else "tensorflow"
     imports = [backend if each == "tensorflow" else each for each in IMPORTS[environment]]
-    variables = {f"{name}_THREADS": str(settings.threads) for name in _THREADS}
+    variables = thread_variables(settings.threads)
     variables |= {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": ""}
     if options["device"] == "cpu":
         variables |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}

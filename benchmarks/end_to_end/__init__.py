@@ -1,0 +1,1 @@
+"""The translator of the examples against joeynmt's, from a corpus to translations."""
