@@ -50,6 +50,13 @@ OPTIONS = [
 ]
 
 
+TIED = ["--joint-vocabulary", "--tie-embeddings"]
+CHOICES = {
+    "no attention": ["--attention", "none"],
+    "tied": [*TIED, "--units", "12"],  # not the width of the embedding
+}
+
+
 def command(*arguments, code=0):
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert result.exit_code == code, result.output
@@ -70,7 +77,7 @@ def run_of(corpus, tmp_path_factory):
     @functools.cache
     def made(model):
         run = Run(tmp_path_factory.mktemp("run") / "folder")
-        choice = ["--attention", "none"] if model == "no attention" else ["--model", model]
+        choice = CHOICES.get(model) or ["--model", model]
         command("train", "--pairs", corpus, *OPTIONS, *choice, "--out", run.folder)
         command("export", "--out", run.folder, "--beam-width", 3)
         return run
@@ -100,7 +107,8 @@ def first_step(**choices):
         **choices,
     }
     config = Config("toy", "0", **choices)
-    model = network.build(config, source_size=11, target_size=13)
+    source_size = 13 if config.joint_vocabulary else 11
+    model = network.build(config, source_size, target_size=13)
     train.compile_model(model, config, steps=1)
     source = np.array([[5, 6, 3], [7, 3, 0], [0, 0, 0]])
     target_in = np.array([[2, 5, 6], [2, 8, 0], [0, 0, 0]])
@@ -134,6 +142,7 @@ def test_a_step_is_the_same_under_xla(model):
         ({"attention": "bahdanau"}, "float16"),
         ({"attention": "luong"}, "bfloat16"),
         ({"model": "transformer"}, "float16"),
+        ({"joint_vocabulary": True, "tie_embeddings": True}, "float16"),
     ],
 )
 def test_mixed_precision_trains(choice, precision):
@@ -141,6 +150,34 @@ def test_mixed_precision_trains(choice, precision):
     assert loss == pytest.approx(wanted, abs=1e-3)
     assert model.compute_dtype == precision
     assert {weight.dtype for weight in model.weights} == {"float32"}
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"attention": "luong"},
+        {"attention": "bahdanau"},
+        {"attention": "none"},
+        {"model": "transformer"},
+    ],
+)
+def test_tied_embeddings_are_one_matrix(choice, tmp_path):
+    choice = {**choice, "units": 8, "joint_vocabulary": True}
+    loss, wanted, model = first_step(**choice, tie_embeddings=True)
+    assert loss == pytest.approx(wanted, abs=1e-4)
+    untied = first_step(**choice)[2]
+    embedding = model.target_embedding
+    assert model.head is embedding
+    assert embedding in model.encoder.layers
+    assert untied.count_params() - model.count_params() == 13 * (8 + 8 + 1)  # the bias too
+    model.save_weights(tmp_path / "model.weights.h5")
+    again = first_step(**choice, tie_embeddings=True)[2]
+    again.load_weights(tmp_path / "model.weights.h5")
+    inputs = np.array([[5, 6, 3]]), np.array([[2, 5]])
+    np.testing.assert_array_equal(again(inputs), model(inputs))
+    before = embedding.embeddings.numpy()
+    model.train_on_batch(inputs, np.array([[5, 3]]))
+    assert (embedding.embeddings.numpy() != before).any(axis=1).all()  # through the head
 
 
 # ---------------------------------------------------------------- commands
@@ -253,7 +290,7 @@ def test_an_average_is_evaluated_and_exported(run, tmp_path):
 TEXTS = ["one, two red cat", "", "Привет мир 漢字", "  FIVE, one   black dog ", "dog \udcff"]
 
 
-@EVERY_MODEL
+@pytest.mark.parametrize("model", ["recurrent", "transformer", "tied"])
 def test_the_export_gives_the_same_numbers(run_of, model):
     run = run_of(model)
     config, network, source, target = inference.load(run)

@@ -14,6 +14,8 @@ from examples.translation.run import Run
 
 PAIRS = "".join(f"a {n}\tun {n}\n" for n in range(100))
 
+TIED = ["--joint-vocabulary", "--tie-embeddings"]
+
 
 def fail(*arguments) -> str:
     """The one line on stderr of a command that must end with exit code 2."""
@@ -84,6 +86,11 @@ def test_files_of_different_length(tmp_path):
         (
             ["--model", "transformer", "--attention", "none"],
             "--attention none: expected another choice with --model transformer",
+        ),
+        (["--tie-embeddings"], "--tie-embeddings True: expected --joint-vocabulary beside it"),
+        (
+            [*TIED, "--attention", "bahdanau", "--units", "64"],
+            "--units 64: expected --embedding, 256, with --tie-embeddings",
         ),
         (["--epochs", "0"], "--epochs 0: expected a number above 0"),
         (["--dropout", "1"], "--dropout 1.0: expected"),

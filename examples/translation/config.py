@@ -93,6 +93,9 @@ class Config(config.Config):
     )
     heads: int = option(4, MODEL, "Heads of each attention of a Transformer.")
     layers: int = option(2, MODEL, "Blocks of a Transformer, on each side.")
+    tie_embeddings: bool = option(
+        False, MODEL, "One matrix for both embeddings and the output; needs --joint-vocabulary."
+    )
     dropout: float = _either("dropout", MODEL, "Share of features dropped in training, {} or {}.")
     label_smoothing: float = option(
         0.1, TRAINING, "Share of a target that is spread over the vocabulary."
@@ -118,6 +121,12 @@ class Config(config.Config):
         self.require("encoder_units", self.encoder_units % 2 == 0, "an even number above 0")
         own = self.source_model or self.target_model
         self.require("joint_vocabulary", not (self.joint_vocabulary and own), "no own models")
+        tied = self.tie_embeddings
+        joint = self.joint_vocabulary or not tied
+        self.require("tie_embeddings", joint, "--joint-vocabulary beside it")
+        if tied and self.model == "recurrent" and self.attention == "bahdanau":
+            fits = self.units == self.embedding
+            self.require("units", fits, f"--embedding, {self.embedding}, with --tie-embeddings")
         smoothing = 0 <= self.label_smoothing < 1
         self.require("label_smoothing", smoothing, "a number from 0 up to 1")
 
