@@ -53,8 +53,13 @@ OPTIONS = [
 TIED = ["--joint-vocabulary", "--tie-embeddings"]
 CHOICES = {
     "no attention": ["--attention", "none"],
-    "tied": [*TIED, "--units", "12"],  # not the width of the embedding
+    # The width of the state is not that of the embedding.
+    "tied, drawn": [*TIED, "--units", "12", "--subword-sampling", "0.3"],
 }
+
+
+def choice(model):
+    return CHOICES.get(model) or ["--model", model]
 
 
 def command(*arguments, code=0):
@@ -77,8 +82,7 @@ def run_of(corpus, tmp_path_factory):
     @functools.cache
     def made(model):
         run = Run(tmp_path_factory.mktemp("run") / "folder")
-        choice = CHOICES.get(model) or ["--model", model]
-        command("train", "--pairs", corpus, *OPTIONS, *choice, "--out", run.folder)
+        command("train", "--pairs", corpus, *OPTIONS, *choice(model), "--out", run.folder)
         command("export", "--out", run.folder, "--beam-width", 3)
         return run
 
@@ -290,7 +294,7 @@ def test_an_average_is_evaluated_and_exported(run, tmp_path):
 TEXTS = ["one, two red cat", "", "Привет мир 漢字", "  FIVE, one   black dog ", "dog \udcff"]
 
 
-@pytest.mark.parametrize("model", ["recurrent", "transformer", "tied"])
+@pytest.mark.parametrize("model", ["recurrent", "transformer", "tied, drawn"])
 def test_the_export_gives_the_same_numbers(run_of, model):
     run = run_of(model)
     config, network, source, target = inference.load(run)
@@ -491,10 +495,12 @@ def wait_for_another(path, until):
         time.sleep(0.001)
 
 
-@pytest.mark.parametrize(("model", "after"), [("recurrent", 1), ("transformer", 6)])
+@pytest.mark.parametrize(
+    ("model", "after"), [("recurrent", 1), ("transformer", 6), ("tied, drawn", 3)]
+)
 def test_training_resumes_after_a_kill(run_of, model, after, corpus, tmp_path):
     run, killed = run_of(model), Run(tmp_path / "run")
-    arguments = ["train", "--pairs", str(corpus), *OPTIONS, "--model", model]
+    arguments = ["train", "--pairs", str(corpus), *OPTIONS, *choice(model)]
     arguments += ["--out", str(killed.folder), "--save-every", "2"]
     process = subprocess.Popen(
         [sys.executable, "-m", "examples.translation", *arguments],

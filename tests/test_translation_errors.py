@@ -87,6 +87,7 @@ def test_files_of_different_length(tmp_path):
             ["--model", "transformer", "--attention", "none"],
             "--attention none: expected another choice with --model transformer",
         ),
+        (["--subword-sampling", "1.1"], "--subword-sampling 1.1: expected a number from 0 to 1"),
         (["--tie-embeddings"], "--tie-embeddings True: expected --joint-vocabulary beside it"),
         (
             [*TIED, "--attention", "bahdanau", "--units", "64"],

@@ -69,6 +69,12 @@ class Config(config.Config):
         "", CORPUS, "Own SentencePiece model, with ids 0 to 3 for padding, unknown, start, end,"
     )
     target_model: str = option("", CORPUS, "and that of the target.")
+    subword_sampling: float = option(
+        0.0,
+        CORPUS,
+        "Draw the pieces of training pairs anew in each epoch; 0: never. Unigram: try 0.2; lower "
+        "gives shorter pieces. BPE: the share of merges left out; try 0.1.",
+    )
     fold_case: Literal["none", "source", "both"] = option("source", CORPUS, "What to lower-case.")
     bleu_tokenize: Literal["auto", "13a", "intl", "zh", "char", "none"] = option(
         "auto", CORPUS, "sacrebleu's tokenizer; auto: zh or char for Chinese or Japanese emoji."
@@ -121,6 +127,8 @@ class Config(config.Config):
         self.require("encoder_units", self.encoder_units % 2 == 0, "an even number above 0")
         own = self.source_model or self.target_model
         self.require("joint_vocabulary", not (self.joint_vocabulary and own), "no own models")
+        sampling = 0 <= self.subword_sampling <= 1
+        self.require("subword_sampling", sampling, "a number from 0 to 1")
         tied = self.tie_embeddings
         joint = self.joint_vocabulary or not tied
         self.require("tie_embeddings", joint, "--joint-vocabulary beside it")

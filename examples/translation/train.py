@@ -28,12 +28,16 @@ def train(run: Run, config: Config, splits: Splits, stamp: list) -> dict:
     started = time.monotonic()
     keras.utils.set_random_seed(config.seed)
     source, target = tokenizers(run, config, splits)
+    alpha = config.subword_sampling
+    sample = shards.sampler(source, target, alpha) if alpha else None
     try:
         files, dev_files = (
-            encoded(run.folder / f"shards/{name}", config, pairs, size, splits, source, target)
-            for name, pairs, size in (
-                ("train", splits.train, splits.size),
-                ("dev", splits.dev, len(splits.dev)),
+            encoded(
+                run.folder / f"shards/{name}", config, pairs, size, splits, source, target, draw
+            )
+            for name, pairs, size, draw in (
+                ("train", splits.train, splits.size, sample),
+                ("dev", splits.dev, len(splits.dev), None),
             )
         )
     except BaseException:
@@ -44,7 +48,7 @@ def train(run: Run, config: Config, splits: Splits, stamp: list) -> dict:
         write(run.folder / f"{name}.model", made.model)
     data.remember(run.folder, stamp, splits)
     write(run.folder / "config.json", config.to_json())
-    batches = pipeline.Batches(files, config.batch_tokens, config.seed)
+    batches = pipeline.Batches(files, config.batch_tokens, config.seed, sample)
     dev_batches = pipeline.Batches(dev_files, config.batch_tokens)
     model = network.build(config, source.size, target.size)
     compile_model(model, config, batches.steps)
@@ -84,11 +88,14 @@ def compile_model(model, config: Config, steps: int) -> None:
     model.optimizer.build(model.trainable_variables)
 
 
-def encoded(folder: Path, config: Config, pairs, size, splits, source, target) -> shards.Shards:
+def encoded(
+    folder: Path, config: Config, pairs, size, splits, source, target, sample=None
+) -> shards.Shards:
     """The shards in `folder`, written if they are not there or of other data or tokenizers."""
     digests = [hashlib.sha256(tokenizer.model).hexdigest() for tokenizer in (source, target)]
     stamp = [splits.fingerprint, config.max_length, *digests]
-    options = source, target, config.max_length, config.skip_long
+    stamp += [config.subword_sampling] if sample else []
+    options = source, target, config.max_length, config.skip_long, sample
     return shards.load(folder, stamp) or shards.save(folder, stamp, pairs, size, *options)
 
 
