@@ -1,9 +1,11 @@
 """The translation example at toy size, from its data to its export."""
 
+import dataclasses
 import functools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +22,7 @@ from examples.common.tokenizer import PAD
 from examples.translation import alignments, corpora, data, inference, train
 from examples.translation import model as network
 from examples.translation.cli import app
-from examples.translation.config import Config
+from examples.translation.config import FILES, Config
 from examples.translation.run import Run
 
 ROOT = Path(__file__).parents[1]
@@ -478,6 +480,38 @@ def test_training_resumes_after_a_kill(run_of, model, after, corpus, tmp_path):
     for name, value in whole.items():
         np.testing.assert_array_equal(again[name], value)
     assert killed.metrics()["best_epoch"] == run.metrics()["best_epoch"]
+
+
+def test_choices_come_from_a_file_and_repeat_a_run(corpus, tmp_path, monkeypatch):
+    first, second = Run(tmp_path / "first"), Run(tmp_path / "second")
+    pairs = Path(shutil.copy(corpus, tmp_path / os.fsdecode(b"not-utf-8-\xff.tsv")))
+    choices = {"pairs": pairs.name, "units": 13, "encoder_units": 6, "embedding": 11, "epochs": 7}
+    (tmp_path / "choices.json").write_text(json.dumps({**choices, "max_length": 30, "dropout": 0}))
+    monkeypatch.chdir(tmp_path)
+    given = ["--epochs", 1, "--units", 17]  # which win
+    command("train", "--config", tmp_path / "choices.json", *given, "--out", first.folder)
+    config = first.config()
+    assert (config.units, config.epochs, config.embedding, config.patience) == (17, 1, 11, 0)
+    assert config.pairs == str(pairs)
+    monkeypatch.chdir(ROOT)
+    command("train", "--config", first.folder / "config.json", "--out", second.folder)
+    assert second.config() == dataclasses.replace(config, data=corpora.printable(pairs))
+    for name, value in arrays(first).items():
+        np.testing.assert_array_equal(arrays(second)[name], value)
+    # And the command that goes on is the same.
+    again = command("train", "--config", first.folder / "config.json", "--out", first.folder)
+    assert "training is complete" in again.stdout
+
+
+def test_a_run_of_before_is_known_without_its_corpus(run, corpus, tmp_path):
+    shutil.copytree(run.folder, tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    kept = json.loads(path.read_text())
+    for name in (*FILES, "language"):
+        del kept[name]
+    path.write_text(json.dumps(kept))
+    again = command("train", "--pairs", corpus, *OPTIONS, "--out", path.parent)
+    assert "training is complete" in again.stdout
 
 
 def test_an_interrupt_keeps_the_best_model(corpus, tmp_path):

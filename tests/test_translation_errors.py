@@ -96,6 +96,39 @@ def test_bad_options(tmp_path, pairs, options, told):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, ": cannot be read (No such file or directory)"),
+        ("", ": not JSON (Expecting value: line 1 column 1 (char 0))"),
+        ("[" * 100_000, ": not JSON (maximum recursion depth exceeded"),
+        ("\udcff", ": not JSON (Expecting value"),
+        ("[1]", ": expected a JSON object with options and their values"),
+        ('{"unit": 7}', ": unknown key 'unit'; did you mean units?"),
+        ('{"batch-tokens": 7}', ": unknown key 'batch-tokens'; did you mean batch_tokens?"),
+        ('{"a\\nb": 7}', ": unknown key 'a\\nb'\n"),
+        ('{"units": "many"}', ': units is "many"; expected an integer'),
+        ('{"units": true}', ": units is true; expected an integer"),
+        ('{"units": null}', ": units is null; expected an integer"),
+        ('{"units": 7.0}', ": units is 7.0; expected an integer"),
+        ('{"dropout": "0.1"}', ': dropout is "0.1"; expected a number'),
+        ('{"jit": 1}', ": jit is 1; expected true or false"),
+        ('{"language": ["de"]}', ': language is ["de"]; expected a string or null'),
+        ('{"pairs": 7}', ": pairs is 7; expected a string or null"),
+        ('{"model": {}}', ": model is {}; expected recurrent or transformer"),
+        ('{"encoder_units": 7}', "error: --encoder-units 7: expected an even number"),
+    ],
+)
+def test_bad_choices_in_a_file(tmp_path, pairs, content, told):
+    path = tmp_path / "choices.json"
+    if content is not None:
+        path.write_bytes(content.encode("utf-8", "surrogateescape"))
+    line = fail("train", "--pairs", pairs, "--config", path, "--out", tmp_path / "run")
+    assert told in line
+    assert str(path) in line or told.startswith("error: ")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_sentence_over_the_limit_names_file_and_line(tmp_path, pairs):
     with pairs.open("a", encoding="utf-8") as file:
         file.write("short\t" + "un " * 41 + "\n")

@@ -35,7 +35,8 @@ class RunFolder(abc.ABC):
         """The run's config; an error if the folder holds no run."""
         path = self.folder / "config.json"
         try:
-            return self.config_class.from_json(path.read_text("utf-8"))
+            # A file name need not be UTF-8.
+            return self.config_class.from_json(path.read_text("utf-8", "surrogateescape"))
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"{self.folder}: holds no run (no config.json): train first") from None
         except (ValueError, TypeError, UserError, OSError) as error:

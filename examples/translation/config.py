@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 from examples.common import config
 from examples.common.config import MODEL, TRAINING
@@ -10,6 +10,8 @@ from examples.common.options import option
 
 OUT = Path("out/translation")
 CORPUS = "Corpus"
+FILES = ("pairs", "source", "target", "dev_pairs", "dev_source", "dev_target")
+FILES += ("test_pairs", "test_source", "test_target")
 
 # Defaults that depend on the model.
 RECURRENT = {"units": 256, "embedding": 256, "dropout": 0.3, "learning_rate": 3e-3}
@@ -23,8 +25,11 @@ def _either(name: str, panel: str, text: str):
 
 @final
 @dataclasses.dataclass(frozen=True)
-class Corpus:
-    """Where the sentences come from: the names of emoji, or files."""
+class Config(config.Config):
+    """The choices of `train`, kept in the run folder as config.json."""
+
+    not_compared: ClassVar = (*config.Config.not_compared, "language", *FILES)
+    paths: ClassVar = (*FILES, "source_model", "target_model")
 
     language: str | None = option(
         None,
@@ -49,13 +54,6 @@ class Corpus:
     )
     test_source: Path | None = option(None, CORPUS, "The same as two files.")
     test_target: Path | None = option(None, CORPUS, "The same as two files.")
-
-
-@final
-@dataclasses.dataclass(frozen=True)
-class Config(config.Config):
-    """The choices of `train`, kept in the run folder as config.json."""
-
     max_length: int = option(40, CORPUS, "Tokens that a sentence may have, on either side.")
     skip_long: bool = option(False, CORPUS, "Leave longer pairs out. Otherwise they are an error.")
     vocabulary_size: int = option(

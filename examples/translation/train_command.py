@@ -9,14 +9,12 @@ import typer
 from examples.common.commands import quiet_import, train_and_report
 from examples.common.options import with_options
 from examples.translation import corpora, data
-from examples.translation.config import OUT, Config, Corpus
+from examples.translation.config import OUT, Config
 from examples.translation.run import Run
 
 
 @with_options
-def train(
-    corpus: Corpus, config: Config, out: Annotated[Path, typer.Option(help="The run folder.")] = OUT
-):
+def train(config: Config, out: Annotated[Path, typer.Option(help="The run folder.")] = OUT):
     """Train a translator into a run folder.
 
     Each epoch ends with the BLEU on the development pairs and a sample; the best model is kept.
@@ -24,7 +22,8 @@ def train(
     on from there, and with more --epochs from the end.
     A folder that holds a run with other choices or data is refused and left as it is.
     """
-    run, stamp, (read, dev, test) = Run(out), corpora.stamp(corpus), corpora.read(corpus)
+    corpus, config = config, config.absolute()
+    run, stamp, (read, dev, test) = Run(out), corpora.stamp(config), corpora.read(corpus)
     splits = data.recall(run.folder, stamp, corpus.language, read) or data.load(
         corpus.language, read, dev, test
     )
