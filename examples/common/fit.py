@@ -28,14 +28,6 @@ def optimizer(config: Config, steps: int) -> keras.optimizers.Optimizer:
     return keras.optimizers.Adam(schedule, global_clipnorm=1.0)
 
 
-def start_from(run: RunFolder, variables: list, others: list) -> None:
-    """Gives a new model's variables the values of others, which are those of the model of `run`."""
-    if [v.shape for v in variables] != [v.shape for v in others]:
-        raise UserError(f"{run.folder}: --start-from needs a run of the same widths")
-    for variable, value in zip(variables, others, strict=True):
-        variable.assign(value)
-
-
 class Checkpoints(keras.callbacks.Callback):
     """Scores each epoch, keeps the best models, and saves the state from which training resumes.
 

@@ -26,6 +26,9 @@ SAMPLE = 200_000  # pairs from which vocabularies are learned, at most
 def train(run: Run, config: Config, splits: Splits, stamp: list) -> dict:
     """Trains in the folder of `run`, from its checkpoint if there is one; returns the progress."""
     started = time.monotonic()
+    first = config.start_from and not run.checkpoint.exists()
+    if first:  # a damaged start is told before anything is written
+        inference.load(Run(Path(config.start_from)))
     keras.utils.set_random_seed(config.seed)
     source, target = tokenizers(run, config, splits)
     try:
@@ -47,6 +50,8 @@ def train(run: Run, config: Config, splits: Splits, stamp: list) -> dict:
     batches = pipeline.Batches(files, config.batch_tokens, config.seed)
     dev_batches = pipeline.Batches(dev_files, config.batch_tokens)
     model = network.build(config, source.size, target.size)
+    if first:
+        Run(Path(config.start_from)).load_weights(model)
     compile_model(model, config, batches.steps)
     left_out = f", {splits.dropped} with an empty side dropped" if splits.dropped else ""
     if files.skipped:
@@ -93,10 +98,12 @@ def encoded(folder: Path, config: Config, pairs, size, splits, source, target) -
 
 
 def tokenizers(run: Run, config: Config, splits: Splits) -> list[Tokenizer]:
-    """Source's and target's: the run's, or those of own models, or learned from training pairs."""
+    """Source's and target's: the run's or its start's, or own models', or learned from `splits`."""
     sides = ("source", "target")
-    if all((run.folder / f"{side}.model").exists() for side in sides):
-        return [inference.load_tokenizer(run, config, side) for side in sides]
+    known = all((run.folder / f"{side}.model").exists() for side in sides)
+    if known or config.start_from:
+        kept = run if known else Run(Path(config.start_from))
+        return [inference.load_tokenizer(kept, config, side) for side in sides]
 
     def texts(side):
         # A sample is enough, evenly from the whole corpus.

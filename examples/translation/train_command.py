@@ -9,7 +9,7 @@ import typer
 from examples.common.commands import quiet_import, train_and_report
 from examples.common.options import with_options
 from examples.translation import corpora, data
-from examples.translation.config import OUT, Config
+from examples.translation.config import INHERITED, OUT, Config
 from examples.translation.run import Run
 
 
@@ -24,13 +24,14 @@ def train(config: Config, out: Annotated[Path, typer.Option(help="The run folder
     """
     corpus, config = config, config.absolute()
     run, stamp, (read, dev, test) = Run(out), corpora.stamp(config), corpora.read(corpus)
+    before = _fingerprint_of_start(config, out)
     splits = data.recall(run.folder, stamp, corpus.language, read) or data.load(
         corpus.language, read, dev, test
     )
     path = corpus.pairs or corpus.source
     changes = {
         "data": corpora.printable(path) if path else f"emoji names, en-{corpus.language or 'fr'}",
-        "fingerprint": splits.fingerprint,
+        "fingerprint": splits.fingerprint + before,
     }
     if config.bleu_tokenize == "auto":
         tokenizers = {"zh": "zh", "ja": "char"}
@@ -40,3 +41,18 @@ def train(config: Config, out: Annotated[Path, typer.Option(help="The run folder
     with quiet_import():
         from examples.translation import train as training
     train_and_report(training.train, run, config, splits, stamp)
+
+
+def _fingerprint_of_start(config: Config, out: Path) -> str:
+    """That of the data of the run to start from, which must be of the same model."""
+    if not config.start_from:
+        return ""
+    start = Run(Path(config.start_from))
+    different = start.folder.resolve() != out.resolve()
+    config.require("start_from", different, "another run than that of --out")
+    other = start.config()
+    for name in INHERITED:
+        theirs = getattr(other, name)
+        same = name == "dropout" or getattr(config, name) == theirs
+        config.require(name, same, f"{theirs!r}, as in the run of --start-from")
+    return f"+{other.fingerprint}"
