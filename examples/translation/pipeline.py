@@ -2,7 +2,7 @@
 
 from typing import final
 
-from examples.common import batches
+from examples.common import batches, devices
 from examples.translation.shards import Shards
 
 SHAPES = 12
@@ -26,4 +26,4 @@ class Batches(batches.Batches):
         super().__init__(shards.pairs, counts, min(int(limit), SHAPES), rows, seed)
 
     def finish(self, batches, seed):
-        return batches
+        return devices.share(batches)

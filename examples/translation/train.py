@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 import keras_attention as ka
+from examples.common import devices
 from examples.common.errors import UserError
 from examples.common.files import write
 from examples.common.fit import Checkpoints, fit, optimizer
@@ -30,15 +31,43 @@ def train(run: Run, config: Config, splits: Splits, stamp: list) -> dict:
     if first:  # a damaged start is told before anything is written
         inference.load(Run(Path(config.start_from)))
     keras.utils.set_random_seed(config.seed)
+    with devices.first_process_first():
+        source, target, files, dev_files = prepare(run, config, splits, stamp)
+    batches = pipeline.Batches(files, config.batch_tokens, config.seed)
+    dev_batches = pipeline.Batches(dev_files, config.batch_tokens)
+    with devices.scope():
+        model = network.build(config, source.size, target.size)
+        if first:
+            Run(Path(config.start_from)).load_weights(model)
+        compile_model(model, config, batches.steps)
+        left_out = f", {splits.dropped} with an empty side dropped" if splits.dropped else ""
+        if files.skipped:
+            left_out += f", {files.skipped} with more than {config.max_length} tokens skipped"
+        print(
+            f"{config.data}: {splits.size - files.skipped} training, {len(splits.dev)} "
+            f"development, {len(splits.test)} test pairs{left_out}"
+        )
+        print(
+            f"{source.size} source and {target.size} target pieces, {model.count_params():,} "
+            f"weights; {batches.steps} batches of {len(batches.shapes)} shapes, "
+            f"{batches.share:.0%} real tokens; on {', '.join(devices.names())}"
+        )
+        score = scorer(model, config, splits.dev, source, target)
+        checkpoints = Checkpoints(run, config, score, started)
+        return fit(model, batches, checkpoints, dev_batches.in_order())
+
+
+def prepare(run: Run, config: Config, splits: Splits, stamp: list) -> tuple:
+    """Writes all of a run but its weights; returns the tokenizers and the encoded pairs."""
     source, target = tokenizers(run, config, splits)
     try:
-        files, dev_files = (
+        files = [
             encoded(run.folder / f"shards/{name}", config, pairs, size, splits, source, target)
             for name, pairs, size in (
                 ("train", splits.train, splits.size),
                 ("dev", splits.dev, len(splits.dev)),
             )
-        )
+        ]
     except BaseException:
         if not (run.folder / "config.json").exists():  # no run yet: nothing stays
             shutil.rmtree(run.folder / "shards", ignore_errors=True)
@@ -47,25 +76,13 @@ def train(run: Run, config: Config, splits: Splits, stamp: list) -> dict:
         write(run.folder / f"{name}.model", made.model)
     data.remember(run.folder, stamp, splits)
     write(run.folder / "config.json", config.to_json())
-    batches = pipeline.Batches(files, config.batch_tokens, config.seed)
-    dev_batches = pipeline.Batches(dev_files, config.batch_tokens)
-    model = network.build(config, source.size, target.size)
-    if first:
-        Run(Path(config.start_from)).load_weights(model)
-    compile_model(model, config, batches.steps)
-    left_out = f", {splits.dropped} with an empty side dropped" if splits.dropped else ""
-    if files.skipped:
-        left_out += f", {files.skipped} with more than {config.max_length} tokens skipped"
-    print(
-        f"{config.data}: {splits.size - files.skipped} training, {len(splits.dev)} development, "
-        f"{len(splits.test)} test pairs{left_out}"
-    )
-    print(
-        f"{source.size} source and {target.size} target pieces, {model.count_params():,} weights; "
-        f"{batches.steps} batches of {len(batches.shapes)} shapes, {batches.share:.0%} real tokens"
-    )
-    sources = [pair.source for pair in splits.dev]
-    references = inference.references(target, splits.dev)
+    return source, target, *files
+
+
+def scorer(model, config: Config, pairs, source: Tokenizer, target: Tokenizer):
+    """A function of an epoch to BLEU and exact match on `pairs`, and a sample of them."""
+    sources = [pair.source for pair in pairs]
+    references = inference.references(target, pairs)
     translate = inference.translator(model, source, target, config.max_length)
 
     def score(epoch):
@@ -75,8 +92,7 @@ def train(run: Run, config: Config, splits: Splits, stamp: list) -> dict:
         sample = f"{sources[i]} -> {found[i]}   (reference: {references[i]})"
         return result["bleu"], result["exact_match"], sample
 
-    checkpoints = Checkpoints(run, config, score, started)
-    return fit(model, batches, checkpoints, dev_batches.in_order())
+    return score
 
 
 def compile_model(model, config: Config, steps: int) -> None:
@@ -84,7 +100,7 @@ def compile_model(model, config: Config, steps: int) -> None:
     model.compile(
         optimizer(config, steps),
         ka.losses.LinearCrossentropy(config.label_smoothing),  # no metrics: they need the logits
-        jit_compile=config.jit,
+        jit_compile=config.jit or keras.backend.backend() == "jax",
     )
     model.optimizer.build(model.trainable_variables)
 

@@ -39,8 +39,10 @@ def train(config: Config, out: Annotated[Path, typer.Option(help="The run folder
     config = dataclasses.replace(config, **changes)
     run.check(config)
     with quiet_import():
+        from examples.common import devices
         from examples.translation import train as training
-    train_and_report(training.train, run, config, splits, stamp)
+    with devices.joined():
+        train_and_report(training.train, run, config, splits, stamp)
 
 
 def _fingerprint_of_start(config: Config, out: Path) -> str:
