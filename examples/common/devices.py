@@ -18,13 +18,17 @@ import tensorflow as tf
 from examples.common.errors import UserError
 
 BACKEND = keras.backend.backend()
-
-
 SEVERAL = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 ENDED = (
     "error: another process of this training has ended: start all of them again, and they go on "
     "from the last checkpoint"
 )
+
+
+def leave_gpus_to_keras() -> None:
+    """Where Keras computes with another backend, TensorFlow needs no GPU for text and data."""
+    if BACKEND != "tensorflow":
+        tf.config.set_visible_devices([], "GPU")
 
 
 @contextlib.contextmanager
@@ -34,8 +38,7 @@ def joined():
     On an error a process that has joined others ends at once: then their next step fails, and they
     end too. Otherwise each would wait for all at its end.
     """
-    if BACKEND != "tensorflow":
-        tf.config.set_visible_devices([], "GPU")  # for tokenizers and tf.data it needs none
+    leave_gpus_to_keras()
     if SEVERAL not in os.environ:
         yield
         return
@@ -54,16 +57,19 @@ def joined():
     except BaseException as error:
         ended = isinstance(error, jax.errors.JaxRuntimeError)
         message = ENDED if ended else f"error: {error or type(error).__name__}"
-        print(message, file=sys.stderr, flush=True)
+        os.write(2, f"{message}\n".encode(errors="surrogateescape"))
         os._exit(2)
 
 
 def _shorten_last_words() -> None:
-    """Leaves one line of the many that JAX writes before it aborts, when the first process dies."""
-    script = f"/JAX distributed service/{{s/.*/{ENDED}/; p; :a; n; ba}}; p"
+    """Leaves one line of all that is written when another process has died.
+
+    JAX aborts if that was the first process, with many lines, before or after an error is raised.
+    """
+    script = f"/JAX distributed service\\|^{ENDED}/{{s/.*/{ENDED}/; p; :a; n; ba}}; p"
     stderr = os.dup(2)
     sys.stderr = os.fdopen(stderr, "w", buffering=1)
-    # What JAX itself writes goes through the filter, which outlives the process.
+    # What is written to 2 goes through the filter, which outlives the process.
     sed = subprocess.Popen(["sed", "-un", script], stdin=subprocess.PIPE, stdout=stderr)
     os.dup2(sed.stdin.fileno(), 2)
 
@@ -77,31 +83,32 @@ def processes() -> tuple[int, int]:
     return jax.process_index(), jax.process_count()
 
 
-def names() -> list[str]:
-    """Those that this training computes on: all GPUs, or else the CPUs."""
-    if BACKEND == "jax":
-        return keras.distribution.list_devices()
-    if BACKEND == "torch":
-        return ["torch"]
-    gpus = tf.config.list_logical_devices("GPU")
-    return [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
-
-
 def scope() -> AbstractContextManager:
-    """In it a model is made and trained. Of several devices each computes a part of the batches."""
-    if len(names()) == 1:
-        return contextlib.nullcontext()
-    if BACKEND == "jax":
-        devices = names()
+    """In it a model is made and trained, on all devices; on TensorFlow, on all GPUs.
+
+    Of each batch they compute a part each. A strategy in whose scope this is called stays.
+    """
+    if BACKEND == "jax" and len(devices := keras.distribution.list_devices()) > 1:
         return keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False).scope()
-    return tf.distribute.MirroredStrategy(names()).scope()
+    several = BACKEND == "tensorflow" and len(tf.config.list_logical_devices("GPU")) > 1
+    if several and not tf.distribute.has_strategy():
+        return tf.distribute.MirroredStrategy().scope()
+    return contextlib.nullcontext()
+
+
+def count() -> int:
+    """On how many devices a model is trained in the scope."""
+    distribution = keras.distribution.distribution()  # of JAX only
+    if distribution:
+        return distribution.device_mesh.devices.size
+    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 @contextlib.contextmanager
 def first_process_first():
     """A block that the first process ends before the others begin it, who find its files."""
-    number, count = processes()
-    wait = _barrier if count > 1 else lambda: None
+    number, all_processes = processes()
+    wait = _barrier if all_processes > 1 else lambda: None
     if number:
         wait()
     yield
@@ -122,7 +129,7 @@ def share(batches: tf.data.Dataset) -> tf.data.Dataset:
     of them. Rows of zeros make them divide. On TensorFlow, where each replica computes a mean over
     its own tokens, weights make of these the mean over the whole batch.
     """
-    parts, (number, count) = len(names()), processes()
+    parts, (number, all_processes) = count(), processes()
     if parts == 1:
         return batches
 
@@ -136,7 +143,7 @@ def share(batches: tf.data.Dataset) -> tf.data.Dataset:
             tokens = tf.math.count_nonzero(tf.reshape(y, (parts, -1)), axis=1, dtype=tf.float32)
             weights = tf.math.divide_no_nan(tokens, tf.reduce_mean(tokens))
             return x, y, tf.repeat(weights, tf.shape(y)[0] // parts)
-        size = tf.shape(y)[0] // count
+        size = tf.shape(y)[0] // all_processes
         return tf.nest.map_structure(lambda t: t[number * size : (number + 1) * size], (x, y))
 
     return batches.map(split)
@@ -147,10 +154,10 @@ class Adam(keras.optimizers.Adam):
     """Adam that clips the gradient of the whole batch, where Keras clips that of each replica."""
 
     def _clip_gradients(self, grads):
-        count = tf.distribute.get_strategy().num_replicas_in_sync
-        if count == 1:
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        if replicas == 1:
             return super()._clip_gradients(grads)
         whole = tf.distribute.get_replica_context().all_reduce(
             tf.distribute.ReduceOp.SUM, [tf.convert_to_tensor(grad) for grad in grads]
         )
-        return [grad / count for grad in super()._clip_gradients(whole)]  # to be added up again
+        return [grad / replicas for grad in super()._clip_gradients(whole)]  # to be added up again

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_attention as ka
+from examples.common import devices
 from examples.common.run import damaged
 from examples.common.tokenizer import END, START, Tokenizer
 from examples.translation import model as network
@@ -136,6 +137,7 @@ def load_tokenizer(run: Run, config: Config, side: str) -> Tokenizer:
 
 def load(run: Run, average: str = "none") -> tuple[Config, network.Model, Tokenizer, Tokenizer]:
     """The config, the best model (or a mean of such) and both tokenizers of a run."""
+    devices.leave_gpus_to_keras()
     config = run.config()
     source, target = (load_tokenizer(run, config, side) for side in ("source", "target"))
     model = network.build(config, source.size, target.size)

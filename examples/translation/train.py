@@ -33,9 +33,9 @@ def train(run: Run, config: Config, splits: Splits, stamp: list) -> dict:
     keras.utils.set_random_seed(config.seed)
     with devices.first_process_first():
         source, target, files, dev_files = prepare(run, config, splits, stamp)
-    batches = pipeline.Batches(files, config.batch_tokens, config.seed)
-    dev_batches = pipeline.Batches(dev_files, config.batch_tokens)
     with devices.scope():
+        batches = pipeline.Batches(files, config.batch_tokens, config.seed)
+        dev_batches = pipeline.Batches(dev_files, config.batch_tokens)
         model = network.build(config, source.size, target.size)
         if first:
             Run(Path(config.start_from)).load_weights(model)
@@ -43,6 +43,7 @@ def train(run: Run, config: Config, splits: Splits, stamp: list) -> dict:
         left_out = f", {splits.dropped} with an empty side dropped" if splits.dropped else ""
         if files.skipped:
             left_out += f", {files.skipped} with more than {config.max_length} tokens skipped"
+        on = f"; on {devices.count()} devices" if devices.count() > 1 else ""
         print(
             f"{config.data}: {splits.size - files.skipped} training, {len(splits.dev)} "
             f"development, {len(splits.test)} test pairs{left_out}"
@@ -50,7 +51,7 @@ def train(run: Run, config: Config, splits: Splits, stamp: list) -> dict:
         print(
             f"{source.size} source and {target.size} target pieces, {model.count_params():,} "
             f"weights; {batches.steps} batches of {len(batches.shapes)} shapes, "
-            f"{batches.share:.0%} real tokens; on {', '.join(devices.names())}"
+            f"{batches.share:.0%} real tokens{on}"
         )
         score = scorer(model, config, splits.dev, source, target)
         checkpoints = Checkpoints(run, config, score, started)
