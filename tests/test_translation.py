@@ -1,9 +1,12 @@
 """The translation example at toy size, from its data to its export."""
 
+import csv
+import dataclasses
 import functools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +23,7 @@ from examples.common.tokenizer import PAD
 from examples.translation import alignments, corpora, data, inference, train
 from examples.translation import model as network
 from examples.translation.cli import app
-from examples.translation.config import Config
+from examples.translation.config import FILES, Config
 from examples.translation.run import Run
 
 ROOT = Path(__file__).parents[1]
@@ -521,6 +524,99 @@ def test_training_resumes_after_a_kill(run_of, model, after, corpus, tmp_path):
     for name, value in whole.items():
         np.testing.assert_array_equal(again[name], value)
     assert killed.metrics()["best_epoch"] == run.metrics()["best_epoch"]
+
+
+def test_choices_come_from_a_file_and_repeat_a_run(corpus, tmp_path, monkeypatch):
+    first, second = Run(tmp_path / "first"), Run(tmp_path / "second")
+    pairs = Path(shutil.copy(corpus, tmp_path / os.fsdecode(b"not-utf-8-\xff.tsv")))
+    choices = {"pairs": pairs.name, "units": 13, "encoder_units": 6, "embedding": 11, "epochs": 7}
+    (tmp_path / "choices.json").write_text(json.dumps({**choices, "max_length": 30, "dropout": 0}))
+    monkeypatch.chdir(tmp_path)
+    given = ["--epochs", 1, "--units", 17]  # which win
+    command("train", "--config", tmp_path / "choices.json", *given, "--out", first.folder)
+    config = first.config()
+    assert (config.units, config.epochs, config.embedding, config.patience) == (17, 1, 11, 0)
+    assert config.pairs == str(pairs)
+    monkeypatch.chdir(ROOT)
+    command("train", "--config", first.folder / "config.json", "--out", second.folder)
+    assert second.config() == dataclasses.replace(config, data=corpora.printable(pairs))
+    for name, value in arrays(first).items():
+        np.testing.assert_array_equal(arrays(second)[name], value)
+    # And the command that goes on is the same.
+    again = command("train", "--config", first.folder / "config.json", "--out", first.folder)
+    assert "training is complete" in again.stdout
+
+
+def test_a_run_of_before_is_known_without_its_corpus(run, corpus, tmp_path):
+    shutil.copytree(run.folder, tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    kept = json.loads(path.read_text())
+    for name in (*FILES, "language", "start_from"):
+        del kept[name]
+    path.write_text(json.dumps(kept))
+    again = command("train", "--pairs", corpus, *OPTIONS, "--out", path.parent)
+    assert "training is complete" in again.stdout
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """A corpus with words that the vocabularies lack."""
+    path = tmp_path_factory.mktemp("other") / "pairs.tsv"
+    path.write_text("".join(f"oh, {s}\tô, {t}\n" for s, t in LINES), "utf-8")
+    return path
+
+
+def losses(run):
+    with (run.folder / "history.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+@EVERY_MODEL
+def test_a_run_starts_from_another(run_of, model, other, tmp_path):
+    """With a learning rate of almost nothing the first weights are those that are kept."""
+    first, tuned = run_of(model), Run(tmp_path / "tuned")
+    still = ["--pairs", other, "--epochs", 1, "--learning-rate", 1e-12]
+    command("train", *still, "--start-from", first.folder, "--out", tuned.folder)
+    before, after = inference.load(first), inference.load(tuned)
+    for mine, theirs in zip(after[1].weights, before[1].weights, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-6)
+    assert [made.model for made in after[2:]] == [made.model for made in before[2:]]
+    config = after[0]
+    assert (config.model, config.units, config.embedding, config.dropout) == (model, 16, 8, 0.1)
+    assert config.start_from == str(first.folder)
+    untrained = np.log(before[3].size)  # the loss of equal probabilities
+    assert losses(tuned)[0] < untrained - 0.1
+
+
+def test_fine_tuning_resumes_without_its_start(run, other, tmp_path):
+    undisturbed, killed = Run(tmp_path / "undisturbed"), Run(tmp_path / "killed")
+    start, moved = (shutil.copytree(run.folder, tmp_path / name) for name in ("start", "moved"))
+    arguments = ["train", "--pairs", str(other), "--epochs", "3", "--batch-tokens", "100"]
+    arguments += ["--save-every", "2", "--start-from"]
+    command(*arguments, start, "--out", undisturbed.folder)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "examples.translation", *arguments, start, "--out", killed.folder],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+    )
+    wait_for_another(killed.checkpoint, process.poll)
+    process.kill()
+    process.wait()
+    shutil.rmtree(start)
+    (moved / "model.weights.h5").unlink()
+    assert "training resumes after" in command(*arguments, moved, "--out", killed.folder).stdout
+    for name, value in arrays(undisturbed).items():
+        np.testing.assert_array_equal(arrays(killed)[name], value)
+    broken = command(*arguments, moved, "--out", tmp_path / "new", code=2)
+    assert f"{moved / 'model.weights.h5'}: no such file" in broken.stderr
+    assert not (tmp_path / "new").exists()
+    # Other weights than at first, and another run than one from nothing.
+    assert losses(killed)[-1] < losses(killed)[0]
+    config = killed.config()
+    options = ["--units", config.units, "--encoder-units", config.encoder_units]
+    options += ["--embedding", config.embedding, "--dropout", config.dropout]
+    nothing = command(*arguments[:-1], *options, "--out", killed.folder, code=2)
+    assert "another run's model (fingerprint: " in nothing.stderr
 
 
 def test_an_interrupt_keeps_the_best_model(corpus, tmp_path):

@@ -14,7 +14,7 @@ from examples.common.errors import UserError
 from examples.common.splits import hash_share
 from examples.common.tokenizer import END, PAD, START, UNK, Tokenizer, learn
 from examples.translation import corpora, data, pipeline, shards
-from examples.translation.config import Corpus
+from examples.translation.config import Config
 
 PAIRS = [
     data.Pair(f"{n} {'black ' * (n % 7)}dogs", f"{n} {'noir ' * (n % 5)}chiens", f"x:{n}")
@@ -91,7 +91,7 @@ def test_other_encodings_and_damaged_files_are_told(tmp_path, content, told):
 def test_what_was_read_is_remembered_until_a_file_changes(tmp_path):
     path = tmp_path / "pairs.tsv"
     path.write_text("".join(f"{s}\t{t}\n" for s, t, _ in PAIRS))
-    corpus = Corpus(pairs=path)
+    corpus = Config(pairs=path)
     read, _, _ = corpora.read(corpus)
     splits, stamp = data.load(read=read), corpora.stamp(corpus)
     run = tmp_path / "run"
@@ -106,8 +106,8 @@ def test_what_was_read_is_remembered_until_a_file_changes(tmp_path):
     assert list(again.train) == list(splits.train)
     os.utime(path, ns=(0, 0))
     assert data.recall(run, corpora.stamp(corpus), None, read) is None
-    assert corpora.stamp(Corpus()) == corpora.stamp(Corpus(language="fr"))
-    assert corpora.stamp(Corpus()) != corpora.stamp(Corpus(language="de"))
+    assert corpora.stamp(Config()) == corpora.stamp(Config(language="fr"))
+    assert corpora.stamp(Config()) != corpora.stamp(Config(language="de"))
 
 
 # ---------------------------------------------------------------- shards

@@ -3,7 +3,7 @@
 import functools
 from typing import final
 
-from examples.common import batches
+from examples.common import batches, devices
 from examples.translation.shards import Shards
 
 SHAPES = 12
@@ -30,4 +30,4 @@ class Batches(batches.Batches):
         super().__init__(pairs, counts, min(int(limit), SHAPES), rows, seed)
 
     def finish(self, batches, seed):
-        return batches
+        return devices.share(batches)
