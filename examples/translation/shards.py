@@ -55,22 +55,25 @@ class Shards:
         With a seed `sample`, made by `sampler`, draws the pieces.
         """
         paths = tf.data.Dataset.from_tensor_slices([path for path, _ in self.files])
-        limits = np.subtract(self.histogram().shape, 1)
-
-        def read(path):
-            records = tf.data.TFRecordDataset(path, PACKED)
-            return records.map(lambda record: tf.io.parse_tensor(record, tf.int32)).flat_map(decode)
+        if seed is not None:
+            paths = paths.shuffle(len(self.files), seed, reshuffle_each_iteration=False)
+        records = paths.interleave(
+            lambda path: tf.data.TFRecordDataset(path, PACKED),
+            cycle_length=1 if seed is None else 8,
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        pairs = records.map(lambda record: tf.io.parse_tensor(record, tf.int32)).flat_map(decode)
+        if seed is None:
+            return pairs
+        counts = self.histogram()
+        buffer = min(int(counts.sum()), SHUFFLED)
+        pairs = pairs.shuffle(buffer, seed, reshuffle_each_iteration=False)
 
         def draw(*sides):
-            given = pack(*sides), seed, limits
+            given = pack(*sides), seed, np.subtract(counts.shape, 1)
             return decode(tf.numpy_function(sample, given, tf.int32, stateful=False))
 
-        if seed is None:
-            return paths.flat_map(read)
-        paths = paths.shuffle(len(self.files), seed, reshuffle_each_iteration=False)
-        pairs = paths.interleave(read, cycle_length=8, num_parallel_calls=2, deterministic=True)
-        buffer = min(int(self.histogram().sum()), SHUFFLED)
-        pairs = pairs.shuffle(buffer, seed, reshuffle_each_iteration=False)
         return pairs.ragged_batch(CHUNK).flat_map(draw) if sample else pairs
 
 
