@@ -1,5 +1,6 @@
 """The captioning example at toy size, from its data to its export."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -475,6 +476,14 @@ def test_hard_attention_starts_from_a_soft_run(study, drawn, tmp_path):
     assert "--start-from needs a run of the same widths" in refused.output
     nowhere = ["--start-from", tmp_path / "nothing", "--out", tmp_path / "other"]
     assert "holds no run" in command("train", *of(drawn), *still, *nowhere, code=2).output
+
+
+def test_choices_come_from_a_file(study, drawn, tmp_path):
+    first = Run(study / "soft")
+    command("train", "--config", first.folder / "config.json", "--epochs", 1, "--out", tmp_path)
+    config = Run(tmp_path / "soft").config()
+    assert config == dataclasses.replace(first.config(), epochs=1)
+    assert config.images == str(drawn / "images.tar")
 
 
 def test_an_interrupt_keeps_the_best_model(drawn, tmp_path):

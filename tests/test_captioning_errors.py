@@ -87,7 +87,7 @@ def trained(source, tmp_path_factory):
     config = Config(
         "toy",
         data.fingerprint(splits, open_images(source / "images")),
-        str(source / "images"),
+        images=str(source / "images"),
         **TINY,
     )
     run = Run(folder / "soft")
@@ -189,7 +189,7 @@ def test_a_file_in_place_of_the_folder(tmp_path, options):
 @pytest.mark.parametrize(
     ("existing", "told"),
     [
-        ({"config.json": Config("x", "0123", "y", units=7).to_json()}, "holds another run's model"),
+        ({"config.json": Config("x", "0123", units=7).to_json()}, "holds another run's model"),
         ({"config.json": '{"what": 1}'}, "config.json: not the config of such a run"),
         ({"config.json": "{"}, "config.json: not the config of such a run"),
         ({"config.json": "[]"}, "config.json: not the config of such a run"),
@@ -258,7 +258,7 @@ def test_weights_that_are_missing_or_of_another_run(study):
     assert "model.weights.h5: no such file: train for an epoch first" in fail(
         "evaluate", "--out", study
     )
-    Run(study / "soft").save_weights(network.build(Config("x", "0", "y", **TINY), 23))
+    Run(study / "soft").save_weights(network.build(Config("x", "0", **TINY), 23))
     assert "does not fit the run's config" in fail("export", "--out", study)
 
 

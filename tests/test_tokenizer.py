@@ -2,6 +2,7 @@
 
 import io
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import pytest
@@ -82,17 +83,18 @@ def test_the_same_text_gives_the_same_model():
     assert learn(LINES, 298) == learn(iter(LINES), 298)
 
 
-def test_own_models_need_our_special_ids():
+def own_model(**options):
     own = io.BytesIO()
+    options |= {"hard_vocab_limit": False, "minloglevel": 2}
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(LINES),
-        model_writer=own,
-        vocab_size=40,
-        hard_vocab_limit=False,
-        minloglevel=2,
+        sentence_iterator=iter(LINES), model_writer=own, **options
     )
+    return own.getvalue()
+
+
+def test_own_models_need_our_special_ids():
     with pytest.raises(ValueError, match=r"are \[-1, 0, 1, 2\]; expected \[0, 1, 2, 3\]"):
-        Tokenizer(own.getvalue())
+        Tokenizer(own_model(vocab_size=40))
     for content in (b"", b"\x00", b"\x0a\xff"):
         with pytest.raises(ValueError, match="not a SentencePiece model"):
             Tokenizer(content)
@@ -102,3 +104,36 @@ def test_a_tokenizer_outlives_a_new_seed(tokenizer):
     before = back(tokenizer, ["red"])
     keras.utils.set_random_seed(3)
     assert back(tokenizer, ["red"]) == before
+
+
+# ---------------------------------------------------------------- drawn pieces
+
+TEXTS = ["red herons saw eleven stones", "", "a  \u2581🦊", "คน"]
+
+
+def test_drawn_pieces_are_of_the_same_text(tokenizer):
+    best, sample = tokenizer.encode(tf.constant(TEXTS)).to_list(), tokenizer.sampler(0.3)
+    framed = [[START, *ids, END] for ids in best]
+    found = [sample(framed, seed) for seed in range(9)]
+    for drawn in found:
+        ids = tf.ragged.constant(drawn, dtype=tf.int32).to_tensor()
+        assert [text.decode() for text in tokenizer.decode(ids).numpy()] == TEXTS
+    assert len({str(drawn[0]) for drawn in found}) > 3
+    assert max(map(len, (drawn[0] for drawn in found))) > len(best[0])
+
+
+def test_drawn_pieces_depend_on_the_seed_alone(tokenizer):
+    best, sample = tokenizer.encode(tf.constant(LINES)).to_list(), tokenizer.sampler(0.3)
+    one, two = sample(best, 1), sample(best, 2)
+    assert one != two
+    with ThreadPoolExecutor(7) as pool:  # whichever thread draws, and whatever was drawn before
+        assert list(pool.map(sample, [best] * 20, [1, 2] * 10)) == [one, two] * 10
+    assert Tokenizer(tokenizer.model).sampler(0.3)(best, 1 + 2**31) == one
+
+
+@pytest.mark.parametrize("kind", ["word", "char"])
+def test_words_and_characters_have_no_other_pieces(kind):
+    ids = {"pad_id": PAD, "unk_id": UNK, "bos_id": START, "eos_id": END}
+    model = own_model(vocab_size=17, model_type=kind, **ids)
+    with pytest.raises(UserError, match="--subword-sampling: expected 0 with a model of words or"):
+        Tokenizer(model).sampler(0.3)

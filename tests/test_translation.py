@@ -1,9 +1,12 @@
 """The translation example at toy size, from its data to its export."""
 
+import csv
+import dataclasses
 import functools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +23,7 @@ from examples.common.tokenizer import PAD
 from examples.translation import alignments, corpora, data, inference, train
 from examples.translation import model as network
 from examples.translation.cli import app
-from examples.translation.config import Config
+from examples.translation.config import FILES, Config
 from examples.translation.run import Run
 
 ROOT = Path(__file__).parents[1]
@@ -50,6 +53,18 @@ OPTIONS = [
 ]
 
 
+TIED = ["--joint-vocabulary", "--tie-embeddings"]
+CHOICES = {
+    "no attention": ["--attention", "none"],
+    # The width of the state is not that of the embedding.
+    "tied, drawn": [*TIED, "--units", "12", "--subword-sampling", "0.3"],
+}
+
+
+def choice(model):
+    return CHOICES.get(model) or ["--model", model]
+
+
 def command(*arguments, code=0):
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert result.exit_code == code, result.output
@@ -70,8 +85,7 @@ def run_of(corpus, tmp_path_factory):
     @functools.cache
     def made(model):
         run = Run(tmp_path_factory.mktemp("run") / "folder")
-        choice = ["--attention", "none"] if model == "no attention" else ["--model", model]
-        command("train", "--pairs", corpus, *OPTIONS, *choice, "--out", run.folder)
+        command("train", "--pairs", corpus, *OPTIONS, *choice(model), "--out", run.folder)
         command("export", "--out", run.folder, "--beam-width", 3)
         return run
 
@@ -100,7 +114,8 @@ def first_step(**choices):
         **choices,
     }
     config = Config("toy", "0", **choices)
-    model = network.build(config, source_size=11, target_size=13)
+    source_size = 13 if config.joint_vocabulary else 11
+    model = network.build(config, source_size, target_size=13)
     train.compile_model(model, config, steps=1)
     source = np.array([[5, 6, 3], [7, 3, 0], [0, 0, 0]])
     target_in = np.array([[2, 5, 6], [2, 8, 0], [0, 0, 0]])
@@ -134,6 +149,7 @@ def test_a_step_is_the_same_under_xla(model):
         ({"attention": "bahdanau"}, "float16"),
         ({"attention": "luong"}, "bfloat16"),
         ({"model": "transformer"}, "float16"),
+        ({"joint_vocabulary": True, "tie_embeddings": True}, "float16"),
     ],
 )
 def test_mixed_precision_trains(choice, precision):
@@ -141,6 +157,34 @@ def test_mixed_precision_trains(choice, precision):
     assert loss == pytest.approx(wanted, abs=1e-3)
     assert model.compute_dtype == precision
     assert {weight.dtype for weight in model.weights} == {"float32"}
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"attention": "luong"},
+        {"attention": "bahdanau"},
+        {"attention": "none"},
+        {"model": "transformer"},
+    ],
+)
+def test_tied_embeddings_are_one_matrix(choice, tmp_path):
+    choice = {**choice, "units": 8, "joint_vocabulary": True}
+    loss, wanted, model = first_step(**choice, tie_embeddings=True)
+    assert loss == pytest.approx(wanted, abs=1e-4)
+    untied = first_step(**choice)[2]
+    embedding = model.target_embedding
+    assert model.head is embedding
+    assert embedding in model.encoder.layers
+    assert untied.count_params() - model.count_params() == 13 * (8 + 8 + 1)  # the bias too
+    model.save_weights(tmp_path / "model.weights.h5")
+    again = first_step(**choice, tie_embeddings=True)[2]
+    again.load_weights(tmp_path / "model.weights.h5")
+    inputs = np.array([[5, 6, 3]]), np.array([[2, 5]])
+    np.testing.assert_array_equal(again(inputs), model(inputs))
+    before = embedding.embeddings.numpy()
+    model.train_on_batch(inputs, np.array([[5, 3]]))
+    assert (embedding.embeddings.numpy() != before).any(axis=1).all()  # through the head
 
 
 # ---------------------------------------------------------------- commands
@@ -253,7 +297,7 @@ def test_an_average_is_evaluated_and_exported(run, tmp_path):
 TEXTS = ["one, two red cat", "", "Привет мир 漢字", "  FIVE, one   black dog ", "dog \udcff"]
 
 
-@EVERY_MODEL
+@pytest.mark.parametrize("model", ["recurrent", "transformer", "tied, drawn"])
 def test_the_export_gives_the_same_numbers(run_of, model):
     run = run_of(model)
     config, network, source, target = inference.load(run)
@@ -454,10 +498,12 @@ def wait_for_another(path, until):
         time.sleep(0.001)
 
 
-@pytest.mark.parametrize(("model", "after"), [("recurrent", 1), ("transformer", 6)])
+@pytest.mark.parametrize(
+    ("model", "after"), [("recurrent", 1), ("transformer", 6), ("tied, drawn", 3)]
+)
 def test_training_resumes_after_a_kill(run_of, model, after, corpus, tmp_path):
     run, killed = run_of(model), Run(tmp_path / "run")
-    arguments = ["train", "--pairs", str(corpus), *OPTIONS, "--model", model]
+    arguments = ["train", "--pairs", str(corpus), *OPTIONS, *choice(model)]
     arguments += ["--out", str(killed.folder), "--save-every", "2"]
     process = subprocess.Popen(
         [sys.executable, "-m", "examples.translation", *arguments],
@@ -478,6 +524,99 @@ def test_training_resumes_after_a_kill(run_of, model, after, corpus, tmp_path):
     for name, value in whole.items():
         np.testing.assert_array_equal(again[name], value)
     assert killed.metrics()["best_epoch"] == run.metrics()["best_epoch"]
+
+
+def test_choices_come_from_a_file_and_repeat_a_run(corpus, tmp_path, monkeypatch):
+    first, second = Run(tmp_path / "first"), Run(tmp_path / "second")
+    pairs = Path(shutil.copy(corpus, tmp_path / os.fsdecode(b"not-utf-8-\xff.tsv")))
+    choices = {"pairs": pairs.name, "units": 13, "encoder_units": 6, "embedding": 11, "epochs": 7}
+    (tmp_path / "choices.json").write_text(json.dumps({**choices, "max_length": 30, "dropout": 0}))
+    monkeypatch.chdir(tmp_path)
+    given = ["--epochs", 1, "--units", 17]  # which win
+    command("train", "--config", tmp_path / "choices.json", *given, "--out", first.folder)
+    config = first.config()
+    assert (config.units, config.epochs, config.embedding, config.patience) == (17, 1, 11, 0)
+    assert config.pairs == str(pairs)
+    monkeypatch.chdir(ROOT)
+    command("train", "--config", first.folder / "config.json", "--out", second.folder)
+    assert second.config() == dataclasses.replace(config, data=corpora.printable(pairs))
+    for name, value in arrays(first).items():
+        np.testing.assert_array_equal(arrays(second)[name], value)
+    # And the command that goes on is the same.
+    again = command("train", "--config", first.folder / "config.json", "--out", first.folder)
+    assert "training is complete" in again.stdout
+
+
+def test_a_run_of_before_is_known_without_its_corpus(run, corpus, tmp_path):
+    shutil.copytree(run.folder, tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    kept = json.loads(path.read_text())
+    for name in (*FILES, "language", "start_from"):
+        del kept[name]
+    path.write_text(json.dumps(kept))
+    again = command("train", "--pairs", corpus, *OPTIONS, "--out", path.parent)
+    assert "training is complete" in again.stdout
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """A corpus with words that the vocabularies lack."""
+    path = tmp_path_factory.mktemp("other") / "pairs.tsv"
+    path.write_text("".join(f"oh, {s}\tô, {t}\n" for s, t in LINES), "utf-8")
+    return path
+
+
+def losses(run):
+    with (run.folder / "history.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+@EVERY_MODEL
+def test_a_run_starts_from_another(run_of, model, other, tmp_path):
+    """With a learning rate of almost nothing the first weights are those that are kept."""
+    first, tuned = run_of(model), Run(tmp_path / "tuned")
+    still = ["--pairs", other, "--epochs", 1, "--learning-rate", 1e-12]
+    command("train", *still, "--start-from", first.folder, "--out", tuned.folder)
+    before, after = inference.load(first), inference.load(tuned)
+    for mine, theirs in zip(after[1].weights, before[1].weights, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-6)
+    assert [made.model for made in after[2:]] == [made.model for made in before[2:]]
+    config = after[0]
+    assert (config.model, config.units, config.embedding, config.dropout) == (model, 16, 8, 0.1)
+    assert config.start_from == str(first.folder)
+    untrained = np.log(before[3].size)  # the loss of equal probabilities
+    assert losses(tuned)[0] < untrained - 0.1
+
+
+def test_fine_tuning_resumes_without_its_start(run, other, tmp_path):
+    undisturbed, killed = Run(tmp_path / "undisturbed"), Run(tmp_path / "killed")
+    start, moved = (shutil.copytree(run.folder, tmp_path / name) for name in ("start", "moved"))
+    arguments = ["train", "--pairs", str(other), "--epochs", "3", "--batch-tokens", "100"]
+    arguments += ["--save-every", "2", "--start-from"]
+    command(*arguments, start, "--out", undisturbed.folder)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "examples.translation", *arguments, start, "--out", killed.folder],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+    )
+    wait_for_another(killed.checkpoint, process.poll)
+    process.kill()
+    process.wait()
+    shutil.rmtree(start)
+    (moved / "model.weights.h5").unlink()
+    assert "training resumes after" in command(*arguments, moved, "--out", killed.folder).stdout
+    for name, value in arrays(undisturbed).items():
+        np.testing.assert_array_equal(arrays(killed)[name], value)
+    broken = command(*arguments, moved, "--out", tmp_path / "new", code=2)
+    assert f"{moved / 'model.weights.h5'}: no such file" in broken.stderr
+    assert not (tmp_path / "new").exists()
+    # Other weights than at first, and another run than one from nothing.
+    assert losses(killed)[-1] < losses(killed)[0]
+    config = killed.config()
+    options = ["--units", config.units, "--encoder-units", config.encoder_units]
+    options += ["--embedding", config.embedding, "--dropout", config.dropout]
+    nothing = command(*arguments[:-1], *options, "--out", killed.folder, code=2)
+    assert "another run's model (fingerprint: " in nothing.stderr
 
 
 def test_an_interrupt_keeps_the_best_model(corpus, tmp_path):

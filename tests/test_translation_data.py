@@ -1,8 +1,10 @@
 """Data of the translation example: corpora as streams, their splits, shards and batches."""
 
 import gzip
+import itertools
 import json
 import os
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,9 +12,9 @@ import tensorflow as tf
 
 from examples.common.errors import UserError
 from examples.common.splits import hash_share
-from examples.common.tokenizer import END, PAD, START, Tokenizer, learn
+from examples.common.tokenizer import END, PAD, START, UNK, Tokenizer, learn
 from examples.translation import corpora, data, pipeline, shards
-from examples.translation.config import Corpus
+from examples.translation.config import Config
 
 PAIRS = [
     data.Pair(f"{n} {'black ' * (n % 7)}dogs", f"{n} {'noir ' * (n % 5)}chiens", f"x:{n}")
@@ -89,7 +91,7 @@ def test_other_encodings_and_damaged_files_are_told(tmp_path, content, told):
 def test_what_was_read_is_remembered_until_a_file_changes(tmp_path):
     path = tmp_path / "pairs.tsv"
     path.write_text("".join(f"{s}\t{t}\n" for s, t, _ in PAIRS))
-    corpus = Corpus(pairs=path)
+    corpus = Config(pairs=path)
     read, _, _ = corpora.read(corpus)
     splits, stamp = data.load(read=read), corpora.stamp(corpus)
     run = tmp_path / "run"
@@ -104,8 +106,8 @@ def test_what_was_read_is_remembered_until_a_file_changes(tmp_path):
     assert list(again.train) == list(splits.train)
     os.utime(path, ns=(0, 0))
     assert data.recall(run, corpora.stamp(corpus), None, read) is None
-    assert corpora.stamp(Corpus()) == corpora.stamp(Corpus(language="fr"))
-    assert corpora.stamp(Corpus()) != corpora.stamp(Corpus(language="de"))
+    assert corpora.stamp(Config()) == corpora.stamp(Config(language="fr"))
+    assert corpora.stamp(Config()) != corpora.stamp(Config(language="de"))
 
 
 # ---------------------------------------------------------------- shards
@@ -114,6 +116,12 @@ def test_what_was_read_is_remembered_until_a_file_changes(tmp_path):
 @pytest.fixture(scope="module")
 def tokenizer():
     return Tokenizer(learn([text for pair in PAIRS for text in pair[:2]], 300))
+
+
+@pytest.fixture(scope="module")
+def pieces():
+    """A tokenizer that has many pieces of more than a character."""
+    return Tokenizer(learn([text for pair in PAIRS for text in pair[:2]], 300, "bpe"))
 
 
 @pytest.fixture(scope="module")
@@ -127,21 +135,20 @@ def folder(tokenizer, tmp_path_factory):
     return folder
 
 
-def texts(tokenizer, files, seed=None):
+def texts(tokenizer, pairs):
     return [
-        tuple(tokenizer.decode(ids[None]).numpy()[0].decode() for ids in pair)
-        for pair in files.pairs(seed)
+        tuple(tokenizer.decode(ids[None]).numpy()[0].decode() for ids in pair) for pair in pairs
     ]
 
 
 def test_shards_hold_all_pairs_in_their_order_or_shuffled(tokenizer, folder):
     files = shards.load(folder, ["x", 1])
     assert len(files.files) == 4
-    assert texts(tokenizer, files) == [pair[:2] for pair in PAIRS]
-    one, two = texts(tokenizer, files, 1), texts(tokenizer, files, 2)
+    assert texts(tokenizer, files.pairs()) == [pair[:2] for pair in PAIRS]
+    one, two = (texts(tokenizer, files.pairs(seed)) for seed in (1, 2))
     assert sorted(one) == sorted(two) == sorted(pair[:2] for pair in PAIRS)
     assert one != two
-    assert one == texts(tokenizer, files, 1)
+    assert one == texts(tokenizer, files.pairs(1))
     lengths = np.array([[len(s), len(t) - 1] for s, t in files.pairs().as_numpy_iterator()])
     counts = files.histogram()
     assert counts.sum() == len(PAIRS)
@@ -176,12 +183,54 @@ def test_long_pairs_are_an_error_or_skipped(tokenizer, tmp_path):
         save(1, True)
 
 
+def test_pieces_are_drawn_by_the_seed(pieces, tmp_path):
+    sample = shards.sampler(pieces, pieces, 0.2)
+    files = shards.save(tmp_path, "", PAIRS, len(PAIRS), pieces, pieces, 100, False, sample)
+    found = [list(files.pairs(seed, sample)) for seed in (1, 1, 2)]
+    best, (one, again, two) = list(files.pairs(1)), ([str(pair) for pair in f] for f in found)
+    assert one == again
+    assert len({*one, *two, *map(str, best)}) > 2 * len(PAIRS)
+    assert texts(pieces, found[0]) == texts(pieces, best)  # in the same order
+    assert texts(pieces, found[2]) == texts(pieces, files.pairs(2))
+    for source, target in found[0]:
+        assert (source[-1], target[0], target[-1]) == (END, START, END)
+    unsampled = map(str, files.pairs(None, sample))
+    assert list(unsampled) == [str(pair) for pair in files.pairs()]
+
+
+def test_some_sentences_stay_as_they_are(pieces):
+    best = pieces.encode(["black dogs", "chien", "noir", "black dogs"]).to_list()
+    best[2][0] = UNK
+    rows = [[*best[0], END], [*best[1], END], [START, *best[2], END], [START, *best[3], END]]
+    numbers = np.array([4, *map(len, rows), *itertools.chain(*rows)], "int32")
+    sample, limits = shards.sampler(pieces, pieces, 0.2), [len(rows[0]), 100]
+    found = np.stack([sample(numbers, seed, limits)[:5] for seed in range(40)])
+    assert (found[:, 0] == 4).all()
+    assert found[:, 1].max() == len(rows[0])
+    assert (found[:, 3] == len(rows[2])).all()  # [UNK] does not tell the text
+    assert found[:, 4].max() > len(rows[3])
+    lengths = shards.sizes(numbers)
+    assert lengths.tolist() == [[len(rows[0]), len(rows[1])], [len(rows[2]) - 1, len(rows[3]) - 1]]
+    assert sample(np.array([0], "int32"), 1, limits).tolist() == [0]
+
+
+# ---------------------------------------------------------------- batches
+
+
 # ---------------------------------------------------------------- batches
 
 
 @pytest.fixture(scope="module")
 def batches(folder):
     return pipeline.Batches(shards.load(folder, ["x", 1]), tokens=60, seed=1)
+
+
+@pytest.fixture(scope="module")
+def drawn(pieces, tmp_path_factory):
+    """Batches of five times as many pairs, of drawn pieces."""
+    folder, sample = tmp_path_factory.mktemp("shards"), shards.sampler(pieces, pieces, 0.2)
+    files = shards.save(folder, "", 5 * PAIRS, 450, pieces, pieces, 100, False, sample)
+    return pipeline.Batches(files, tokens=60, seed=1, sample=sample)
 
 
 def test_batches_have_few_fixed_shapes(batches):
@@ -214,7 +263,27 @@ def test_batches_have_few_fixed_shapes(batches):
     assert sum(1 for _ in batches.in_order()) == batches.steps
 
 
-def test_an_epoch_depends_on_its_number_alone(batches):
+def test_batches_of_drawn_pieces_have_as_many_steps_in_each_epoch(drawn, pieces):
+    real, size = 0, 0
+    for number in range(3):
+        seen = Counter()
+        for (source, target_in), target_out in drawn.epochs(number, number + 1):
+            assert [source.shape[1], target_in.shape[1]] in drawn.shapes.tolist()
+            real += np.count_nonzero(source) + np.count_nonzero(target_out)
+            size += source.numpy().size + target_out.numpy().size
+            texts = (pieces.decode(ids).numpy().tolist() for ids in (source, target_out))
+            seen.update(zip(*texts, strict=True))
+            seen["batches"] += 1
+        assert seen.pop("batches") == drawn.steps
+        seen.pop((b"", b""), None)  # of filled up rows
+        assert {tuple(text.decode() for text in pair) for pair in seen} == {p[:2] for p in PAIRS}
+        assert seen.total() == pytest.approx(450, rel=0.05)
+    assert drawn.share == pytest.approx(real / size, abs=0.02)
+
+
+@pytest.mark.parametrize("kind", ["batches", "drawn"])
+def test_an_epoch_depends_on_its_number_alone(kind, request):
+    batches = request.getfixturevalue(kind)
     all_three = list(batches.epochs(0, 3).as_numpy_iterator())
     late = list(batches.epochs(2, 3, skip=1).as_numpy_iterator())
     for one, other in zip(all_three[2 * batches.steps + 1 :], late, strict=True):

@@ -1,5 +1,6 @@
 """The translation example: bad input ends in one clear line and exit code 2, and harms nothing."""
 
+import json
 import os
 
 import pytest
@@ -13,6 +14,8 @@ from examples.translation.config import Config
 from examples.translation.run import Run
 
 PAIRS = "".join(f"a {n}\tun {n}\n" for n in range(100))
+
+TIED = ["--joint-vocabulary", "--tie-embeddings"]
 
 
 def fail(*arguments) -> str:
@@ -85,6 +88,12 @@ def test_files_of_different_length(tmp_path):
             ["--model", "transformer", "--attention", "none"],
             "--attention none: expected another choice with --model transformer",
         ),
+        (["--subword-sampling", "1.1"], "--subword-sampling 1.1: expected a number from 0 to 1"),
+        (["--tie-embeddings"], "--tie-embeddings True: expected --joint-vocabulary beside it"),
+        (
+            [*TIED, "--attention", "bahdanau", "--units", "64"],
+            "--units 64: expected --embedding, 256, with --tie-embeddings",
+        ),
         (["--epochs", "0"], "--epochs 0: expected a number above 0"),
         (["--dropout", "1"], "--dropout 1.0: expected"),
         (["--pairs", "PAIRS", "--vocabulary-size", "4"], "--vocabulary-size 4: expected at least"),
@@ -94,6 +103,94 @@ def test_bad_options(tmp_path, pairs, options, told):
     options = [pairs if option == "PAIRS" else option for option in options]
     assert told in fail("train", *options, "--out", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, ": cannot be read (No such file or directory)"),
+        ("", ": not JSON (Expecting value: line 1 column 1 (char 0))"),
+        ("[" * 100_000, ": not JSON (maximum recursion depth exceeded"),
+        ("\udcff", ": not JSON (Expecting value"),
+        ("[1]", ": expected a JSON object with options and their values"),
+        ('{"unit": 7}', ": unknown key 'unit'; did you mean units?"),
+        ('{"batch-tokens": 7}', ": unknown key 'batch-tokens'; did you mean batch_tokens?"),
+        ('{"a\\nb": 7}', ": unknown key 'a\\nb'\n"),
+        ('{"units": "many"}', ': units is "many"; expected an integer'),
+        ('{"units": true}', ": units is true; expected an integer"),
+        ('{"units": null}', ": units is null; expected an integer"),
+        ('{"units": 7.0}', ": units is 7.0; expected an integer"),
+        ('{"dropout": "0.1"}', ': dropout is "0.1"; expected a number'),
+        ('{"jit": 1}', ": jit is 1; expected true or false"),
+        ('{"language": ["de"]}', ': language is ["de"]; expected a string or null'),
+        ('{"pairs": 7}', ": pairs is 7; expected a string or null"),
+        ('{"model": {}}', ": model is {}; expected recurrent or transformer"),
+        ('{"encoder_units": 7}', "error: --encoder-units 7: expected an even number"),
+    ],
+)
+def test_bad_choices_in_a_file(tmp_path, pairs, content, told):
+    path = tmp_path / "choices.json"
+    if content is not None:
+        path.write_bytes(content.encode("utf-8", "surrogateescape"))
+    line = fail("train", "--pairs", pairs, "--config", path, "--out", tmp_path / "run")
+    assert told in line
+    assert str(path) in line or told.startswith("error: ")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def other(tmp_path):
+    """A run to start from, as far as its choices."""
+    config = Config("other", "0123", units=17, fold_case="none")
+    run = tmp_path / "other"
+    run.mkdir()
+    (run / "config.json").write_text(config.to_json())
+    return run
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--units", "19"], "--units 19: expected 17, as in the run of --start-from"),
+        (["--model", "transformer"], "--model transformer: expected 'recurrent', as in the run"),
+        (["--fold-case", "both"], "--fold-case both: expected 'none', as in the run"),
+        (["--vocabulary-size", "300"], "--vocabulary-size 300: expected 8000, as in the run"),
+        (["--source-model", "x.model"], "x.model: expected '', as in the run of --start-from"),
+        ([], "source.model: damaged, cannot be read"),
+    ],
+)
+def test_nothing_to_start_from(tmp_path, pairs, other, options, told):
+    before, out = snapshot(tmp_path), tmp_path / "run"
+    line = fail("train", "--pairs", pairs, "--start-from", other, *options, "--out", out)
+    assert told in line
+    assert snapshot(tmp_path) == before
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("named", ["in the file", "before it", "behind it"])
+def test_a_file_wins_over_the_run_to_start_from(tmp_path, pairs, other, named):
+    path = tmp_path / "choices.json"
+    start = {"start_from": str(other)} if named == "in the file" else {}
+    path.write_text(json.dumps({"units": 19, **start}))
+    options = {
+        "in the file": ["--config", path],
+        "before it": ["--start-from", other, "--config", path],
+        "behind it": ["--config", path, "--start-from", other],
+    }[named]
+    line = fail("train", "--pairs", pairs, *options, "--out", tmp_path / "run")
+    assert "--units 19: expected 17, as in the run of --start-from" in line
+
+
+def test_a_start_that_is_no_other_run(tmp_path, pairs, other):
+    def line(start):
+        return fail("train", "--pairs", pairs, "--start-from", start, "--out", other)
+
+    assert f"{tmp_path}: holds no run (no config.json): train first" in line(tmp_path)
+    assert f"--start-from {other}: expected another run than that of --out" in line(other)
+    (tmp_path / "link").symlink_to(other)
+    assert "expected another run than that of --out" in line(tmp_path / "link")
+    (other / "config.json").write_text("{")
+    assert f"{other / 'config.json'}: not the config of such a run" in line(other)
 
 
 def test_a_sentence_over_the_limit_names_file_and_line(tmp_path, pairs):

@@ -9,7 +9,7 @@ from examples.common.config import MODEL, TRAINING
 from examples.common.options import option
 
 OUT = Path("out/captioning")
-SCENES = "scenes"  # the name of the default data
+SCENES = "scenes"  # the name of the default data, and their folder in a study
 DATA = "Data"
 
 Attention = Literal["soft", "hard", "none"]
@@ -17,8 +17,11 @@ Attention = Literal["soft", "hard", "none"]
 
 @final
 @dataclasses.dataclass(frozen=True)
-class Source:
-    """Own pictures and captions, in place of the scenes."""
+class Config(config.Config):
+    """The choices of `train`, kept in the run folder as config.json."""
+
+    not_compared: ClassVar = (*config.Config.not_compared, "images", "captions", "skip_missing")
+    paths: ClassVar = ("images", "captions", "start_from")
 
     images: Path | None = option(
         None, DATA, "Own pictures, JPEG or PNG: a folder, or a tar of one,"
@@ -29,20 +32,6 @@ class Source:
     skip_missing: bool = option(
         False, DATA, "Leave captions without a picture out. Otherwise they are an error."
     )
-
-
-@final
-@dataclasses.dataclass(frozen=True)
-class Config(config.Config):
-    """The choices of `train`, kept in the run folder as config.json.
-
-    Attributes:
-        images: The folder or tar of the pictures, relative to the study.
-    """
-
-    not_compared: ClassVar[tuple[str, ...]] = (*config.Config.not_compared, "images")
-
-    images: str = ""
     size: int = option(96, DATA, "Side of the pictures in pixels; efficientnet takes 224.")
     min_count: int = option(
         1, DATA, "How often a word stands in the training captions, or it is unknown."

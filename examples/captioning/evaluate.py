@@ -77,7 +77,7 @@ def _score(run: Run, beam_width: int, length_penalty: float, average: str) -> Re
     missing = sorted(set(names).difference(images.names()))
     if missing:
         problem = f"{len(missing)} of the test pictures missing, {', '.join(missing[:5])}"
-        raise UserError(f"{config.images}: {problem}")
+        raise UserError(f"{run.images}: {problem}")
     source = features.compute(network.frozen_encoder(config), images, names, run.cache)
     references = [picture.captions for picture in pictures]
     metrics, found = {}, {}

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import final
 
-from examples.captioning.config import Config
+from examples.captioning.config import SCENES, Config
 from examples.common.run import RunFolder
 
 
@@ -27,8 +27,8 @@ class Run(RunFolder):
 
     @property
     def images(self) -> Path:
-        """The folder or tar of the pictures: the scenes' is in the study."""
-        return self.folder.parent / self.config().images
+        """The folder or tar of the pictures: the scenes' is in the study, and moves with it."""
+        return self.folder.parent / (self.config().images or f"{SCENES}/images.tar")
 
     @property
     def cache(self) -> Path:

@@ -1,13 +1,12 @@
 """The command `train`."""
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from examples.captioning.config import OUT, SCENES, Config, Source
+from examples.captioning.config import OUT, SCENES, Config
 from examples.common.commands import quiet_import, train_and_report
 from examples.common.errors import UserError
 from examples.common.options import with_options
@@ -15,7 +14,6 @@ from examples.common.options import with_options
 
 @with_options
 def train(
-    source: Source,
     config: Config,
     out: Annotated[Path, typer.Option(help="The folder of the study.")] = OUT,
 ):
@@ -26,7 +24,7 @@ def train(
     goes on from there, and with more --epochs from the end. A run with other choices or data is
     refused and left as it is.
     """
-    images, captions = source.images, source.captions
+    images, captions = config.images, config.captions
     if (images is None) != (captions is None):
         given, lacking = ("images", "captions") if images else ("captions", "images")
         raise UserError(f"--{given} needs --{lacking} too")
@@ -39,19 +37,16 @@ def train(
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: not a folder")
     if images is None:
-        images, captions = _scenes(out / "scenes")
-    splits = data.load(images, captions, source.skip_missing)
+        images, captions = _scenes(out / SCENES)
+    splits = data.load(images, captions, config.skip_missing)
     pictures = open_images(images)
     bad = check(pictures, [picture.name for split in splits[:3] for picture in split])[1]
     if bad:
         splits = data.leave_out(splits, bad)
     config = dataclasses.replace(
-        config,
-        data=str(source.captions or SCENES),
+        config.absolute(),
+        data=str(config.captions or SCENES),
         fingerprint=data.fingerprint(splits, pictures),
-        # The scenes move with the study.
-        images=str(images.absolute() if source.images else images.relative_to(out)),
-        start_from=config.start_from and os.path.abspath(config.start_from),
     )
     run = Run(out / config.attention)
     run.check(config)

@@ -53,7 +53,8 @@ class Batches(abc.ABC):
 
     def _epoch(self, number) -> tf.data.Dataset:
         seed = self.seed + number
-        return self.finish(self._batched(self.elements(seed)), seed)
+        batches = self.finish(self._batched(self.elements(seed)), seed)
+        return batches.repeat().take(self.steps)  # if lengths are drawn, so is how many there are
 
     def _batched(self, elements: tf.data.Dataset) -> tf.data.Dataset:
         shapes, rows = tf.constant(self.shapes, tf.int64), tf.constant(self.rows, tf.int64)

@@ -1,5 +1,6 @@
 """What the command lines share: commands that are imported on use, errors in one line."""
 
+import contextlib
 import importlib
 import os
 import sys
@@ -71,14 +72,19 @@ class quiet_import:
 
 def train_and_report(train, run, config, *arguments) -> None:
     """Calls `train(run, config, *arguments)`; says what is kept, after Ctrl-C too."""
+    from examples.common import devices
+
+    first = devices.processes()[0] == 0  # of a training in several, the one that writes
     try:
-        with lock(run.folder):
+        with lock(run.folder) if first else contextlib.nullcontext():
             run.check(config)  # again: now no other process can change it
             progress = train(run, config, *arguments)
     except KeyboardInterrupt:
         kept = f"the best model so far is in {run.weights}; " if run.weights.exists() else ""
         print(f"\nstopped: {kept}the same command goes on from the last checkpoint")
         raise typer.Exit(130) from None
+    if not first:
+        return
     print(
         f"kept: epoch {progress['best_epoch']}; best BLEU on the development data "
         f"{progress['best_bleu']}; {progress['seconds']:.0f} s in all; {run.weights}"

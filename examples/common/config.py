@@ -3,7 +3,8 @@
 import abc
 import dataclasses
 import json
-from typing import ClassVar, Self, get_args
+import os
+from typing import ClassVar, Literal, Self, get_args, get_origin
 
 from examples.common.errors import UserError
 from examples.common.options import option
@@ -23,6 +24,9 @@ class Config(abc.ABC):
     # Runs that differ only in these are the same run: the fingerprint identifies the data, and how
     # long a run goes on and what it keeps may change.
     not_compared: ClassVar[tuple[str, ...]] = ("data", "epochs", "save_every", "patience", "keep")
+
+    # Fields that are paths.
+    paths: ClassVar[tuple[str, ...]]
 
     data: str = ""
     fingerprint: str = ""
@@ -50,7 +54,7 @@ class Config(abc.ABC):
                 object.__setattr__(self, name, default)
         for field in dataclasses.fields(self):
             value, choices = getattr(self, field.name), get_args(field.type)
-            if choices:
+            if get_origin(field.type) is Literal:
                 self.require(field.name, value in choices, " or ".join(choices))
             if field.type is int:
                 low = field.metadata.get("min", 1)
@@ -63,6 +67,12 @@ class Config(abc.ABC):
         if not valid:
             option = "--" + name.replace("_", "-")
             raise UserError(f"{option} {getattr(self, name)}: expected {expected}")
+
+    def absolute(self) -> Self:
+        """With absolute paths: what a run writes is of use from everywhere."""
+        paths = {name: getattr(self, name) for name in self.paths}
+        absolute = {name: path and os.path.abspath(path) for name, path in paths.items()}
+        return dataclasses.replace(self, **absolute)
 
     def differences(self, other: Self) -> list[str]:
         """The fields in which two runs differ, as `name: mine, not other's`."""

@@ -6,6 +6,7 @@ import time
 import keras
 import tensorflow as tf
 
+from examples.common import devices
 from examples.common.batches import Batches
 from examples.common.config import Config
 from examples.common.errors import UserError
@@ -25,15 +26,7 @@ def optimizer(config: Config, steps: int) -> keras.optimizers.Optimizer:
         warmup_target=config.learning_rate,
         warmup_steps=warmup,
     )
-    return keras.optimizers.Adam(schedule, global_clipnorm=1.0)
-
-
-def start_from(run: RunFolder, variables: list, others: list) -> None:
-    """Gives a new model's variables the values of others, which are those of the model of `run`."""
-    if [v.shape for v in variables] != [v.shape for v in others]:
-        raise UserError(f"{run.folder}: --start-from needs a run of the same widths")
-    for variable, value in zip(variables, others, strict=True):
-        variable.assign(value)
+    return devices.Adam(schedule, global_clipnorm=1.0)
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -54,6 +47,7 @@ class Checkpoints(keras.callbacks.Callback):
     def __init__(self, run: RunFolder, config: Config, score, started: float):
         super().__init__()
         self.run, self.config, self.score, self.since = run, config, score, started
+        self.is_first = run.writes = devices.processes()[0] == 0
         self.progress = {"epoch": 0, "step": 0, "best_epoch": 0, "best_bleu": -1.0}
         self.progress |= {"seconds": 0.0, "history": [], **run.load_checkpoint([])}
         self.resumes = run.checkpoint.exists()
@@ -95,13 +89,14 @@ class Checkpoints(keras.callbacks.Callback):
             self.save(step=self.before + batch)
 
     def on_epoch_end(self, epoch, logs=None):
+        model = self.model
         logs["bleu"], logs["exact"], self.sample = self.score(epoch)
         epoch, best, files = epoch + 1, self.progress["best_bleu"], [self.run.epoch(epoch + 1)]
         if logs["bleu"] >= best - 0.5:
             self.progress |= {"best_bleu": max(logs["bleu"], best), "best_epoch": epoch}
             files.append(self.run.weights)
-        self.run.save_weights(self.model, *files)
-        rate, seconds = float(self.model.optimizer.learning_rate), self.seconds()
+        self.run.save_weights(model, *files)
+        rate, seconds = float(model.optimizer.learning_rate), self.seconds()
         row = {"epoch": epoch, **logs, "learning_rate": rate, "seconds": seconds}
         history = [*self.progress["history"], row]
         self.run.update_metrics(
@@ -115,12 +110,18 @@ class Checkpoints(keras.callbacks.Callback):
         self.run.save_history(history)
         self.save(epoch=epoch, step=0, history=history)
         self.run.keep_epochs(history, self.config.keep)
-        self.model.stop_training = self.finished
+        model.stop_training = self.finished
 
 
 def fit(model: keras.Model, batches: Batches, checkpoints: Checkpoints, dev=None) -> dict:
     """Trains from where the run is to its end; returns the new progress."""
     progress, logs = checkpoints.progress, checkpoints.run.folder / "logs"
+    reports = [
+        keras.callbacks.TensorBoard(logs, write_graph=False),
+        # The sample comes after the progress bar has finished its line.
+        keras.callbacks.ProgbarLogger(),
+        keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: print(" ", checkpoints.sample)),
+    ]
     if checkpoints.resumes:
         where = f"resumes after epoch {progress['epoch']}, step {progress['step']}"
         print("training", "is complete" if checkpoints.finished else where)
@@ -129,7 +130,7 @@ def fit(model: keras.Model, batches: Batches, checkpoints: Checkpoints, dev=None
         # The rest of an epoch is shorter than those that follow.
         last = first + 1 if step else checkpoints.config.epochs
         if step and checkpoints.resumes:  # metrics have their variables after a first batch
-            model.test_on_batch(*next(iter(batches.epochs(first, last))))
+            model.test_on_batch(*next(batches.epochs(first, last).as_numpy_iterator()))
         try:
             model.fit(
                 batches.epochs(first, last, step),
@@ -138,16 +139,8 @@ def fit(model: keras.Model, batches: Batches, checkpoints: Checkpoints, dev=None
                 epochs=last,
                 shuffle=False,  # `batches` are shuffled
                 validation_data=dev,
-                # The sample comes after the progress bar has finished its line.
-                callbacks=[
-                    checkpoints,
-                    keras.callbacks.TensorBoard(logs, write_graph=False),
-                    keras.callbacks.ProgbarLogger(),
-                    keras.callbacks.LambdaCallback(
-                        on_epoch_end=lambda *_: print(" ", checkpoints.sample)
-                    ),
-                ],
-                verbose=1 if sys.stdout.isatty() else 2,
+                callbacks=[checkpoints, *(reports if checkpoints.is_first else [])],
+                verbose=(1 if sys.stdout.isatty() else 2) if checkpoints.is_first else 0,
             )
         except tf.errors.OpError as error:
             if "tfevents" not in str(error):

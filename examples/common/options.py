@@ -1,10 +1,20 @@
-"""Command-line options from dataclasses: name, type, default and help of an option stand once."""
+"""Options: name, type, default and help of each stand once, in a dataclass; values, in a file."""
 
 import dataclasses
+import difflib
 import inspect
-from typing import Annotated
+import json
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, get_args
 
 import typer
+
+from examples.common.errors import UserError
+
+# What the types of options are in JSON.
+JSON = {bool: "true or false", int: "an integer", float: "a number", NoneType: "null"}
+JSON |= {str: "a string", Path: "a string"}
 
 
 def option(default, panel: str, text: str, **more):
@@ -17,34 +27,61 @@ def option(default, panel: str, text: str, **more):
 
 
 def with_options(command):
-    """Returns `command` with the fields made by `option` in place of its dataclass parameters."""
-    parameters = inspect.signature(command).parameters.values()
-    classes = {p.name: p.annotation for p in parameters if dataclasses.is_dataclass(p.annotation)}
-    options = {
-        # What a class inherits comes last.
-        name: sorted(
-            (field for field in dataclasses.fields(kind) if field.metadata),
-            key=lambda field, kind=kind: field.name not in kind.__annotations__,
-        )
-        for name, kind in classes.items()
-    }
+    """Returns `command` with the fields made by `option` in place of its parameter `config`.
 
-    def call(**values):
-        for name, fields in options.items():
-            values[name] = classes[name](**{field.name: values.pop(field.name) for field in fields})
-        return command(**values)
+    Another option, --config, reads their defaults from a file.
+    """
+    parameters = dict(inspect.signature(command).parameters)
+    kind = parameters.pop("config").annotation
+    # What a class inherits comes last.
+    fields = sorted(
+        (field for field in dataclasses.fields(kind) if field.metadata),
+        key=lambda field: field.name not in kind.__annotations__,
+    )
 
-    generated = [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=field.default,
-            annotation=Annotated[field.type, typer.Option(**field.metadata)],
-        )
-        for fields in options.values()
-        for field in fields
-    ]
-    others = [p.replace(kind=p.KEYWORD_ONLY) for p in parameters if p.name not in classes]
+    def set_defaults(ctx: typer.Context, file: Path | None):
+        if file:
+            ctx.default_map = (ctx.default_map or {}) | read(file, kind)
+
+    def call(file, **values):
+        config = kind(**{field.name: values.pop(field.name) for field in fields})
+        return command(config=config, **values)
+
+    def parameter(name, default, kind, *names, **more):
+        annotation = Annotated[kind, typer.Option(*names, **more)]
+        return inspect.Parameter(name, keyword, default=default, annotation=annotation)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    text = "Defaults of the options below: a JSON file such as config.json of a run."
+    eager = {"is_eager": True, "callback": set_defaults}
+    generated = [parameter(f.name, f.default, f.type, **f.metadata) for f in fields]
+    generated.append(parameter("file", None, Path | None, "--config", help=text, **eager))
+    others = [other.replace(kind=keyword) for other in parameters.values()]
     call.__signature__ = inspect.Signature(generated + others)
     call.__doc__ = command.__doc__
     return call
+
+
+def read(path: Path, kind: type) -> dict:
+    """The values of options of the dataclass `kind` from a JSON file, each of its type."""
+    try:
+        values = json.loads(path.read_text("utf-8", "surrogateescape"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected a JSON object with options and their values")
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    for name in [name for name in values if name not in fields]:
+        near = " or ".join(difflib.get_close_matches(name.replace("-", "_"), fields))
+        raise UserError(f"{path}: unknown key {name!r}" + (near and f"; did you mean {near}?"))
+    options = {name: value for name, value in values.items() if fields[name].metadata}
+    for name, value in options.items():
+        kinds = get_args(fields[name].type) or (fields[name].type,)
+        # An integer is a number too, and a path is a string.
+        given = {int: {int, float}, str: {str, Path}}.get(type(value), {type(value)})
+        if value not in kinds and given.isdisjoint(kinds):
+            wanted = " or ".join(JSON.get(kind, kind) for kind in kinds)
+            raise UserError(f"{path}: {name} is {json.dumps(value)}; expected {wanted}")
+    return options

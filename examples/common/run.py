@@ -16,16 +16,25 @@ from examples.common.files import write
 
 
 class RunFolder(abc.ABC):
-    """Abstract: the folder of one run, with config.json and the other files of `names`."""
+    """Abstract: the folder of one run, with config.json and the other files of `names`.
+
+    Attributes:
+        writes: Whether this process writes to it. All processes of a training call the same
+            methods, which on JAX work together, and one writes.
+    """
 
     config_class: type[Config]
     names: tuple[str, ...]
     score: str  # the name of its BLEU on the development data
 
     def __init__(self, folder: Path):
-        self.folder = folder
+        self.folder, self.writes = folder, True
         self.weights = folder / "model.weights.h5"
         self.checkpoint = folder / "checkpoint.npz"
+
+    def _write(self, path: Path, content: str | bytes) -> None:
+        if self.writes:
+            write(path, content)
 
     def epoch(self, number: int) -> Path:
         """Where the weights of an epoch are, while they are kept."""
@@ -35,7 +44,8 @@ class RunFolder(abc.ABC):
         """The run's config; an error if the folder holds no run."""
         path = self.folder / "config.json"
         try:
-            return self.config_class.from_json(path.read_text("utf-8"))
+            # A file name need not be UTF-8.
+            return self.config_class.from_json(path.read_text("utf-8", "surrogateescape"))
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"{self.folder}: holds no run (no config.json): train first") from None
         except (ValueError, TypeError, UserError, OSError) as error:
@@ -73,14 +83,14 @@ class RunFolder(abc.ABC):
 
     def update_metrics(self, new: dict) -> None:
         text = json.dumps({**self.metrics(), **new}, indent=2, ensure_ascii=False) + "\n"
-        write(self.folder / "metrics.json", text)
+        self._write(self.folder / "metrics.json", text)
 
     def save_checkpoint(self, variables: list, progress: dict) -> None:
         """All that training goes on from, and `progress`, in one file."""
         arrays = {f"{i:04}": variable.numpy() for i, variable in enumerate(variables)}
         buffer = io.BytesIO()
         np.savez(buffer, progress=np.array(json.dumps(progress)), **arrays)
-        write(self.checkpoint, buffer.getvalue())
+        self._write(self.checkpoint, buffer.getvalue())
 
     def load_checkpoint(self, variables: list) -> dict:
         """Sets the variables, if any, and returns the progress, or {} without a checkpoint."""
@@ -104,14 +114,14 @@ class RunFolder(abc.ABC):
         table = csv.DictWriter(text, history[-1], restval="", extrasaction="ignore")
         table.writeheader()
         table.writerows(history)
-        write(self.folder / "history.csv", text.getvalue())
+        self._write(self.folder / "history.csv", text.getvalue())
 
     def keep_epochs(self, history: list[dict], count: int) -> None:
         """Deletes the weights of all epochs but the `count` last and the `count` best ones."""
         last, best = (last_or_best(history, which, count) for which in ("last", "best"))
         kept = {self.epoch(number) for number in (*last, *best)}
         for path in (self.folder / "epochs").iterdir():
-            if path not in kept:
+            if self.writes and path not in kept:
                 path.unlink()
 
     def save_weights(self, model, *paths: Path) -> None:
@@ -123,7 +133,7 @@ class RunFolder(abc.ABC):
         saving_lib._save_state(model, store, None, "", set())
         store.close()
         for path in paths or [self.weights]:
-            write(path, buffer.getvalue())
+            self._write(path, buffer.getvalue())
 
     def load_weights(self, model, average: str = "none") -> None:
         """Gives the model the weights of the best epoch, or the mean of the "best" or "last" ones.

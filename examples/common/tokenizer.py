@@ -4,7 +4,8 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import final
 
@@ -22,6 +23,8 @@ SPACE = "\u2581"  # stands for a space in pieces
 # SentencePiece writes a space as U+2581. So that text with a U+2581 of its own comes back exactly,
 # models write that with an escape, and the escape twice: hexadecimal, each with what stands for it.
 ESCAPES = {"1A": "1A 30", "2581": "1A 31"}
+
+SEEDING = threading.Lock()  # SentencePiece has one seed for all
 
 
 @final
@@ -70,6 +73,28 @@ class Tokenizer:
     def decode(self, ids: tf.Tensor) -> tf.Tensor:
         """(B, T) ids to (B,) texts; [PAD], [START] and [END] vanish."""
         return tf.strings.regex_replace(self._processor().detokenize(ids), "^ ", "")
+
+    def sampler(self, alpha: float) -> Callable[[list[list[int]], int], list[list[int]]]:
+        """A function of sentences of ids, and a seed, that draws other pieces of the same texts.
+
+        By subword regularization (Kudo 2018), or with a BPE model by BPE-dropout (Provilkov et al.
+        2020). Special ids vanish.
+        """
+        read = sentencepiece.SentencePieceProcessor(model_proto=self.model)
+
+        def sample(sentences, seed):
+            texts = read.decode(sentences, num_threads=1)
+            texts = [text and " " + text.removeprefix(" ") for text in texts]
+            # Lists are encoded in a new thread, and only a new thread begins with the seed.
+            with SEEDING:
+                sentencepiece.set_random_generator_seed(seed % 2**31)
+                return read.encode(
+                    texts, enable_sampling=True, alpha=alpha, nbest_size=-1, num_threads=1
+                )
+
+        if not sample(read.encode(["a"]), 0)[0]:
+            raise UserError("--subword-sampling: expected 0 with a model of words or characters")
+        return sample
 
 
 def normalize(texts: tf.Tensor, fold_case: bool) -> tf.Tensor:

@@ -2,14 +2,18 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Literal, final
+from typing import ClassVar, Literal, final
+
+import typer
 
 from examples.common import config
 from examples.common.config import MODEL, TRAINING
 from examples.common.options import option
 
 OUT = Path("out/translation")
-CORPUS = "Corpus"
+CORPUS, VOCABULARY = "Corpus", "Vocabulary"
+FILES = ("pairs", "source", "target", "dev_pairs", "dev_source", "dev_target")
+FILES += ("test_pairs", "test_source", "test_target")
 
 # Defaults that depend on the model.
 RECURRENT = {"units": 256, "embedding": 256, "dropout": 0.3, "learning_rate": 3e-3}
@@ -21,10 +25,24 @@ def _either(name: str, panel: str, text: str):
     return option(None, panel, text.format(RECURRENT[name], TRANSFORMER[name]))
 
 
+def _as_in(ctx: typer.Context, run: str) -> str:
+    """Model and vocabulary are by default those of the run to start from."""
+    from examples.translation.run import Run
+
+    if run:
+        other = vars(Run(Path(run)).config())
+        ctx.default_map = {name: other[name] for name in INHERITED} | (ctx.default_map or {})
+    return run
+
+
 @final
 @dataclasses.dataclass(frozen=True)
-class Corpus:
-    """Where the sentences come from: the names of emoji, or files."""
+class Config(config.Config):
+    """The choices of `train`, kept in the run folder as config.json."""
+
+    # A start may move: the fingerprint tells of its data too.
+    not_compared: ClassVar = (*config.Config.not_compared, "language", *FILES, "start_from")
+    paths: ClassVar = (*FILES, "source_model", "target_model", "start_from")
 
     language: str | None = option(
         None,
@@ -49,27 +67,28 @@ class Corpus:
     )
     test_source: Path | None = option(None, CORPUS, "The same as two files.")
     test_target: Path | None = option(None, CORPUS, "The same as two files.")
-
-
-@final
-@dataclasses.dataclass(frozen=True)
-class Config(config.Config):
-    """The choices of `train`, kept in the run folder as config.json."""
-
     max_length: int = option(40, CORPUS, "Tokens that a sentence may have, on either side.")
     skip_long: bool = option(False, CORPUS, "Leave longer pairs out. Otherwise they are an error.")
     vocabulary_size: int = option(
-        8000, CORPUS, "Sub-word pieces for each language, at most; special ones included."
+        8000, VOCABULARY, "Sub-word pieces for each language, at most; special ones included."
     )
     vocabulary_type: Literal["unigram", "bpe"] = option(
-        "unigram", CORPUS, "What SentencePiece learns: a unigram model, or byte-pair encoding."
+        "unigram", VOCABULARY, "What SentencePiece learns: a unigram model, or byte-pair encoding."
     )
-    joint_vocabulary: bool = option(False, CORPUS, "One vocabulary for both languages.")
+    joint_vocabulary: bool = option(False, VOCABULARY, "One vocabulary for both languages.")
     source_model: str = option(
-        "", CORPUS, "Own SentencePiece model, with ids 0 to 3 for padding, unknown, start, end,"
+        "", VOCABULARY, "Own SentencePiece model, with ids 0 to 3 for padding, unknown, start, end,"
     )
-    target_model: str = option("", CORPUS, "and that of the target.")
-    fold_case: Literal["none", "source", "both"] = option("source", CORPUS, "What to lower-case.")
+    target_model: str = option("", VOCABULARY, "and that of the target.")
+    fold_case: Literal["none", "source", "both"] = option(
+        "source", VOCABULARY, "What to lower-case."
+    )
+    subword_sampling: float = option(
+        0.0,
+        CORPUS,
+        "Draw the pieces of training pairs anew in each epoch; 0: never. Unigram: try 0.2; lower "
+        "gives shorter pieces. BPE: the share of merges left out; try 0.1.",
+    )
     bleu_tokenize: Literal["auto", "13a", "intl", "zh", "char", "none"] = option(
         "auto", CORPUS, "sacrebleu's tokenizer; auto: zh or char for Chinese or Japanese emoji."
     )
@@ -93,9 +112,21 @@ class Config(config.Config):
     )
     heads: int = option(4, MODEL, "Heads of each attention of a Transformer.")
     layers: int = option(2, MODEL, "Blocks of a Transformer, on each side.")
+    tie_embeddings: bool = option(
+        False, MODEL, "One matrix for both embeddings and the output; needs --joint-vocabulary."
+    )
     dropout: float = _either("dropout", MODEL, "Share of features dropped in training, {} or {}.")
     label_smoothing: float = option(
         0.1, TRAINING, "Share of a target that is spread over the vocabulary."
+    )
+    start_from: str = option(
+        "",
+        TRAINING,
+        "A run to take the first weights from, with its model and vocabulary: fine-tuning.",
+        metavar="<path>",
+        show_default=False,
+        is_eager=True,
+        callback=_as_in,
     )
     epochs: int = option(30, TRAINING, "Times to go through the pairs; more can be given later.")
     batch_tokens: int = option(256, TRAINING, "Tokens of a batch on its longer side, with padding.")
@@ -118,9 +149,25 @@ class Config(config.Config):
         self.require("encoder_units", self.encoder_units % 2 == 0, "an even number above 0")
         own = self.source_model or self.target_model
         self.require("joint_vocabulary", not (self.joint_vocabulary and own), "no own models")
+        sampling = 0 <= self.subword_sampling <= 1
+        self.require("subword_sampling", sampling, "a number from 0 to 1")
+        tied = self.tie_embeddings
+        joint = self.joint_vocabulary or not tied
+        self.require("tie_embeddings", joint, "--joint-vocabulary beside it")
+        if tied and self.model == "recurrent" and self.attention == "bahdanau":
+            fits = self.units == self.embedding
+            self.require("units", fits, f"--embedding, {self.embedding}, with --tie-embeddings")
         smoothing = 0 <= self.label_smoothing < 1
         self.require("label_smoothing", smoothing, "a number from 0 up to 1")
 
     def folds(self, side: str) -> bool:
         """Whether "source" or "target" is lower-cased."""
         return self.fold_case in (side, "both")
+
+
+# What a run has from the one that it starts from.
+INHERITED = [
+    field.name
+    for field in dataclasses.fields(Config)
+    if field.metadata and field.metadata["rich_help_panel"] in (MODEL, VOCABULARY)
+]

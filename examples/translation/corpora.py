@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from examples.common.errors import UserError
-from examples.translation.config import Corpus
+from examples.translation.config import FILES, Config
 from examples.translation.data import Pair
 
 Read = Callable[[], Iterable[Pair]]
 
 
-def read(corpus: Corpus) -> tuple[Read | None, Read | None, Read | None]:
+def read(corpus: Config) -> tuple[Read | None, Read | None, Read | None]:
     """What reads the pairs of the corpus, for development and for the test; None if not given."""
     pairs = read_either(corpus.pairs, corpus.source, corpus.target)
     if pairs is not None and corpus.language is not None:
@@ -40,12 +40,12 @@ def read_either(pairs, source, target, what="") -> Read | None:
     return functools.partial(read_parallel, source, target) if source else None
 
 
-def stamp(corpus: Corpus) -> list:
+def stamp(corpus: Config) -> list:
     """What changes when the corpus does: path, size and time of each file, or the emoji names."""
-    if not any(path for name, path in vars(corpus).items() if name != "language"):
+    files = [path for path in (getattr(corpus, name) for name in FILES) if path]
+    if not files:
         return [corpus.language or "fr", importlib.metadata.version("emoji")]
-    files = [path for path in vars(corpus).values() if isinstance(path, Path)]
-    stats = [(path, path.stat()) for path in files if path.exists()]
+    stats = [(path, os.stat(path)) for path in files if os.path.exists(path)]
     return [[ascii(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
 
 

@@ -1,8 +1,13 @@
 """Text in, text out: tokenizers, network and search as one function of the graph."""
 
+from typing import final
+
+import keras
+import numpy as np
 import tensorflow as tf
 
 import keras_attention as ka
+from examples.common import devices
 from examples.common.run import damaged
 from examples.common.tokenizer import END, START, Tokenizer
 from examples.translation import model as network
@@ -11,6 +16,35 @@ from examples.translation.data import Pair
 from examples.translation.run import Run
 
 TEXT = tf.TensorSpec([None], tf.string, name="text")
+
+
+@final
+class BeamSearch(keras.Model):
+    """The search of a translator, (B, S) ids in, which `predict_on_batch` compiles on any backend.
+
+    Args:
+        model: Its network.
+        options: Those of `ka.search.beam`, from `max_length` on.
+    """
+
+    def __init__(self, model: network.Model, *options):
+        super().__init__()
+        self.model, self.options, self.built = model, options, True
+
+    def call(self, ids):
+        result = ka.search.beam(self.model.step, self.model.begin(ids), START, END, *self.options)
+        scores, attention = (
+            keras.ops.cast(each, "float32") for each in (result.scores, result.attention[:, 0])
+        )
+        return {"tokens": result.tokens, "scores": scores, "attention": attention}
+
+    def on_any_backend(self, ids: tf.Tensor) -> dict:
+        """The same eagerly. Few shapes are compiled: others are filled up to one of them."""
+        rows, width = ids.shape
+        more_rows, more = (1 << (rows - 1).bit_length()) - rows, -width % 16
+        found = self.predict_on_batch(np.pad(ids, [[0, more_rows], [0, more]]))
+        found["attention"] = found["attention"][:, :, :width]
+        return {name: tf.constant(value[:rows]) for name, value in found.items()}
 
 
 def translator(
@@ -29,33 +63,26 @@ def translator(
     n_best_text and n_best_score (B, K).
     An empty text gives an empty text with score 0. Of a text of more than `max_length` tokens the
     rest is not read: source_length (B,) tells how many it has, source_tokens which were read.
+    On TensorFlow all of it is one graph; on other backends the search between the tokenizers is.
     """
     beam_width = min(beam_width, target.size)
+    search = BeamSearch(model, max_length + 1, beam_width, length_penalty)
 
-    @tf.function(input_signature=[TEXT], autograph=False)
-    def translate(text):
-        count = tf.size(text)
+    def encode(text):
         # Recurrent layers need a batch of at least one: without any text an empty one is searched.
-        text = tf.pad(text, [[0, tf.cast(count == 0, tf.int32)]])
+        text = tf.pad(text, [[0, tf.cast(tf.size(text) == 0, tf.int32)]])
         pieces = source.encode(source.normalize(text))  # (B, None)
-        sizes, read = pieces.row_lengths(), pieces[:, :max_length]
+        read = pieces[:, :max_length]
         ids = tf.concat([read, tf.fill((tf.size(text), 1), END)], axis=1).to_tensor()  # (B, S)
-        result = ka.search.beam(
-            model.step,
-            model.begin(ids),
-            START,
-            END,
-            max_length + 1,
-            beam_width,
-            length_penalty_weight=length_penalty,
-        )
+        return ids, pieces.row_lengths()
+
+    def decode(ids, sizes, found):
         filled = sizes > 0
-        tokens = tf.where(filled[:, None, None], result.tokens, END)  # (B, K, T)
+        tokens = tf.where(filled[:, None, None], found["tokens"], END)  # (B, K, T)
         texts = target.decode(tf.reshape(tokens, (-1, max_length + 1)))
         texts = tf.reshape(texts, (-1, beam_width))
-        scores = tf.where(filled[:, None], tf.cast(result.scores, tf.float32), 0.0)
-        attention = tf.cast(result.attention[:, 0], tf.float32)
-        outputs = {
+        scores = tf.where(filled[:, None], found["scores"], 0.0)
+        return {
             "text": texts[:, 0],
             "tokens": target.pieces(tokens[:, 0]),
             "source_tokens": source.pieces(ids),
@@ -63,10 +90,21 @@ def translator(
             "score": scores[:, 0],
             "n_best_text": texts,
             "n_best_score": scores,
-            "attention": tf.where(filled[:, None, None], attention, 0.0),
+            "attention": tf.where(filled[:, None, None], found["attention"], 0.0),
         }
-        return {name: output[:count] for name, output in outputs.items()}
 
+    def translate(text):
+        ids, sizes = encode(text)
+        in_graph = keras.backend.backend() == "tensorflow"
+        found = search(ids) if in_graph else search.on_any_backend(ids)
+        outputs = decode(ids, sizes, found)
+        return {name: output[: tf.size(text)] for name, output in outputs.items()}
+
+    if keras.backend.backend() == "tensorflow":
+        return tf.function(translate, input_signature=[TEXT], autograph=False)
+    encode, decode = (
+        tf.function(f, autograph=False, reduce_retracing=True) for f in (encode, decode)
+    )
     return translate
 
 
@@ -99,6 +137,7 @@ def load_tokenizer(run: Run, config: Config, side: str) -> Tokenizer:
 
 def load(run: Run, average: str = "none") -> tuple[Config, network.Model, Tokenizer, Tokenizer]:
     """The config, the best model (or a mean of such) and both tokenizers of a run."""
+    devices.leave_gpus_to_keras()
     config = run.config()
     source, target = (load_tokenizer(run, config, side) for side in ("source", "target"))
     model = network.build(config, source.size, target.size)

@@ -29,20 +29,29 @@ def build(config: Config, source_size: int, target_size: int) -> Model:
 
 def recurrent(config: Config, source_size: int, target_size: int) -> ka.models.EncoderDecoder:
     """A bidirectional GRU, and a GRU decoder with attention."""
-    layers = keras.layers
-    encoder = _encoder(config, source_size)
-    embedding = layers.Embedding(target_size, config.embedding, mask_zero=True)
-    cell = layers.GRUCell(config.units, dropout=config.dropout)
+    source, tied = embedding(config, source_size), config.tie_embeddings
+    encoder = _encoder(config, source)
+    target = source if tied else embedding(config, target_size)
+    cell = keras.layers.GRUCell(config.units, dropout=config.dropout)
     if config.attention == "bahdanau":
         decoder = ka.BahdanauDecoder(cell, ka.BahdanauAttention(config.units))
     else:
         attention = ka.LuongAttention("general")
-        decoder = ka.LuongDecoder(cell, attention, attention_layer_size=config.units)
-    head = layers.Dense(target_size, dtype="float32")
-    return ka.models.EncoderDecoder(encoder, embedding, decoder, head)
+        width = config.embedding if tied else config.units
+        decoder = ka.LuongDecoder(cell, attention, attention_layer_size=width)
+    head = target if tied else keras.layers.Dense(target_size, dtype="float32")
+    return ka.models.EncoderDecoder(encoder, target, decoder, head)
 
 
-def _encoder(config: Config, source_size: int) -> keras.Model:
+def embedding(config: Config, size: int, initializer="uniform") -> keras.layers.Embedding:
+    """Tokens to vectors, and from these to logits if the embeddings are tied."""
+    layers, options = keras.layers, {"embeddings_initializer": initializer, "mask_zero": True}
+    if not config.tie_embeddings:
+        return layers.Embedding(size, config.embedding, **options)
+    return layers.ReversibleEmbedding(size, config.embedding, reverse_dtype="float32", **options)
+
+
+def _encoder(config: Config, embedding: keras.layers.Embedding) -> keras.Model:
     """The memory: each word's embedding beside a narrow context.
 
     From a wide context the decoder learns to read whole phrases at one position, as they were in
@@ -51,8 +60,7 @@ def _encoder(config: Config, source_size: int) -> keras.Model:
     """
     layers = keras.layers
     tokens = keras.Input((None,), dtype="int32", name="source")
-    words = layers.Embedding(source_size, config.embedding, mask_zero=True)(tokens)
-    words = layers.Dropout(config.dropout)(words)
+    words = layers.Dropout(config.dropout)(embedding(tokens))
     attends = config.attention != "none"
     gru = layers.GRU(config.encoder_units // 2, return_sequences=attends)
     contexts = layers.Bidirectional(gru)(words)

@@ -4,7 +4,8 @@ import dataclasses
 import itertools
 import json
 import shutil
-from collections.abc import Iterable
+import zlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import final
 
@@ -15,7 +16,7 @@ from rich.progress import track
 
 from examples.common.errors import UserError
 from examples.common.files import write
-from examples.common.tokenizer import END, START, Tokenizer
+from examples.common.tokenizer import END, START, UNK, Tokenizer
 from examples.translation.data import Pair
 
 CHUNK = 1024  # pairs in a record
@@ -31,7 +32,8 @@ class Shards:
 
     Attributes:
         files: The path and the size in bytes of each.
-        counts: How many pairs have s source and t target tokens, each with [END], as [s, t, count].
+        counts: How many pairs have s source and t target tokens, each with [END], as [s, t, count];
+            if pieces are drawn, in one epoch.
         skipped: How many pairs were too long, and left out.
     """
 
@@ -46,22 +48,33 @@ class Shards:
         matrix[sources, targets] = counts
         return matrix
 
-    def pairs(self, seed=None) -> tf.data.Dataset:
+    def pairs(self, seed=None, sample=None) -> tf.data.Dataset:
         """Each pair once: source ids and [END], target ids between [START] and [END].
 
         In their order, or shuffled by a seed: first the files, then the pairs of several files.
+        With a seed `sample`, made by `sampler`, draws the pieces.
         """
         paths = tf.data.Dataset.from_tensor_slices([path for path, _ in self.files])
-
-        def read(path):
-            return tf.data.TFRecordDataset(path, PACKED).flat_map(decode)
-
+        if seed is not None:
+            paths = paths.shuffle(len(self.files), seed, reshuffle_each_iteration=False)
+        records = paths.interleave(
+            lambda path: tf.data.TFRecordDataset(path, PACKED),
+            cycle_length=1 if seed is None else 8,
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        pairs = records.map(lambda record: tf.io.parse_tensor(record, tf.int32)).flat_map(decode)
         if seed is None:
-            return paths.flat_map(read)
-        paths = paths.shuffle(len(self.files), seed, reshuffle_each_iteration=False)
-        pairs = paths.interleave(read, cycle_length=8, num_parallel_calls=2, deterministic=True)
-        buffer = min(int(self.histogram().sum()), SHUFFLED)
-        return pairs.shuffle(buffer, seed, reshuffle_each_iteration=False)
+            return pairs
+        counts = self.histogram()
+        buffer = min(int(counts.sum()), SHUFFLED)
+        pairs = pairs.shuffle(buffer, seed, reshuffle_each_iteration=False)
+
+        def draw(*sides):
+            given = pack(*sides), seed, np.subtract(counts.shape, 1)
+            return decode(tf.numpy_function(sample, given, tf.int32, stateful=False))
+
+        return pairs.ragged_batch(CHUNK).flat_map(draw) if sample else pairs
 
 
 def load(folder: Path, stamp) -> Shards | None:
@@ -75,13 +88,17 @@ def load(folder: Path, stamp) -> Shards | None:
     return shards if whole and found["stamp"] == stamp else None
 
 
-def save(folder: Path, stamp, pairs, size: int, source, target, limit: int, skip: bool) -> Shards:
+def save(
+    folder: Path, stamp, pairs, size: int, source, target, limit: int, skip: bool, sample=None
+) -> Shards:
     """Encodes `size` pairs into `folder`, in place of what it holds.
 
     Unless `skip`, a pair with more than `limit` tokens on a side is an error. What is written last
-    names all files with their sizes, so that a writing that was cut short is no shards.
+    names all files with their sizes, so that a writing that was cut short is no shards. Lengths are
+    counted as `sample` draws the pieces for one epoch.
     """
     counts, long, first, paths = np.zeros((limit + 2, limit + 2), "int64"), 0, "", []
+    longest = np.zeros(2, "int64")
     chunks = encode(pairs, source, target, limit).as_numpy_iterator()
     console = Console(stderr=True)
     quiet = not console.is_terminal
@@ -92,10 +109,12 @@ def save(folder: Path, stamp, pairs, size: int, source, target, limit: int, skip
         while part := list(itertools.islice(chunks, SHARD)):
             paths.append(folder / f"{len(paths):05}.tfrecord")
             with tf.io.TFRecordWriter(str(paths[-1]), PACKED) as file:
-                for record, lengths, origins in part:
-                    file.write(record)
+                for numbers, lengths, origins in part:
+                    file.write(tf.io.serialize_tensor(numbers).numpy())
                     over = (lengths > limit).any(axis=1)
-                    np.add.at(counts, tuple(lengths[~over].T + 1), 1)
+                    longest = np.maximum(longest, lengths[~over].max(axis=0, initial=0) + 1)
+                    drawn = sample(numbers, 0, [limit + 1] * 2) if sample else numbers
+                    np.add.at(counts, tuple(sizes(drawn)), 1)
                     if over.any() and not long:
                         i = over.argmax()
                         side = "source" if lengths[i, 0] > limit else "target"
@@ -115,7 +134,9 @@ def save(folder: Path, stamp, pairs, size: int, source, target, limit: int, skip
     if not counts.any():
         raise UserError(f"no pair has at most {limit} tokens on both sides: raise --max-length")
     files = [[str(path), path.stat().st_size] for path in paths]
-    nonzero = np.argwhere(counts)
+    kept = counts > 0
+    kept[tuple(longest)] = True  # sentences may be drawn as they are
+    nonzero = np.argwhere(kept)
     found = np.column_stack([nonzero, counts[tuple(nonzero.T)]]).tolist()
     shards = Shards(files, found, long)
     text = json.dumps({"stamp": stamp, "shards": dataclasses.asdict(shards)})
@@ -128,7 +149,7 @@ def encode(
 ) -> tf.data.Dataset:
     """Chunks of pairs as ids, in parallel and in order.
 
-    Each is a record of those pairs that have at most `limit` tokens on both sides, the tokens of
+    Each is the numbers of those pairs that have at most `limit` tokens on both sides, the tokens of
     all, (N, 2), and where each comes from.
     """
 
@@ -146,19 +167,22 @@ def encode(
         column = tf.ones((sources.nrows(), 1), tf.int32)
         sources = tf.concat([sources, END * column], axis=1)
         targets = tf.concat([START * column, targets, END * column], axis=1)
-        both = tf.concat([sources, targets], axis=0)
-        sizes = tf.cast(both.row_lengths(), tf.int32)
-        numbers = tf.concat([[tf.size(sizes)], sizes, both.flat_values], axis=0)
-        return tf.io.serialize_tensor(numbers), lengths, origins
+        return pack(sources, targets), lengths, origins
 
     lines = tf.TensorSpec([None], tf.string)
     read = tf.data.Dataset.from_generator(chunks, output_signature=(lines, lines, lines))
     return read.map(to_ids, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
-def decode(record: tf.Tensor) -> tf.data.Dataset:
+def pack(sources: tf.RaggedTensor, targets: tf.RaggedTensor) -> tf.Tensor:
+    """The numbers of a record: how many sentences there are, how long each is, all ids."""
+    both = tf.concat([sources, targets], axis=0)
+    sizes = tf.cast(both.row_lengths(), tf.int32)
+    return tf.concat([[tf.size(sizes)], sizes, both.flat_values], axis=0)
+
+
+def decode(numbers: tf.Tensor) -> tf.data.Dataset:
     """The pairs of a record."""
-    numbers = tf.io.parse_tensor(record, tf.int32)
     count = numbers[0]
     rows = tf.RaggedTensor.from_row_lengths(numbers[1 + count :], numbers[1 : 1 + count])
     half = tf.cast(count // 2, tf.int64)
@@ -167,3 +191,31 @@ def decode(record: tf.Tensor) -> tf.data.Dataset:
         return tf.ensure_shape(rows[row], [None])
 
     return tf.data.Dataset.range(half).map(lambda row: (sequence(row), sequence(half + row)))
+
+
+def sizes(numbers: np.ndarray) -> np.ndarray:
+    """(2, N): how many source and target tokens the pairs of a record have, each with [END]."""
+    return numbers[1 : 1 + numbers[0]].reshape(2, -1) - [[0], [1]]
+
+
+def sampler(source: Tokenizer, target: Tokenizer, alpha: float) -> Callable:
+    """A function of the numbers of a record, a seed and two limits, that draws the pieces anew.
+
+    A sentence stays as it is if it would have more tokens than the limit of its side, with [END],
+    or has [UNK], which does not tell its text.
+    """
+    samplers = source.sampler(alpha), target.sampler(alpha)
+
+    def sample(numbers, seed, limits):
+        count, seed = numbers[0], zlib.crc32(numbers.tobytes(), int(seed) % 2**32)
+        best = np.split(numbers[1 + count :], np.cumsum(numbers[1:count]))[:count]
+        rows = []
+        for side in (0, 1):
+            old = [row.tolist() for row in best[side * count // 2 :][: count // 2]]
+            for row, pieces in zip(old, samplers[side](old, seed + side), strict=True):
+                new = [START] * side + pieces + [END]
+                rows.append(row if UNK in row or len(new) - side > limits[side] else new)
+        flat = itertools.chain([count], map(len, rows), *rows)
+        return np.fromiter(flat, "int32")
+
+    return sample

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 import keras_attention as ka
+from examples.common import devices
 from examples.common.errors import UserError
 from examples.common.files import write
 from examples.common.fit import Checkpoints, fit, optimizer
@@ -26,16 +27,53 @@ SAMPLE = 200_000  # pairs from which vocabularies are learned, at most
 def train(run: Run, config: Config, splits: Splits, stamp: list) -> dict:
     """Trains in the folder of `run`, from its checkpoint if there is one; returns the progress."""
     started = time.monotonic()
+    first = config.start_from and not run.checkpoint.exists()
+    if first:  # a damaged start is told before anything is written
+        inference.load(Run(Path(config.start_from)))
     keras.utils.set_random_seed(config.seed)
-    source, target = tokenizers(run, config, splits)
-    try:
-        files, dev_files = (
-            encoded(run.folder / f"shards/{name}", config, pairs, size, splits, source, target)
-            for name, pairs, size in (
-                ("train", splits.train, splits.size),
-                ("dev", splits.dev, len(splits.dev)),
-            )
+    with devices.first_process_first():
+        source, target, sample, files, dev_files = prepare(run, config, splits, stamp)
+    with devices.scope():
+        batches = pipeline.Batches(files, config.batch_tokens, config.seed, sample)
+        dev_batches = pipeline.Batches(dev_files, config.batch_tokens)
+        model = network.build(config, source.size, target.size)
+        if first:
+            Run(Path(config.start_from)).load_weights(model)
+        compile_model(model, config, batches.steps)
+        left_out = f", {splits.dropped} with an empty side dropped" if splits.dropped else ""
+        if files.skipped:
+            left_out += f", {files.skipped} with more than {config.max_length} tokens skipped"
+        on = f"; on {devices.count()} devices" if devices.count() > 1 else ""
+        print(
+            f"{config.data}: {splits.size - files.skipped} training, {len(splits.dev)} "
+            f"development, {len(splits.test)} test pairs{left_out}"
         )
+        print(
+            f"{source.size} source and {target.size} target pieces, {model.count_params():,} "
+            f"weights; {batches.steps} batches of {len(batches.shapes)} shapes, "
+            f"{batches.share:.0%} real tokens{on}"
+        )
+        score = scorer(model, config, splits.dev, source, target)
+        checkpoints = Checkpoints(run, config, score, started)
+        return fit(model, batches, checkpoints, dev_batches.in_order())
+
+
+def prepare(run: Run, config: Config, splits: Splits, stamp: list) -> tuple:
+    """Writes all of a run but its weights.
+
+    Returns the tokenizers, what draws the pieces of training pairs, and the encoded pairs.
+    """
+    source, target = tokenizers(run, config, splits)
+    alpha = config.subword_sampling
+    sample = shards.sampler(source, target, alpha) if alpha else None
+    try:
+        files = [
+            encoded(run.folder / f"shards/{name}", config, *pairs, splits, source, target, draw)
+            for name, pairs, draw in (
+                ("train", (splits.train, splits.size), sample),
+                ("dev", (splits.dev, len(splits.dev)), None),
+            )
+        ]
     except BaseException:
         if not (run.folder / "config.json").exists():  # no run yet: nothing stays
             shutil.rmtree(run.folder / "shards", ignore_errors=True)
@@ -44,23 +82,13 @@ def train(run: Run, config: Config, splits: Splits, stamp: list) -> dict:
         write(run.folder / f"{name}.model", made.model)
     data.remember(run.folder, stamp, splits)
     write(run.folder / "config.json", config.to_json())
-    batches = pipeline.Batches(files, config.batch_tokens, config.seed)
-    dev_batches = pipeline.Batches(dev_files, config.batch_tokens)
-    model = network.build(config, source.size, target.size)
-    compile_model(model, config, batches.steps)
-    left_out = f", {splits.dropped} with an empty side dropped" if splits.dropped else ""
-    if files.skipped:
-        left_out += f", {files.skipped} with more than {config.max_length} tokens skipped"
-    print(
-        f"{config.data}: {splits.size - files.skipped} training, {len(splits.dev)} development, "
-        f"{len(splits.test)} test pairs{left_out}"
-    )
-    print(
-        f"{source.size} source and {target.size} target pieces, {model.count_params():,} weights; "
-        f"{batches.steps} batches of {len(batches.shapes)} shapes, {batches.share:.0%} real tokens"
-    )
-    sources = [pair.source for pair in splits.dev]
-    references = inference.references(target, splits.dev)
+    return source, target, sample, *files
+
+
+def scorer(model, config: Config, pairs, source: Tokenizer, target: Tokenizer):
+    """A function of an epoch to BLEU and exact match on `pairs`, and a sample of them."""
+    sources = [pair.source for pair in pairs]
+    references = inference.references(target, pairs)
     translate = inference.translator(model, source, target, config.max_length)
 
     def score(epoch):
@@ -70,8 +98,7 @@ def train(run: Run, config: Config, splits: Splits, stamp: list) -> dict:
         sample = f"{sources[i]} -> {found[i]}   (reference: {references[i]})"
         return result["bleu"], result["exact_match"], sample
 
-    checkpoints = Checkpoints(run, config, score, started)
-    return fit(model, batches, checkpoints, dev_batches.in_order())
+    return score
 
 
 def compile_model(model, config: Config, steps: int) -> None:
@@ -79,24 +106,29 @@ def compile_model(model, config: Config, steps: int) -> None:
     model.compile(
         optimizer(config, steps),
         ka.losses.LinearCrossentropy(config.label_smoothing),  # no metrics: they need the logits
-        jit_compile=config.jit,
+        jit_compile=config.jit or keras.backend.backend() == "jax",
     )
     model.optimizer.build(model.trainable_variables)
 
 
-def encoded(folder: Path, config: Config, pairs, size, splits, source, target) -> shards.Shards:
+def encoded(
+    folder: Path, config: Config, pairs, size, splits, source, target, sample=None
+) -> shards.Shards:
     """The shards in `folder`, written if they are not there or of other data or tokenizers."""
     digests = [hashlib.sha256(tokenizer.model).hexdigest() for tokenizer in (source, target)]
     stamp = [splits.fingerprint, config.max_length, *digests]
-    options = source, target, config.max_length, config.skip_long
+    stamp += [config.subword_sampling] if sample else []
+    options = source, target, config.max_length, config.skip_long, sample
     return shards.load(folder, stamp) or shards.save(folder, stamp, pairs, size, *options)
 
 
 def tokenizers(run: Run, config: Config, splits: Splits) -> list[Tokenizer]:
-    """Source's and target's: the run's, or those of own models, or learned from training pairs."""
+    """Source's and target's: the run's or its start's, or own models', or learned from `splits`."""
     sides = ("source", "target")
-    if all((run.folder / f"{side}.model").exists() for side in sides):
-        return [inference.load_tokenizer(run, config, side) for side in sides]
+    known = all((run.folder / f"{side}.model").exists() for side in sides)
+    if known or config.start_from:
+        kept = run if known else Run(Path(config.start_from))
+        return [inference.load_tokenizer(kept, config, side) for side in sides]
 
     def texts(side):
         # A sample is enough, evenly from the whole corpus.

@@ -9,14 +9,12 @@ import typer
 from examples.common.commands import quiet_import, train_and_report
 from examples.common.options import with_options
 from examples.translation import corpora, data
-from examples.translation.config import OUT, Config, Corpus
+from examples.translation.config import INHERITED, OUT, Config
 from examples.translation.run import Run
 
 
 @with_options
-def train(
-    corpus: Corpus, config: Config, out: Annotated[Path, typer.Option(help="The run folder.")] = OUT
-):
+def train(config: Config, out: Annotated[Path, typer.Option(help="The run folder.")] = OUT):
     """Train a translator into a run folder.
 
     Each epoch ends with the BLEU on the development pairs and a sample; the best model is kept.
@@ -24,14 +22,16 @@ def train(
     on from there, and with more --epochs from the end.
     A folder that holds a run with other choices or data is refused and left as it is.
     """
-    run, stamp, (read, dev, test) = Run(out), corpora.stamp(corpus), corpora.read(corpus)
+    corpus, config = config, config.absolute()
+    run, stamp, (read, dev, test) = Run(out), corpora.stamp(config), corpora.read(corpus)
+    before = _fingerprint_of_start(config, out)
     splits = data.recall(run.folder, stamp, corpus.language, read) or data.load(
         corpus.language, read, dev, test
     )
     path = corpus.pairs or corpus.source
     changes = {
         "data": corpora.printable(path) if path else f"emoji names, en-{corpus.language or 'fr'}",
-        "fingerprint": splits.fingerprint,
+        "fingerprint": splits.fingerprint + before,
     }
     if config.bleu_tokenize == "auto":
         tokenizers = {"zh": "zh", "ja": "char"}
@@ -39,5 +39,22 @@ def train(
     config = dataclasses.replace(config, **changes)
     run.check(config)
     with quiet_import():
+        from examples.common import devices
         from examples.translation import train as training
-    train_and_report(training.train, run, config, splits, stamp)
+    with devices.joined():
+        train_and_report(training.train, run, config, splits, stamp)
+
+
+def _fingerprint_of_start(config: Config, out: Path) -> str:
+    """That of the data of the run to start from, which must be of the same model."""
+    if not config.start_from:
+        return ""
+    start = Run(Path(config.start_from))
+    different = start.folder.resolve() != out.resolve()
+    config.require("start_from", different, "another run than that of --out")
+    other = start.config()
+    for name in INHERITED:
+        theirs = getattr(other, name)
+        same = name == "dropout" or getattr(config, name) == theirs
+        config.require(name, same, f"{theirs!r}, as in the run of --start-from")
+    return f"+{other.fingerprint}"

@@ -3,21 +3,23 @@
 import keras
 
 import keras_attention as ka
+from examples.translation import model as network
 from examples.translation.config import Config
 
 
 def transformer(config: Config, source_size: int, target_size: int) -> ka.models.Transformer:
     """An encoder and a decoder of `config.layers` pre-norm blocks each."""
-    layers, width = keras.layers, config.embedding
+    layers = keras.layers
 
     def embedding(size):
         # The position encoding scales by sqrt(width): then the vectors have a variance of 1.
-        initializer = keras.initializers.RandomNormal(stddev=width**-0.5)
-        return layers.Embedding(size, width, initializer, mask_zero=True)
+        initializer = keras.initializers.RandomNormal(stddev=config.embedding**-0.5)
+        return network.embedding(config, size, initializer)
 
+    source = embedding(source_size)
     options = {"dropout": config.dropout, "norm_first": True}
     tokens = keras.Input((None,), dtype="int32", name="source")
-    memory = ka.SinusoidalPositionEncoding(scale_inputs=True)(embedding(source_size)(tokens))
+    memory = ka.SinusoidalPositionEncoding(scale_inputs=True)(source(tokens))
     memory = layers.Dropout(config.dropout)(memory)
     for _ in range(config.layers):
         memory = ka.TransformerEncoderBlock(config.heads, config.units, **options)(memory)
@@ -26,11 +28,12 @@ def transformer(config: Config, source_size: int, target_size: int) -> ka.models
         ka.TransformerDecoderBlock(config.heads, config.units, **options)
         for _ in range(config.layers)
     ]
+    target = source if config.tie_embeddings else embedding(target_size)
     return ka.models.Transformer(
         keras.Model(tokens, memory, name="encoder"),
-        embedding(target_size),
+        target,
         blocks,
-        layers.Dense(target_size, dtype="float32"),
+        target if config.tie_embeddings else layers.Dense(target_size, dtype="float32"),
         max_length=config.max_length + 1,  # with the start, or with the end
         dropout=config.dropout,
     )

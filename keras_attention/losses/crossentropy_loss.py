@@ -30,25 +30,33 @@ class HeadOutput:
     head: keras.layers.Layer
     training: bool
 
-    @property
-    def is_linear(self) -> bool:
-        """Whether the head is a kernel and perhaps a bias, used as they are stored."""
-        return (
-            type(self.head) is keras.layers.Dense
-            and self.head.activation is keras.activations.linear
-            and self.head.quantization_mode is None
-        )
+    def linear_head(self) -> tuple[Tensor, Tensor, str] | None:
+        """Returns kernel (D, V), bias or None, and compute dtype; None if the head is not linear.
+
+        It is linear if it is no more than these, used as they are stored.
+        """
+        head = self.head
+        if getattr(head, "quantization_mode", None) is not None:
+            return None
+        if type(head) is keras.layers.Dense and head.activation is keras.activations.linear:
+            return head.kernel, head.bias, head.compute_dtype
+        if type(head) is keras.layers.ReversibleEmbedding and head.logit_soft_cap is None:
+            tied = head.tie_weights
+            kernel = ops.transpose(head.embeddings) if tied else head.reverse_embeddings
+            return kernel, None, head.reverse_dtype or head.compute_dtype
+        return None
 
 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class LinearCrossentropy(keras.losses.Loss):
-    """`linear_crossentropy` for `compile`, for models whose last layer is a large `Dense`.
+    """`linear_crossentropy` for `compile`, for models whose last layer is large and linear.
 
     Equal to `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`. As the only loss of a
     `ka.models.EncoderDecoder` or `ka.models.Transformer` whose head is a `keras.layers.Dense`
-    without an activation, it is computed from the features that the head receives: neither the
-    logits (B, T, V) nor their gradient are stored. The logits are computed as well if a metric
+    without an activation, or a `keras.layers.ReversibleEmbedding` without a soft cap, it is
+    computed from the features that the head receives: neither the logits (B, T, V) nor their
+    gradient are stored. The logits are computed as well if a metric
     needs them, and if the model runs eagerly, as on PyTorch. The loss is computed from the logits
     with other models and heads, with scheduled sampling, and without a reduction.
 
@@ -89,8 +97,9 @@ class LinearCrossentropy(keras.losses.Loss):
 
     def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor = None) -> Tensor:
         if isinstance(y_pred, HeadOutput):
-            if y_pred.is_linear and self.reduction not in (None, "none"):
-                return self._loss_from_features(y_true, y_pred, sample_weight)
+            linear = y_pred.linear_head()
+            if linear is not None and self.reduction not in (None, "none"):
+                return self._loss_from_features(y_true, y_pred, sample_weight, *linear)
             y_pred = y_pred.logits
         return self._loss_from_logits(y_true, ops.convert_to_tensor(y_pred), sample_weight)
 
@@ -101,14 +110,20 @@ class LinearCrossentropy(keras.losses.Loss):
         return losses * nan_if_out_of_vocabulary(token_ids, y_pred.shape[-1], y_pred.dtype)
 
     def _loss_from_features(
-        self, y_true: Tensor, y_pred: HeadOutput, sample_weight: Tensor
+        self,
+        y_true: Tensor,
+        y_pred: HeadOutput,
+        sample_weight: Tensor,
+        kernel: Tensor,
+        bias: Tensor,
+        compute_dtype: str,
     ) -> Tensor:
-        head, features = y_pred.head, y_pred.features
+        features = y_pred.features
         loss = linear_crossentropy(
             _token_ids(y_true, features),
-            ops.cast(features, head.compute_dtype),
-            head.kernel,
-            head.bias,
+            ops.cast(features, compute_dtype),
+            kernel,
+            bias,
             self._step_weights(features, sample_weight),
             self.label_smoothing,
             y_pred.training,

@@ -1,0 +1,176 @@
+"""The translation example on other backends, on two devices, and in two processes.
+
+Each training is a process of its own, as its backend and its devices are.
+"""
+
+import csv
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from test_translation import LINES, ROOT
+
+JAX = {"KERAS_BACKEND": "jax"}
+TWO_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+ONE_DEVICE = {"XLA_FLAGS": ""}
+# As on a machine with two GPUs, which MirroredStrategy would find itself.
+MIRRORED = """
+import sys, tensorflow as tf
+(processor,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(
+    processor, [tf.config.LogicalDeviceConfiguration()] * 2
+)
+from examples.translation.cli import app
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    app(sys.argv[1:])
+"""
+OPTIONS = [
+    *("--units", 16, "--encoder-units", 8, "--embedding", 8, "--batch-tokens", 150),
+    *("--epochs", 1, "--max-length", 30, "--save-every", 1),
+]
+
+
+def start(*arguments, environment=None, code=("-m", "examples.translation"), **options):
+    """A process of the example."""
+    return subprocess.Popen(
+        [sys.executable, *code, *map(str, arguments)],
+        env={**os.environ, **ONE_DEVICE, "PYTHONPATH": str(ROOT), **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        **options,
+    )
+
+
+def ended(process, code=0):
+    """What it wrote."""
+    out, errors = process.communicate(timeout=600)
+    assert process.returncode == code, out + errors
+    return out, errors
+
+
+def losses(folder):
+    with (folder / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return np.array([[float(row["loss"]), float(row["val_loss"])] for row in rows])
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    path = tmp_path_factory.mktemp("corpus") / "pairs.tsv"
+    path.write_text("".join(f"{s}\t{t}\n" for s, t in LINES), "utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def on_jax(corpus, tmp_path_factory):
+    """A run on one device."""
+    folder = tmp_path_factory.mktemp("jax") / "run"
+    ended(start("train", "--pairs", corpus, *OPTIONS, "--out", folder, environment=JAX))
+    return folder
+
+
+def test_two_devices_of_jax(corpus, on_jax, tmp_path):
+    folder = tmp_path / "run"
+    arguments = "train", "--pairs", corpus, *OPTIONS, "--out", folder
+    out, _ = ended(start(*arguments, environment=JAX | TWO_DEVICES))
+    assert "; on 2 devices\n" in out
+    np.testing.assert_allclose(losses(folder), losses(on_jax), atol=1e-4)
+
+
+def test_two_processes_of_jax(corpus, on_jax, tmp_path):
+    """One is killed, which ends the other; the pair goes on and ends as one process does."""
+    folder = tmp_path / "run"
+    arguments = "train", "--pairs", corpus, *OPTIONS, "--out", folder
+
+    def pair():
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        both = {
+            **JAX,
+            "KERAS_DISTRIBUTION_JOB_ADDRESSES": address,
+            "JAX_COORDINATOR_BIND_ADDRESS": address,
+            "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
+        }
+        return [
+            start(*arguments, environment={**both, "KERAS_DISTRIBUTION_PROCESS_ID": str(number)})
+            for number in range(2)
+        ]
+
+    for number in (0, 1):
+        processes = pair()
+        saved = 0.0
+        checkpoint = folder / "checkpoint.npz"
+        before = checkpoint.stat().st_mtime if checkpoint.exists() else 0.0
+        while saved <= before:
+            assert all(process.poll() is None for process in processes)
+            time.sleep(0.01)
+            saved = checkpoint.stat().st_mtime if checkpoint.exists() else 0.0
+        processes[number].kill()
+        _, errors = processes[1 - number].communicate(timeout=60)
+        assert processes[1 - number].returncode in (2, -signal.SIGABRT)
+        assert errors == (
+            "error: another process of this training has ended: start all of them again, and they "
+            "go on from the last checkpoint\n"
+        )
+        processes[number].communicate()
+    outputs = [ended(process)[0] for process in pair()]
+    assert "training resumes after epoch" in outputs[0]
+    assert all(line.startswith("[Gloo]") for line in outputs[1].splitlines())
+    np.testing.assert_allclose(losses(folder), losses(on_jax), atol=1e-4)
+
+
+def test_two_devices_of_tensorflow(corpus, tmp_path):
+    folders = [tmp_path / "one", tmp_path / "two"]
+    # Dropout is drawn on each device.
+    arguments = "train", "--pairs", corpus, *OPTIONS, "--dropout", 0
+    ended(start(*arguments, "--out", folders[0]))
+    out, _ = ended(start(*arguments, "--out", folders[1], code=("-c", MIRRORED)))
+    assert "; on 2 devices\n" in out
+    np.testing.assert_allclose(*map(losses, folders), atol=1e-4)
+
+
+def test_trained_on_jax_and_exported_on_tensorflow(on_jax):
+    texts = [source for source, _ in LINES[::7]] + ["", "four unknown words"]
+    arguments = "translate", "--beam-width", 3, "--json", *texts
+    own, _ = ended(start(*arguments, "--model", on_jax, environment=JAX))
+    _, errors = ended(start("export", "--out", on_jax, environment=JAX), code=2)
+    assert errors == "error: KERAS_BACKEND is jax: expected tensorflow, which reads its runs too\n"
+    ended(start("export", "--beam-width", 3, "--out", on_jax))
+    served, _ = ended(start(*arguments, "--model", on_jax / "saved_model"))
+    assert [line.split('"score"')[0] for line in served.splitlines()] == [
+        line.split('"score"')[0] for line in own.splitlines()
+    ]
+
+
+def test_a_kill_on_jax(corpus, on_jax, tmp_path):
+    folder = tmp_path / "run"
+    arguments = "train", "--pairs", corpus, *OPTIONS, "--out", folder
+    process = start(*arguments, environment=JAX)
+    while not (folder / "checkpoint.npz").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    out, _ = ended(start(*arguments, environment=JAX))
+    assert "training resumes after epoch" in out
+    with np.load(folder / "checkpoint.npz") as mine, np.load(on_jax / "checkpoint.npz") as other:
+        for name in set(mine.files) - {"progress"}:
+            np.testing.assert_array_equal(mine[name], other[name])
+
+
+def test_several_processes_need_jax(corpus, tmp_path):
+    environment = {"KERAS_DISTRIBUTION_NUM_PROCESSES": "2"}
+    process = start("train", "--pairs", corpus, "--out", tmp_path, environment=environment)
+    assert ended(process, code=2)[1] == (
+        "error: KERAS_DISTRIBUTION_NUM_PROCESSES is set: expected KERAS_BACKEND=jax, which several "
+        "processes need\n"
+    )
