@@ -11,7 +11,7 @@ from typing import NamedTuple, final
 
 from examples.common.errors import UserError
 from examples.common.files import write
-from examples.common.splits import hash_share
+from examples.common.splits import split_by_hash
 
 
 class Pair(NamedTuple):
@@ -99,9 +99,8 @@ class ParallelCorpus:
     def split(self) -> Iterator[tuple[str, Pair]]:
         """Each pair, cleaned, and "train", "dev" or "test"; "dropped" if a side is empty."""
         for pair in map(cleaned, self.read()):
-            share = hash_share(self.key(pair)) - self.test
-            name = "test" if share < 0 else "dev" if share < self.dev else "train"
-            yield name if pair.source and pair.target else "dropped", pair
+            whole = pair.source and pair.target
+            yield split_by_hash(self.key(pair), self.test, self.dev) if whole else "dropped", pair
 
     def __iter__(self) -> Iterator[Pair]:
         return (pair for name, pair in self.split() if name == "train")
