@@ -194,7 +194,8 @@ def test_a_run_holds_what_is_needed(run, corpus):
     config = run.config()
     assert config.units == 16
     assert config.learning_rate == 3e-3
-    assert config.fingerprint == data.load(read=lambda: corpora.read_tsv(corpus)).fingerprint
+    splits = data.load(*corpora.read(Config(pairs=corpus)))
+    assert config.fingerprint == splits.fingerprint
     metrics = run.metrics()
     assert metrics["epochs"] == 4
     assert metrics["train_seconds"] > 0

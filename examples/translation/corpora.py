@@ -6,23 +6,26 @@ import importlib.metadata
 import itertools
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from examples.common.errors import UserError
 from examples.translation.config import FILES, Config
-from examples.translation.data import Pair
+from examples.translation.data import Pair, ParallelCorpus, Read
+from examples.translation.emoji_names import emoji_names
 
-Read = Callable[[], Iterable[Pair]]
 
+def read(corpus: Config) -> tuple[ParallelCorpus, Read | None, Read | None]:
+    """The corpus, and what reads the pairs for development and for the test, None if not given.
 
-def read(corpus: Config) -> tuple[Read | None, Read | None, Read | None]:
-    """What reads the pairs of the corpus, for development and for the test; None if not given."""
+    Emoji names are split by the emoji, so that a new Unicode release moves none.
+    """
     pairs = read_either(corpus.pairs, corpus.source, corpus.target)
     if pairs is not None and corpus.language is not None:
         raise UserError("--language is for the emoji names: not with --pairs, --source, --target")
+    names = [] if pairs else emoji_names(corpus.language or "fr")
     return (
-        pairs,
+        ParallelCorpus(pairs) if pairs else ParallelCorpus(lambda: names, lambda pair: pair.origin),
         read_either(corpus.dev_pairs, corpus.dev_source, corpus.dev_target, "dev-"),
         read_either(corpus.test_pairs, corpus.test_source, corpus.test_target, "test-"),
     )

@@ -1,4 +1,4 @@
-"""Parallel sentences and their splits; the names of emoji in two languages."""
+"""Parallel sentences and their splits."""
 
 import dataclasses
 import hashlib
@@ -20,6 +20,9 @@ class Pair(NamedTuple):
     source: str
     target: str
     origin: str
+
+
+Read = Callable[[], Iterable[Pair]]
 
 
 @final
@@ -48,37 +51,6 @@ def cleaned(pair: Pair) -> Pair:
     return Pair(clean(pair.source), clean(pair.target), pair.origin)
 
 
-def emoji_pairs(language: str, min_source: int = 3, min_target: int = 2) -> list[Pair]:
-    """The English names of all emoji with their names in `language`.
-
-    A pair is kept only if each of its words occurs in at least `min_source` English names and
-    `min_target` names of the other language: what remains can be learned from examples.
-    """
-    import emoji
-
-    languages = [code for code in emoji.LANGUAGES if code != "en"]
-    if language not in languages:
-        raise UserError(f"unknown language '{language}': expected one of {', '.join(languages)}")
-    emoji.config.load_language(language)
-
-    def name(code: str) -> str:
-        return clean(code.strip(":").replace("_", " "))
-
-    pairs = [
-        Pair(name(names["en"]), name(names[language]), symbol)
-        for symbol, names in emoji.EMOJI_DATA.items()
-        if names["status"] == emoji.STATUS["fully_qualified"] and language in names
-    ]
-    source_counts = Counter(word for pair in pairs for word in pair.source.split())
-    target_counts = Counter(word for pair in pairs for word in pair.target.split())
-    return [
-        pair
-        for pair in pairs
-        if all(source_counts[word] >= min_source for word in pair.source.split())
-        and all(target_counts[word] >= min_target for word in pair.target.split())
-    ]
-
-
 @final
 @dataclasses.dataclass(frozen=True)
 class ParallelCorpus:
@@ -86,13 +58,13 @@ class ParallelCorpus:
 
     Args:
         read: Called for each pass.
-        key: What is hashed of a pair.
+        key: What is hashed of a pair; by default the source, so that none is in two splits.
         test: The share of the test, the first hashes.
         dev: That of the development pairs, the next.
     """
 
-    read: Callable[[], Iterable[Pair]]
-    key: Callable[[Pair], str]
+    read: Read
+    key: Callable[[Pair], str] = lambda pair: pair.source.casefold()
     test: float = 0.1
     dev: float = 0.05
 
@@ -106,27 +78,13 @@ class ParallelCorpus:
         return (pair for name, pair in self.split() if name == "train")
 
 
-def _corpus(language: str | None, read: Callable[[], Iterable[Pair]] | None) -> ParallelCorpus:
-    if read:
-        return ParallelCorpus(read, lambda pair: pair.source.casefold())
-    names = emoji_pairs(language or "fr")
-    return ParallelCorpus(lambda: names, lambda pair: pair.origin)
+def load(corpus: ParallelCorpus, dev: Read | None = None, test: Read | None = None) -> Splits:
+    """Splits a corpus; `dev` and `test` stay as given.
 
-
-def load(
-    language: str | None = None,
-    read: Callable[[], Iterable[Pair]] | None = None,
-    dev: Callable[[], Iterable[Pair]] | None = None,
-    test: Callable[[], Iterable[Pair]] | None = None,
-) -> Splits:
-    """Splits what `read` gives, or the emoji names in `language`; `dev` and `test` stay as given.
-
-    Emoji names are split by the emoji, so that a new Unicode release moves none: 10 % test, 5 %
-    dev. A corpus is split by the source sentence, so that no sentence is in two splits: 10 % and
-    5 % too, but of a large corpus no more than about 2,000 and 1,000.
+    Otherwise they are as large as their shares, but of a large corpus no more than about 1,000 and
+    2,000 pairs.
     """
-    corpus = _corpus(language, read)
-    lines = sum(1 for _ in read()) if read and not (dev and test) else 0
+    lines = 0 if dev and test else sum(1 for _ in corpus.read())
     corpus = dataclasses.replace(
         corpus,
         test=0.0 if test else min(corpus.test, 2000 / max(1, lines)),
@@ -156,28 +114,24 @@ def load(
     return Splits(corpus, *kept.values(), counts["train"], counts["dropped"], fingerprint)
 
 
-def to_tsv(pairs: Iterable[Pair]) -> str:
-    """The pairs as lines of `source TAB target TAB origin`."""
-    return "".join(f"{pair.source}\t{pair.target}\t{pair.origin}\n" for pair in pairs)
-
-
 def remember(folder: Path, stamp, splits: Splits) -> None:
     """Keeps what `load` found, with the stamp of the corpus, so that `recall` need not read it."""
     for name in ("dev", "test"):
-        write(folder / f"{name}.tsv", to_tsv(getattr(splits, name)))
+        lines = "".join("\t".join(pair) + "\n" for pair in getattr(splits, name))
+        write(folder / f"{name}.tsv", lines)
     known = {name: getattr(splits, name) for name in ("size", "dropped", "fingerprint")}
     known |= {"stamp": stamp, "shares": [splits.train.test, splits.train.dev]}
     write(folder / "splits.json", json.dumps(known) + "\n")
 
 
-def recall(folder: Path, stamp, language, read) -> Splits | None:
+def recall(folder: Path, stamp, corpus: ParallelCorpus) -> Splits | None:
     """What was remembered, if the stamp is that of the same corpus."""
     try:
         known = json.loads((folder / "splits.json").read_text("utf-8"))
         if known.pop("stamp") != stamp:
             return None
         test, dev = known.pop("shares")
-        corpus = dataclasses.replace(_corpus(language, read), test=test, dev=dev)
+        corpus = dataclasses.replace(corpus, test=test, dev=dev)
         lines = ((folder / f"{name}.tsv").read_text("utf-8") for name in ("dev", "test"))
         held = [[Pair(*line.split("\t")) for line in text.splitlines()] for text in lines]
         return Splits(corpus, *held, **known)
