@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import unicodedata
 from collections import Counter
@@ -90,28 +91,27 @@ def load(corpus: ParallelCorpus, dev: Read | None = None, test: Read | None = No
         test=0.0 if test else min(corpus.test, 2000 / max(1, lines)),
         dev=0.0 if dev else min(corpus.dev, 1000 / max(1, lines)),
     )
-    held = {name: list(map(cleaned, own())) for name, own in (("dev", dev), ("test", test)) if own}
-    kept = {name: [p for p in pairs if p.source and p.target] for name, pairs in held.items()}
-    counts = Counter(dropped=sum(len(held[name]) - len(kept[name]) for name in held))
-    kept = {"dev": [], "test": []} | kept
+    given = [ParallelCorpus(dev, test=0.0, dev=1.0)] if dev else []
+    given += [ParallelCorpus(test, test=1.0)] if test else []
+    counts: Counter[str] = Counter()
+    held: dict[str, list[Pair]] = {"dev": [], "test": []}
     digest = hashlib.sha256()
-    for name, pair in corpus.split():
+    for name, pair in itertools.chain(*(part.split() for part in (*given, corpus))):
         counts[name] += 1
         if name == "train":
             digest.update(f"{pair.source}\t{pair.target}\n".encode())
-        elif name in kept:
-            kept[name].append(pair)
-    counts |= {name: len(pairs) for name, pairs in kept.items()}
+        elif name in held:
+            held[name].append(pair)
     for name, what in (("train", "training"), ("dev", "development"), ("test", "test")):
         if not counts[name]:
             raise UserError(
                 f"no {what} pair is left of {counts.total()} pairs: a larger corpus is needed, "
                 "or files of their own (--dev-pairs, --test-pairs)"
             )
-    for pairs in kept.values():
+    for pairs in held.values():
         digest.update(b"\n" + "".join(f"{p.source}\t{p.target}\n" for p in pairs).encode())
     fingerprint = digest.hexdigest()[:16]
-    return Splits(corpus, *kept.values(), counts["train"], counts["dropped"], fingerprint)
+    return Splits(corpus, *held.values(), counts["train"], counts["dropped"], fingerprint)
 
 
 def remember(folder: Path, stamp, splits: Splits) -> None:
