@@ -186,6 +186,9 @@ def test_long_pairs_are_an_error_or_skipped(tokenizer, tmp_path):
     told = rf"x:1: the target sentence has {sizes[2]} tokens, the limit is .*\(and 1 more pairs\)"
     with pytest.raises(UserError, match=told):
         save(sizes[1], False)
+    # Both sides are too long.
+    with pytest.raises(UserError, match=rf"x:1: the source sentence has {sizes[0]} tokens"):
+        save(1, False)
     assert shards.load(tmp_path, "") is None
     with pytest.raises(UserError, match="no pair has at most 1 tokens"):
         save(1, True)
@@ -220,9 +223,6 @@ def test_some_sentences_stay_as_they_are(pieces):
     lengths = shards.sizes(numbers)
     assert lengths.tolist() == [[len(rows[0]), len(rows[1])], [len(rows[2]) - 1, len(rows[3]) - 1]]
     assert sample(np.array([0], "int32"), 1, limits).tolist() == [0]
-
-
-# ---------------------------------------------------------------- batches
 
 
 # ---------------------------------------------------------------- batches
