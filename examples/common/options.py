@@ -58,7 +58,7 @@ def with_options(command):
     generated.append(parameter("file", None, Path | None, "--config", help=text, **eager))
     others = [other.replace(kind=keyword) for other in parameters.values()]
     call.__signature__ = inspect.Signature(generated + others)
-    call.__doc__ = command.__doc__
+    call.__name__, call.__doc__ = command.__name__, command.__doc__
     return call
 
 
