@@ -95,11 +95,10 @@ def read_tsv(path: Path) -> Iterator[Pair]:
     """Tatoeba/Anki: `source TAB target`; further columns are ignored, a blank line is no pair."""
     name = printable(path)
     for number, line in enumerate(read_lines(path), 1):
-        columns = line.split("\t")
-        if len(columns) < 2 and line.strip():
+        source, tab, rest = line.partition("\t")
+        if not tab and line.strip():
             raise UserError(f"{path}:{number}: one column, but 'source TAB target' is needed")
-        source, target = columns[:2] if len(columns) > 1 else ("", "")
-        yield Pair(source, target, f"{name}:{number}")
+        yield Pair(source, rest.partition("\t")[0], f"{name}:{number}")
 
 
 def read_parallel(source: Path, target: Path) -> Iterator[Pair]:
@@ -108,12 +107,7 @@ def read_parallel(source: Path, target: Path) -> Iterator[Pair]:
     both = itertools.zip_longest(read_lines(source), read_lines(target))
     for number, (s, t) in enumerate(both, 1):
         if s is None or t is None:
-            longer = number + sum(1 for _ in both)
-            shorter, sizes = (
-                (source, (number - 1, longer)) if s is None else (target, (longer, number - 1))
-            )
-            raise UserError(
-                f"{shorter}:{number}: line missing: {source} has {sizes[0]} lines, "
-                f"{target} has {sizes[1]}"
-            )
+            shorter = source if s is None else target
+            sizes = [f"{path} has {sum(1 for _ in read_lines(path))}" for path in (source, target)]
+            raise UserError(f"{shorter}:{number}: line missing: {' lines, '.join(sizes)}")
         yield Pair(s, t, f"{name}:{number}")
