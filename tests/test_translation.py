@@ -19,7 +19,7 @@ import pytest
 import tensorflow as tf
 from typer.testing import CliRunner
 
-from examples.common.tokenizer import PAD
+from examples.common.special import PAD
 from examples.translation import alignments, corpora, data, inference, train
 from examples.translation import model as network
 from examples.translation.cli import app

@@ -11,8 +11,9 @@ import pytest
 import tensorflow as tf
 
 from examples.common.errors import UserError
+from examples.common.special import END, PAD, START, UNK
 from examples.common.splits import hash_share
-from examples.common.tokenizer import END, PAD, START, UNK, Tokenizer, learn
+from examples.common.tokenizer import Tokenizer, learn
 from examples.translation import corpora, data, pipeline, shards
 from examples.translation.config import Config
 

@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from examples.captioning.data import Picture
 from examples.captioning.features import Features
-from examples.captioning.tokenizer import PAD, Tokenizer
+from examples.captioning.tokenizer import Tokenizer
 from examples.common import batches
+from examples.common.special import PAD
 
 SHAPES = 3
 SHIFT = 4  # pixels by which a training picture is shifted at most

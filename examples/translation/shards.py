@@ -16,7 +16,8 @@ from rich.progress import track
 
 from examples.common.errors import UserError
 from examples.common.files import write
-from examples.common.tokenizer import END, START, UNK, Tokenizer
+from examples.common.special import END, START, UNK
+from examples.common.tokenizer import Tokenizer
 from examples.translation.data import Pair
 
 CHUNK = 1024  # pairs in a record
