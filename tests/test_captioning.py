@@ -37,7 +37,8 @@ from examples.captioning.cli import app
 from examples.captioning.config import Config
 from examples.captioning.images import decode, open_images
 from examples.captioning.run import Run
-from examples.captioning.tokenizer import END, PAD, START, UNK, Tokenizer
+from examples.captioning.tokenizer import Tokenizer
+from examples.common.special import END, PAD, START, UNK
 
 ROOT = Path(__file__).parents[1]
 SIZES = {"train": 64, "dev": 8, "test": 8}

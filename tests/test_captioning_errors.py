@@ -20,9 +20,9 @@ from examples.captioning.cli import app
 from examples.captioning.config import Config
 from examples.captioning.images import open_images
 from examples.captioning.run import Run
-from examples.captioning.tokenizer import SPECIAL
 from examples.common.errors import UserError
 from examples.common.files import write_with
+from examples.common.special import SPECIAL
 
 ROOT = Path(__file__).parents[1]
 TINY = {

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from examples.common.errors import UserError
-from examples.common.tokenizer import END, PAD, SPACE, START, UNK, Tokenizer, learn
+from examples.common.special import END, PAD, START, UNK
+from examples.common.tokenizer import SPACE, Tokenizer, learn
 
 LINES = [
     f"{color} {animal}s saw {number} {color}dish stones"

@@ -19,7 +19,7 @@ import pytest
 import tensorflow as tf
 from typer.testing import CliRunner
 
-from examples.common.tokenizer import PAD
+from examples.common.special import PAD
 from examples.translation import alignments, corpora, data, inference, train
 from examples.translation import model as network
 from examples.translation.cli import app
@@ -194,7 +194,8 @@ def test_a_run_holds_what_is_needed(run, corpus):
     config = run.config()
     assert config.units == 16
     assert config.learning_rate == 3e-3
-    assert config.fingerprint == data.load(read=lambda: corpora.read_tsv(corpus)).fingerprint
+    splits = data.load(*corpora.read(Config(pairs=corpus)))
+    assert config.fingerprint == splits.fingerprint
     metrics = run.metrics()
     assert metrics["epochs"] == 4
     assert metrics["train_seconds"] > 0

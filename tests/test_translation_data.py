@@ -11,8 +11,9 @@ import pytest
 import tensorflow as tf
 
 from examples.common.errors import UserError
+from examples.common.special import END, PAD, START, UNK
 from examples.common.splits import hash_share
-from examples.common.tokenizer import END, PAD, START, UNK, Tokenizer, learn
+from examples.common.tokenizer import Tokenizer, learn
 from examples.translation import corpora, data, pipeline, shards
 from examples.translation.config import Config
 
@@ -22,8 +23,16 @@ PAIRS = [
 ]
 
 
+def emoji_names(language):
+    return data.load(*corpora.read(Config(language=language)))
+
+
+def load(pairs, dev=None, test=None):
+    return data.load(data.ParallelCorpus(lambda: pairs), dev, test)
+
+
 def test_emoji_names_are_split_by_emoji():
-    splits = data.load("fr")
+    splits = emoji_names("fr")
     train = list(splits.train)
     assert len(train) == splits.size > 2000
     assert 0.08 < len(splits.test) / (splits.size + len(splits.dev) + len(splits.test)) < 0.12
@@ -31,11 +40,11 @@ def test_emoji_names_are_split_by_emoji():
         assert hash_share(pair.origin) < 0.1
     origins = [pair.origin for split in (train, splits.dev, splits.test) for pair in split]
     assert len(set(origins)) == len(origins)
-    assert splits.fingerprint == data.load().fingerprint
+    assert splits.fingerprint == emoji_names(None).fingerprint
 
 
 def test_languages_differ_and_share_the_split():
-    german, french = data.load("de"), data.load("fr")
+    german, french = emoji_names("de"), emoji_names("fr")
     assert german.fingerprint != french.fingerprint
     both = {pair.origin for split in (german.train, german.dev, german.test) for pair in split}
     tested = {pair.origin for pair in french.test} & both
@@ -45,16 +54,16 @@ def test_languages_differ_and_share_the_split():
 
 def test_no_source_sentence_is_in_two_splits():
     corpus = [data.Pair(f"Line {n % 300}", f"ligne {n}", f"x:{n}") for n in range(900)]
-    splits = data.load(read=lambda: corpus)
+    splits = load(corpus)
     sources = [{pair.source for pair in s} for s in (splits.train, splits.dev, splits.test)]
     assert sum(map(len, sources)) == len(set.union(*sources)) == 300
     lower = [data.Pair(pair.source.lower(), *pair[1:]) for pair in corpus]
-    again = data.load(read=lambda: lower)
+    again = load(lower)
     assert [p.origin for p in again.test] == [p.origin for p in splits.test]
 
 
 def test_of_a_large_corpus_little_is_held_back():
-    splits = data.load(read=lambda: (data.Pair(f"{n}", "a", "") for n in range(40_000)))
+    splits = load([data.Pair(f"{n}", "a", "") for n in range(40_000)])
     assert 1800 < len(splits.test) < 2200
     assert 850 < len(splits.dev) < 1150
 
@@ -66,7 +75,7 @@ def test_files_are_read_line_by_line(tmp_path):
     assert [(p.source, p.target) for p in pairs] == [("café x", "1"), ("", "2"), ("last", "3")]
     assert pairs[2].origin == f"{tmp_path / 'a'}:3"
     given = [data.Pair("a", "b", "dev:1"), data.Pair("c", "", "dev:2")]
-    splits = data.load(read=lambda: pairs * 10, dev=lambda: given, test=lambda: given)
+    splits = load(pairs * 10, lambda: given, lambda: given)
     assert splits.dev == splits.test == given[:1]
     assert len(list(splits.train)) == splits.size == 20
     assert splits.dropped == 12
@@ -91,13 +100,13 @@ def test_other_encodings_and_damaged_files_are_told(tmp_path, content, told):
 def test_what_was_read_is_remembered_until_a_file_changes(tmp_path):
     path = tmp_path / "pairs.tsv"
     path.write_text("".join(f"{s}\t{t}\n" for s, t, _ in PAIRS))
-    corpus = Config(pairs=path)
-    read, _, _ = corpora.read(corpus)
-    splits, stamp = data.load(read=read), corpora.stamp(corpus)
+    config = Config(pairs=path)
+    corpus, _, _ = corpora.read(config)
+    splits, stamp = data.load(corpus), corpora.stamp(config)
     run = tmp_path / "run"
-    assert data.recall(run, stamp, None, read) is None
+    assert data.recall(run, stamp, corpus) is None
     data.remember(run, stamp, splits)
-    again = data.recall(run, json.loads(json.dumps(stamp)), None, read)
+    again = data.recall(run, json.loads(json.dumps(stamp)), corpus)
     assert (again.dev, again.size, again.fingerprint) == (
         splits.dev,
         splits.size,
@@ -105,7 +114,7 @@ def test_what_was_read_is_remembered_until_a_file_changes(tmp_path):
     )
     assert list(again.train) == list(splits.train)
     os.utime(path, ns=(0, 0))
-    assert data.recall(run, corpora.stamp(corpus), None, read) is None
+    assert data.recall(run, corpora.stamp(config), corpus) is None
     assert corpora.stamp(Config()) == corpora.stamp(Config(language="fr"))
     assert corpora.stamp(Config()) != corpora.stamp(Config(language="de"))
 
@@ -178,6 +187,9 @@ def test_long_pairs_are_an_error_or_skipped(tokenizer, tmp_path):
     told = rf"x:1: the target sentence has {sizes[2]} tokens, the limit is .*\(and 1 more pairs\)"
     with pytest.raises(UserError, match=told):
         save(sizes[1], False)
+    # Both sides are too long.
+    with pytest.raises(UserError, match=rf"x:1: the source sentence has {sizes[0]} tokens"):
+        save(1, False)
     assert shards.load(tmp_path, "") is None
     with pytest.raises(UserError, match="no pair has at most 1 tokens"):
         save(1, True)
@@ -212,9 +224,6 @@ def test_some_sentences_stay_as_they_are(pieces):
     lengths = shards.sizes(numbers)
     assert lengths.tolist() == [[len(rows[0]), len(rows[1])], [len(rows[2]) - 1, len(rows[3]) - 1]]
     assert sample(np.array([0], "int32"), 1, limits).tolist() == [0]
-
-
-# ---------------------------------------------------------------- batches
 
 
 # ---------------------------------------------------------------- batches

@@ -204,7 +204,7 @@ def test_a_sentence_over_the_limit_names_file_and_line(tmp_path, pairs):
 def test_a_corpus_that_leaves_a_split_empty():
     pairs = [data.Pair("a", "b", "x:1"), data.Pair("c", "d", "x:2")]
     with pytest.raises(UserError, match="no development pair is left of 4 pairs"):
-        data.load(read=lambda: pairs, test=lambda: pairs)
+        data.load(data.ParallelCorpus(lambda: pairs), test=lambda: pairs)
 
 
 @pytest.mark.parametrize(

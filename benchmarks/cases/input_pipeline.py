@@ -15,11 +15,12 @@ def translation():
     import tempfile
     from pathlib import Path
 
-    from examples.translation import data, model, pipeline, shards, train
+    from examples.translation import corpora, data, model, pipeline, shards, train
     from examples.translation.config import Config
     from examples.translation.run import Run
 
-    config, splits = Config(data="emoji", fingerprint=""), data.load("fr")
+    config = Config(data="emoji", fingerprint="")
+    splits = data.load(*corpora.read(config))
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder)  # the batches read from it
     source, target = train.tokenizers(Run(folder), config, splits)

@@ -8,7 +8,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from examples.captioning.images import check_picture
-from examples.common.errors import UserError
+from examples.common.errors import user_errors
 from examples.common.serving import open_model
 
 
@@ -32,10 +32,8 @@ def read(paths: list[Path]) -> list[bytes]:
     """The files, each one a picture that can be decoded."""
     pictures = []
     for path in paths:
-        try:
+        with user_errors(path, "read"):
             pictures.append(path.read_bytes())
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
         check_picture(pictures[-1], path)
     return pictures
 

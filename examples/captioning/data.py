@@ -210,17 +210,13 @@ def leave_out(splits: Splits, names: list[str]) -> Splits:
 def _split(splits: dict[str, list[Picture]], notes) -> Splits:
     if "test" not in splits and "dev" in splits:
         splits = {"train": splits.get("train", []), "test": splits["dev"]}
-    result = Splits(
-        *split_by_hash(
-            splits.get("train", []),
-            lambda picture: picture.name,
-            splits.get("dev"),
-            splits.get("test"),
-        ),
-        tuple(notes),
-    )
-    for name, split in zip(("training", "development", "test"), result[:3], strict=True):
-        if not split:
+    shares = {name: 0.0 for name in ("test", "dev") if name in splits}
+    split: dict[str, list[Picture]] = {"test": [], "dev": [], **splits, "train": []}
+    for picture in splits.get("train", []):
+        split[split_by_hash(picture.name, **shares)].append(picture)
+    result = Splits(split["train"], split["dev"], split["test"], tuple(notes))
+    for name, pictures in zip(("training", "development", "test"), result[:3], strict=True):
+        if not pictures:
             reasons = f" ({'; '.join(notes)})" if notes else ""
             raise UserError(f"no {name} picture is left{reasons}: more pictures are needed")
     return result

@@ -23,9 +23,9 @@ from examples.captioning import inference
 from examples.captioning import model as network
 from examples.captioning.images import decode
 from examples.captioning.run import Run
-from examples.captioning.tokenizer import START
 from examples.common.errors import UserError
 from examples.common.files import write_with
+from examples.common.special import START
 
 ROWS = ("attention", "saliency", "Grad-CAM")
 

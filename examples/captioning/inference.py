@@ -7,8 +7,9 @@ import keras_attention as ka
 from examples.captioning import model as network
 from examples.captioning.config import Config
 from examples.captioning.run import Run
-from examples.captioning.tokenizer import END, START, UNK, Tokenizer
+from examples.captioning.tokenizer import Tokenizer
 from examples.common.errors import UserError
+from examples.common.special import END, START, UNK
 
 
 def captioner(

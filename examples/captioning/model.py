@@ -8,7 +8,7 @@ from keras import ops
 import keras_attention as ka
 from examples.captioning import efficientnet
 from examples.captioning.config import Config
-from examples.captioning.tokenizer import PAD
+from examples.common.special import PAD
 
 CONTEXT = 8  # channels
 

@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from examples.captioning.data import Picture
 from examples.captioning.features import Features
-from examples.captioning.tokenizer import PAD, Tokenizer
+from examples.captioning.tokenizer import Tokenizer
 from examples.common import batches
-from examples.common.shapes import histogram
+from examples.common.special import PAD
 
 SHAPES = 3
 SHIFT = 4  # pixels by which a training picture is shifted at most
@@ -58,8 +58,7 @@ class Batches(batches.Batches):
             return captions.shuffle(len(ids), seed, reshuffle_each_iteration=False)
 
         steps = np.sum(ids != PAD, axis=1) - 1
-        counts = histogram(np.stack([np.zeros_like(steps), steps], axis=1))
-        super().__init__(elements, counts, SHAPES, lambda *_: batch_size, seed)
+        super().__init__(elements, np.bincount(steps)[None], SHAPES, lambda *_: batch_size, seed)
 
     def finish(self, batches, seed):
         seeds = tf.data.Dataset.range(self.steps).map(lambda step: tf.stack([seed, step]))

@@ -12,16 +12,10 @@ class Run(RunFolder):
     config_class = Config
     score = "bleu4"
     names = (
-        "config.json",  # every choice, and the digest of the data
+        *RunFolder.names,
         "vocabulary.txt",  # one word a line
         "dev.json",  # the held-out pictures, their captions and objects
         "test.json",
-        "model.weights.h5",  # the best epoch
-        "epochs",  # the last and the best ones, for averages
-        "checkpoint.npz",  # all that is needed to go on
-        "history.csv",  # a line for each epoch
-        "logs",  # the same for TensorBoard
-        "metrics.json",
         "captions.tsv",  # of the test pictures
     )
 

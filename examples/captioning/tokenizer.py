@@ -5,8 +5,7 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
-SPECIAL = ("[PAD]", "[UNK]", "[START]", "[END]")
-PAD, UNK, START, END = range(len(SPECIAL))
+from examples.common.special import END, SPECIAL, START, UNK
 
 
 class Tokenizer:

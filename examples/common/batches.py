@@ -7,8 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from examples.common.shapes import least_padding
-
-PAD = 0  # of all vocabularies
+from examples.common.special import PAD
 
 
 class Batches(abc.ABC):

@@ -1,9 +1,9 @@
-"""What the command lines share: commands that are imported on use, errors in one line."""
+"""What the command lines share: errors in one line, quiet imports, the end of a training."""
 
 import contextlib
-import importlib
 import os
 import sys
+from collections.abc import Callable
 
 import typer
 from typer.core import TyperGroup
@@ -14,45 +14,35 @@ from examples.common.files import lock
 # Otherwise TensorFlow describes its build at every start.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-STYLE = {
-    "add_completion": False,
-    "rich_markup_mode": "markdown",
-    "pretty_exceptions_enable": False,
-}
+
+class Commands(TyperGroup):
+    """Commands whose UserError becomes one line on stderr and exit code 2, as does a full disk."""
+
+    def invoke(self, ctx):
+        # Text in any language, whatever the console says; names of files as they came.
+        if sys.stdout:
+            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+        try:
+            return super().invoke(ctx)
+        except (UserError, OSError) as error:
+            if isinstance(error, BrokenPipeError):  # who reads has enough: Click ends quietly
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(2) from None
 
 
-def application(modules: dict[str, str], text: str) -> typer.Typer:
-    """A command line whose command NAME is the function NAME of `modules[NAME]`.
-
-    A UserError becomes one line on stderr and exit code 2, and so does a full disk.
-    """
-
-    class Commands(TyperGroup):
-        def __init__(self, **options):
-            super().__init__(**options)
-            self.commands = dict.fromkeys(modules)
-
-        def get_command(self, ctx, name):
-            if name in modules and self.commands[name] is None:
-                single = typer.Typer(**STYLE)
-                single.command(name)(getattr(importlib.import_module(modules[name]), name))
-                self.commands[name] = typer.main.get_command(single)
-            return self.commands.get(name)
-
-        def invoke(self, ctx):
-            # Text in any language, whatever the console says; names of files as they came.
-            if sys.stdout:
-                sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
-            try:
-                return super().invoke(ctx)
-            except (UserError, OSError) as error:
-                if isinstance(error, BrokenPipeError):  # who reads has enough: Click ends quietly
-                    raise
-                print(f"error: {error}", file=sys.stderr)
-                raise typer.Exit(2) from None
-
-    app = typer.Typer(cls=Commands, no_args_is_help=True, help=text, **STYLE)
-    app.callback()(lambda: None)
+def application(text: str, *commands: Callable) -> typer.Typer:
+    """A command line of functions, each with the name of its function."""
+    app = typer.Typer(
+        cls=Commands,
+        no_args_is_help=True,
+        help=text,
+        add_completion=False,
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,
+    )
+    for command in commands:
+        app.command()(command)
     return app
 
 

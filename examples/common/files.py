@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from examples.common.errors import UserError
+from examples.common.errors import UserError, user_errors
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -19,7 +19,7 @@ def write(path: Path, content: str | bytes) -> None:
 def write_with(path: Path, writer: Callable[[Path], object]) -> None:
     """Like `write`, for a `writer` that takes a path, which ends like the name of `path`."""
     beside = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
+    with user_errors(path, "written"):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             writer(beside)
@@ -28,8 +28,6 @@ def write_with(path: Path, writer: Callable[[Path], object]) -> None:
             os.replace(beside, path)
         finally:
             beside.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 @contextlib.contextmanager
@@ -40,25 +38,22 @@ def lock(folder: Path, wait: bool = False) -> Iterator[None]:
     is deleted.
     """
     path = folder / "lock"
-    try:
+    with user_errors(path, "written"):
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("a+b", buffering=0)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        with user_errors(path, "written"):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().decode()
+                raise UserError(f"{folder}: process {holder} is at work in it") from None
             file.truncate(0)
             file.write(str(os.getpid()).encode())
             for kind in ("h5", "npy", "npz"):
                 for abandoned in folder.glob(f".*.{kind}"):
                     abandoned.unlink()
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().decode()
-            raise UserError(f"{folder}: process {holder} is at work in it") from None
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written ({error.strerror})") from None
         try:
             yield
         finally:

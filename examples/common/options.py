@@ -10,7 +10,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from examples.common.errors import UserError
+from examples.common.errors import UserError, user_errors
 
 # What the types of options are in JSON.
 JSON = {bool: "true or false", int: "an integer", float: "a number", NoneType: "null"}
@@ -58,16 +58,16 @@ def with_options(command):
     generated.append(parameter("file", None, Path | None, "--config", help=text, **eager))
     others = [other.replace(kind=keyword) for other in parameters.values()]
     call.__signature__ = inspect.Signature(generated + others)
-    call.__doc__ = command.__doc__
+    call.__name__, call.__doc__ = command.__name__, command.__doc__
     return call
 
 
 def read(path: Path, kind: type) -> dict:
     """The values of options of the dataclass `kind` from a JSON file, each of its type."""
+    with user_errors(path, "read"):
+        text = path.read_text("utf-8", "surrogateescape")
     try:
-        values = json.loads(path.read_text("utf-8", "surrogateescape"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        values = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON ({error})") from None
     if not isinstance(values, dict):

@@ -24,7 +24,15 @@ class RunFolder(abc.ABC):
     """
 
     config_class: type[Config]
-    names: tuple[str, ...]
+    names: tuple[str, ...] = (
+        "config.json",  # every choice, and the digest of the data
+        "model.weights.h5",  # the best epoch
+        "epochs",  # the last and the best ones, for averages
+        "checkpoint.npz",  # all that is needed to go on
+        "history.csv",  # a line for each epoch
+        "logs",  # the same for TensorBoard
+        "metrics.json",
+    )
     score: str  # the name of its BLEU on the development data
 
     def __init__(self, folder: Path):

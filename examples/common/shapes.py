@@ -3,13 +3,6 @@
 import numpy as np
 
 
-def histogram(lengths: np.ndarray) -> np.ndarray:
-    """How often each pair of lengths occurs in `lengths`, (N, 2)."""
-    counts = np.zeros(lengths.max(axis=0, initial=0) + 1, "int64")
-    np.add.at(counts, tuple(lengths.T), 1)
-    return counts
-
-
 def least_padding(counts: np.ndarray, limit: int, grid: int = 64) -> np.ndarray:
     """(K, 2): at most `limit` pairs of widths, each holding the one before, and the last all.
 

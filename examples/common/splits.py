@@ -8,16 +8,7 @@ def hash_share(key: str) -> float:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2.0**64
 
 
-def split_by_hash(items, key, dev=None, test=None, dev_share=0.05, test_share=0.1):
-    """Returns training, development and test items, split by a hash of `key(item)`.
-
-    `dev` and `test` are kept as they are if given, and nothing is split off for them.
-    """
-    test_end = 0.0 if test is not None else test_share
-    dev_end = test_end + (0.0 if dev is not None else dev_share)
-    shares = [(hash_share(key(item)), item) for item in items]
-    return (
-        [item for share, item in shares if share >= dev_end],
-        [item for share, item in shares if test_end <= share < dev_end] if dev is None else dev,
-        [item for share, item in shares if share < test_end] if test is None else test,
-    )
+def split_by_hash(key: str, test: float = 0.1, dev: float = 0.05) -> str:
+    """The split of an item, "test", "dev" or "train", by the shares of the first two."""
+    share = hash_share(key)
+    return "test" if share < test else "dev" if share < test + dev else "train"

@@ -15,9 +15,8 @@ import tensorflow_text as tf_text
 from sentencepiece import sentencepiece_model_pb2
 
 from examples.common.errors import UserError
+from examples.common.special import END, PAD, SPECIAL, START, UNK
 
-SPECIAL = ("[PAD]", "[UNK]", "[START]", "[END]")
-PAD, UNK, START, END = range(len(SPECIAL))
 SPACE = "\u2581"  # stands for a space in pieces
 
 # SentencePiece writes a space as U+2581. So that text with a U+2581 of its own comes back exactly,

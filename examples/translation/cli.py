@@ -1,17 +1,17 @@
-"""The command line. Each command is imported on use, and TensorFlow inside it: help is quick."""
+"""The command line. TensorFlow is imported inside each command: help is quick."""
 
 from examples.common.commands import application
+from examples.translation.train_command import train
+from examples.translation.use_commands import evaluate, export, translate
 
 app = application(
-    {
-        "train": "examples.translation.train_command",
-        "evaluate": "examples.translation.use_commands",
-        "export": "examples.translation.use_commands",
-        "translate": "examples.translation.use_commands",
-    },
     """A translator with attention: train it, look at its alignments, export it, use it.
 
     Without options it learns the French names of emoji from their English ones, on two CPU cores
     in a few minutes: **train**, then **evaluate**, **export** and
     **translate** "a line".""",
+    train,
+    evaluate,
+    export,
+    translate,
 )

@@ -149,16 +149,13 @@ class Config(config.Config):
         self.require("encoder_units", self.encoder_units % 2 == 0, "an even number above 0")
         own = self.source_model or self.target_model
         self.require("joint_vocabulary", not (self.joint_vocabulary and own), "no own models")
-        sampling = 0 <= self.subword_sampling <= 1
-        self.require("subword_sampling", sampling, "a number from 0 to 1")
-        tied = self.tie_embeddings
-        joint = self.joint_vocabulary or not tied
+        self.require("subword_sampling", 0 <= self.subword_sampling <= 1, "a number from 0 to 1")
+        joint = self.joint_vocabulary or not self.tie_embeddings
         self.require("tie_embeddings", joint, "--joint-vocabulary beside it")
-        if tied and self.model == "recurrent" and self.attention == "bahdanau":
+        if self.tie_embeddings and self.model == "recurrent" and self.attention == "bahdanau":
             fits = self.units == self.embedding
             self.require("units", fits, f"--embedding, {self.embedding}, with --tie-embeddings")
-        smoothing = 0 <= self.label_smoothing < 1
-        self.require("label_smoothing", smoothing, "a number from 0 up to 1")
+        self.require("label_smoothing", 0 <= self.label_smoothing < 1, "a number from 0 up to 1")
 
     def folds(self, side: str) -> bool:
         """Whether "source" or "target" is lower-cased."""

@@ -6,23 +6,26 @@ import importlib.metadata
 import itertools
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from examples.common.errors import UserError
 from examples.translation.config import FILES, Config
-from examples.translation.data import Pair
+from examples.translation.data import Pair, ParallelCorpus, Read
+from examples.translation.emoji_names import emoji_names
 
-Read = Callable[[], Iterable[Pair]]
 
+def read(corpus: Config) -> tuple[ParallelCorpus, Read | None, Read | None]:
+    """The corpus, and what reads the pairs for development and for the test, None if not given.
 
-def read(corpus: Config) -> tuple[Read | None, Read | None, Read | None]:
-    """What reads the pairs of the corpus, for development and for the test; None if not given."""
+    Emoji names are split by the emoji, so that a new Unicode release moves none.
+    """
     pairs = read_either(corpus.pairs, corpus.source, corpus.target)
     if pairs is not None and corpus.language is not None:
         raise UserError("--language is for the emoji names: not with --pairs, --source, --target")
+    names = [] if pairs else emoji_names(corpus.language or "fr")
     return (
-        pairs,
+        ParallelCorpus(pairs) if pairs else ParallelCorpus(lambda: names, lambda pair: pair.origin),
         read_either(corpus.dev_pairs, corpus.dev_source, corpus.dev_target, "dev-"),
         read_either(corpus.test_pairs, corpus.test_source, corpus.test_target, "test-"),
     )
@@ -92,11 +95,10 @@ def read_tsv(path: Path) -> Iterator[Pair]:
     """Tatoeba/Anki: `source TAB target`; further columns are ignored, a blank line is no pair."""
     name = printable(path)
     for number, line in enumerate(read_lines(path), 1):
-        columns = line.split("\t")
-        if len(columns) < 2 and line.strip():
+        source, tab, rest = line.partition("\t")
+        if not tab and line.strip():
             raise UserError(f"{path}:{number}: one column, but 'source TAB target' is needed")
-        source, target = columns[:2] if len(columns) > 1 else ("", "")
-        yield Pair(source, target, f"{name}:{number}")
+        yield Pair(source, rest.partition("\t")[0], f"{name}:{number}")
 
 
 def read_parallel(source: Path, target: Path) -> Iterator[Pair]:
@@ -105,12 +107,7 @@ def read_parallel(source: Path, target: Path) -> Iterator[Pair]:
     both = itertools.zip_longest(read_lines(source), read_lines(target))
     for number, (s, t) in enumerate(both, 1):
         if s is None or t is None:
-            longer = number + sum(1 for _ in both)
-            shorter, sizes = (
-                (source, (number - 1, longer)) if s is None else (target, (longer, number - 1))
-            )
-            raise UserError(
-                f"{shorter}:{number}: line missing: {source} has {sizes[0]} lines, "
-                f"{target} has {sizes[1]}"
-            )
+            shorter = source if s is None else target
+            sizes = [f"{path} has {sum(1 for _ in read_lines(path))}" for path in (source, target)]
+            raise UserError(f"{shorter}:{number}: line missing: {' lines, '.join(sizes)}")
         yield Pair(s, t, f"{name}:{number}")

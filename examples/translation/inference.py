@@ -9,7 +9,8 @@ import tensorflow as tf
 import keras_attention as ka
 from examples.common import devices
 from examples.common.run import damaged
-from examples.common.tokenizer import END, START, Tokenizer
+from examples.common.special import END, START
+from examples.common.tokenizer import Tokenizer
 from examples.translation import model as network
 from examples.translation.config import Config
 from examples.translation.data import Pair

@@ -11,9 +11,8 @@ Model = ka.models.EncoderDecoder | ka.models.Transformer
 def build(config: Config, source_size: int, target_size: int) -> Model:
     """A model for vocabularies of these sizes, built, with fresh weights."""
     before = keras.config.dtype_policy()
-    prefix = "" if config.mixed_precision == "none" else "mixed_"
-    precision = "float32" if config.mixed_precision == "none" else config.mixed_precision
-    keras.config.set_dtype_policy(prefix + precision)
+    mixed = config.mixed_precision
+    keras.config.set_dtype_policy("float32" if mixed == "none" else f"mixed_{mixed}")
     try:
         if config.model == "transformer":
             from examples.translation.transformer import transformer

@@ -16,13 +16,15 @@ from rich.progress import track
 
 from examples.common.errors import UserError
 from examples.common.files import write
-from examples.common.tokenizer import END, START, UNK, Tokenizer
+from examples.common.special import END, START, UNK
+from examples.common.tokenizer import Tokenizer
 from examples.translation.data import Pair
 
 CHUNK = 1024  # pairs in a record
 SHARD = 64  # records in a file
 SHUFFLED = 100_000  # pairs, at most, that are drawn from at a time
 PACKED = "ZLIB"
+SIDES = ("source", "target")
 
 
 @final
@@ -32,21 +34,17 @@ class Shards:
 
     Attributes:
         files: The path and the size in bytes of each.
-        counts: How many pairs have s source and t target tokens, each with [END], as [s, t, count];
-            if pieces are drawn, in one epoch.
+        lengths: (S, T), how many pairs have s source and t target tokens, each with [END]; in one
+            epoch, if pieces are drawn.
         skipped: How many pairs were too long, and left out.
     """
 
     files: list[list]
-    counts: list[list[int]]
+    lengths: list[list[int]]
     skipped: int
 
     def histogram(self) -> np.ndarray:
-        """`counts` as a matrix, (S, T)."""
-        sources, targets, counts = np.transpose(self.counts)
-        matrix = np.zeros((max(sources) + 1, max(targets) + 1), "int64")
-        matrix[sources, targets] = counts
-        return matrix
+        return np.array(self.lengths)
 
     def pairs(self, seed=None, sample=None) -> tf.data.Dataset:
         """Each pair once: source ids and [END], target ids between [START] and [END].
@@ -111,20 +109,18 @@ def save(
             with tf.io.TFRecordWriter(str(paths[-1]), PACKED) as file:
                 for numbers, lengths, origins in part:
                     file.write(tf.io.serialize_tensor(numbers).numpy())
-                    over = (lengths > limit).any(axis=1)
-                    longest = np.maximum(longest, lengths[~over].max(axis=0, initial=0) + 1)
+                    longest = np.maximum(longest, sizes(numbers).max(axis=1, initial=0))
                     drawn = sample(numbers, 0, [limit + 1] * 2) if sample else numbers
                     np.add.at(counts, tuple(sizes(drawn)), 1)
+                    over = lengths > limit
                     if over.any() and not long:
-                        i = over.argmax()
-                        side = "source" if lengths[i, 0] > limit else "target"
-                        tokens = f"the {side} sentence has {lengths[i].max()} tokens"
+                        i, side = np.argwhere(over)[0]
+                        tokens = f"the {SIDES[side]} sentence has {lengths[i, side]} tokens"
                         first = f"{origins[i].decode(errors='backslashreplace')}: {tokens}"
-                    long += int(over.sum())
-    except tf.errors.OpError as error:
-        raise UserError(f"{folder}: cannot be written ({error.message})") from None
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
+                    long += int(over.any(axis=1).sum())
+    except (OSError, tf.errors.OpError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error.message
+        raise UserError(f"{folder}: cannot be written ({reason})") from None
     if long and not skip:
         more = f" (and {long - 1} more pairs)" if long > 1 else ""
         raise UserError(
@@ -134,11 +130,9 @@ def save(
     if not counts.any():
         raise UserError(f"no pair has at most {limit} tokens on both sides: raise --max-length")
     files = [[str(path), path.stat().st_size] for path in paths]
-    kept = counts > 0
-    kept[tuple(longest)] = True  # sentences may be drawn as they are
-    nonzero = np.argwhere(kept)
-    found = np.column_stack([nonzero, counts[tuple(nonzero.T)]]).tolist()
-    shards = Shards(files, found, long)
+    # Sentences may be drawn as they are.
+    sources, targets = np.maximum(longest, np.argwhere(counts).max(axis=0)) + 1
+    shards = Shards(files, counts[:sources, :targets].tolist(), long)
     text = json.dumps({"stamp": stamp, "shards": dataclasses.asdict(shards)})
     write(folder / "shards.json", text)
     return shards

@@ -1,5 +1,6 @@
 """Training: plain `compile` and `fit`; what happens at the end of each epoch is in `common.fit`."""
 
+import functools
 import hashlib
 import itertools
 import shutil
@@ -11,7 +12,7 @@ import tensorflow as tf
 
 import keras_attention as ka
 from examples.common import devices
-from examples.common.errors import UserError
+from examples.common.errors import UserError, user_errors
 from examples.common.files import write
 from examples.common.fit import Checkpoints, fit, optimizer
 from examples.common.tokenizer import Tokenizer, learn, normalize
@@ -68,7 +69,7 @@ def prepare(run: Run, config: Config, splits: Splits, stamp: list) -> tuple:
     sample = shards.sampler(source, target, alpha) if alpha else None
     try:
         files = [
-            encoded(run.folder / f"shards/{name}", config, *pairs, splits, source, target, draw)
+            encoded(run.folder / f"shards/{name}", config, *pairs, source, target, draw)
             for name, pairs, draw in (
                 ("train", (splits.train, splits.size), sample),
                 ("dev", (splits.dev, len(splits.dev)), None),
@@ -112,11 +113,11 @@ def compile_model(model, config: Config, steps: int) -> None:
 
 
 def encoded(
-    folder: Path, config: Config, pairs, size, splits, source, target, sample=None
+    folder: Path, config: Config, pairs, size, source, target, sample=None
 ) -> shards.Shards:
     """The shards in `folder`, written if they are not there or of other data or tokenizers."""
     digests = [hashlib.sha256(tokenizer.model).hexdigest() for tokenizer in (source, target)]
-    stamp = [splits.fingerprint, config.max_length, *digests]
+    stamp = [config.fingerprint, config.max_length, *digests]
     stamp += [config.subword_sampling] if sample else []
     options = source, target, config.max_length, config.skip_long, sample
     return shards.load(folder, stamp) or shards.save(folder, stamp, pairs, size, *options)
@@ -130,10 +131,13 @@ def tokenizers(run: Run, config: Config, splits: Splits) -> list[Tokenizer]:
         kept = run if known else Run(Path(config.start_from))
         return [inference.load_tokenizer(kept, config, side) for side in sides]
 
-    def texts(side):
+    @functools.cache
+    def pairs():
         # A sample is enough, evenly from the whole corpus.
-        pairs = itertools.islice(splits.train, 0, None, 1 + splits.size // SAMPLE)
-        lines = tf.data.Dataset.from_tensor_slices([getattr(pair, side) for pair in pairs])
+        return list(itertools.islice(splits.train, 0, None, 1 + splits.size // SAMPLE))
+
+    def texts(side):
+        lines = tf.data.Dataset.from_tensor_slices([getattr(pair, side) for pair in pairs()])
         folded = lines.batch(4096).map(lambda line: normalize(line, config.folds(side)))
         return (line.decode() for line in folded.unbatch().as_numpy_iterator())
 
@@ -153,7 +157,5 @@ def tokenizers(run: Run, config: Config, splits: Splits) -> list[Tokenizer]:
 
 
 def read_model(path: str) -> bytes:
-    try:
+    with user_errors(Path(path), "read"):
         return Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None

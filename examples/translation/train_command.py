@@ -23,11 +23,9 @@ def train(config: Config, out: Annotated[Path, typer.Option(help="The run folder
     A folder that holds a run with other choices or data is refused and left as it is.
     """
     corpus, config = config, config.absolute()
-    run, stamp, (read, dev, test) = Run(out), corpora.stamp(config), corpora.read(corpus)
+    run, stamp, (pairs, dev, test) = Run(out), corpora.stamp(config), corpora.read(corpus)
     before = _fingerprint_of_start(config, out)
-    splits = data.recall(run.folder, stamp, corpus.language, read) or data.load(
-        corpus.language, read, dev, test
-    )
+    splits = data.recall(run.folder, stamp, pairs) or data.load(pairs, dev, test)
     path = corpus.pairs or corpus.source
     changes = {
         "data": corpora.printable(path) if path else f"emoji names, en-{corpus.language or 'fr'}",
