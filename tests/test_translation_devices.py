@@ -30,6 +30,10 @@ from examples.translation.cli import app
 with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
     app(sys.argv[1:])
 """
+ENDED = (
+    "error: another process of this training has ended: start all of them again, and they go on "
+    "from the last checkpoint\n"
+)
 OPTIONS = [
     *("--units", 16, "--encoder-units", 8, "--embedding", 8, "--batch-tokens", 150),
     *("--epochs", 1, "--max-length", 30, "--save-every", 1),
@@ -54,6 +58,23 @@ def ended(process, code=0):
     out, errors = process.communicate(timeout=600)
     assert process.returncode == code, out + errors
     return out, errors
+
+
+def pair(*arguments):
+    """Two processes of one training on JAX."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    both = {
+        **JAX,
+        "KERAS_DISTRIBUTION_JOB_ADDRESSES": address,
+        "JAX_COORDINATOR_BIND_ADDRESS": address,
+        "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
+    }
+    return [
+        start(*each, environment={**both, "KERAS_DISTRIBUTION_PROCESS_ID": str(number)})
+        for number, each in enumerate(arguments)
+    ]
 
 
 def losses(folder):
@@ -90,23 +111,8 @@ def test_two_processes_of_jax(corpus, on_jax, tmp_path):
     folder = tmp_path / "run"
     arguments = "train", "--pairs", corpus, *OPTIONS, "--out", folder
 
-    def pair():
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{free.getsockname()[1]}"
-        both = {
-            **JAX,
-            "KERAS_DISTRIBUTION_JOB_ADDRESSES": address,
-            "JAX_COORDINATOR_BIND_ADDRESS": address,
-            "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
-        }
-        return [
-            start(*arguments, environment={**both, "KERAS_DISTRIBUTION_PROCESS_ID": str(number)})
-            for number in range(2)
-        ]
-
     for number in (0, 1):
-        processes = pair()
+        processes = pair(arguments, arguments)
         saved = 0.0
         checkpoint = folder / "checkpoint.npz"
         before = checkpoint.stat().st_mtime if checkpoint.exists() else 0.0
@@ -117,15 +123,26 @@ def test_two_processes_of_jax(corpus, on_jax, tmp_path):
         processes[number].kill()
         _, errors = processes[1 - number].communicate(timeout=60)
         assert processes[1 - number].returncode in (2, -signal.SIGABRT)
-        assert errors == (
-            "error: another process of this training has ended: start all of them again, and they "
-            "go on from the last checkpoint\n"
-        )
+        assert errors == ENDED
         processes[number].communicate()
-    outputs = [ended(process)[0] for process in pair()]
+    outputs = [ended(process)[0] for process in pair(arguments, arguments)]
     assert "training resumes after epoch" in outputs[0]
     assert all(line.startswith("[Gloo]") for line in outputs[1].splitlines())
     np.testing.assert_allclose(losses(folder), losses(on_jax), atol=1e-4)
+
+
+def test_two_processes_with_different_options(corpus, tmp_path):
+    """The second is refused, and the run stays that of the first one."""
+    folder = tmp_path / "run"
+    arguments = "train", "--pairs", corpus, *OPTIONS, "--out", folder
+    first, second = pair(arguments, [*arguments, "--learning-rate", 0.1])
+    _, errors = second.communicate(timeout=300)
+    assert second.returncode == 2
+    assert "run: holds another run's model (learning_rate: 0.1, not 0.003)" in errors
+    _, errors = first.communicate(timeout=300)
+    assert first.returncode == 2
+    assert errors == ENDED
+    assert '"learning_rate": 0.003' in (folder / "config.json").read_text()
 
 
 def test_two_devices_of_tensorflow(corpus, tmp_path):

@@ -95,6 +95,7 @@ def test_files_of_different_length(tmp_path):
             "--units 64: expected --embedding, 256, with --tie-embeddings",
         ),
         (["--epochs", "0"], "--epochs 0: expected a number above 0"),
+        (["--learning-rate", "inf"], "--learning-rate inf: expected a number above 0"),
         (["--dropout", "1"], "--dropout 1.0: expected"),
         (["--pairs", "PAIRS", "--vocabulary-size", "4"], "--vocabulary-size 4: expected at least"),
     ],

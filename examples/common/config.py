@@ -3,6 +3,7 @@
 import abc
 import dataclasses
 import json
+import math
 import os
 from typing import ClassVar, Literal, Self, get_args, get_origin
 
@@ -60,7 +61,7 @@ class Config(abc.ABC):
                 low = field.metadata.get("min", 1)
                 self.require(field.name, value >= low, f"a number {'above 0' if low else 'from 0'}")
         self.require("dropout", 0 <= self.dropout < 1, "a number from 0 up to 1")
-        self.require("learning_rate", self.learning_rate > 0, "a number above 0")
+        self.require("learning_rate", 0 < self.learning_rate < math.inf, "a number above 0")
         self.check()
 
     def require(self, name: str, valid: bool, expected: str) -> None:

@@ -48,17 +48,20 @@ def joined():
         )
     import jax
 
-    keras.distribution.initialize()
     _shorten_last_words()
-    if jax.process_index():
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  the first process reports
     try:
+        keras.distribution.initialize()
+        if jax.process_index():
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  the first process reports
         yield
     except BaseException as error:
-        ended = isinstance(error, jax.errors.JaxRuntimeError)
-        message = ENDED if ended else f"error: {error or type(error).__name__}"
-        os.write(2, f"{message}\n".encode(errors="surrogateescape"))
-        os._exit(2)
+        code = getattr(error, "exit_code", 2)  # of Ctrl-C, which is told already
+        if code == 2:
+            ended = isinstance(error, jax.errors.JaxRuntimeError)
+            message = ENDED if ended else f"error: {error or type(error).__name__}"
+            os.write(2, f"{message}\n".encode(errors="surrogateescape"))
+        sys.stdout.flush()
+        os._exit(code)
 
 
 def _shorten_last_words() -> None:
@@ -69,8 +72,9 @@ def _shorten_last_words() -> None:
     script = f"/JAX distributed service\\|^{ENDED}/{{s/.*/{ENDED}/; p; :a; n; ba}}; p"
     stderr = os.dup(2)
     sys.stderr = os.fdopen(stderr, "w", buffering=1)
-    # What is written to 2 goes through the filter, which outlives the process.
-    sed = subprocess.Popen(["sed", "-un", script], stdin=subprocess.PIPE, stdout=stderr)
+    # What is written to 2 goes through the filter, which outlives the process, and Ctrl-C.
+    options = {"stdin": subprocess.PIPE, "stdout": stderr, "start_new_session": True}
+    sed = subprocess.Popen(["sed", "-un", script], **options)
     os.dup2(sed.stdin.fileno(), 2)
 
 
