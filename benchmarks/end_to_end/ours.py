@@ -70,7 +70,7 @@ def training(start: float, lines: list[programs.Line], folder: Path) -> dict:
     with (folder / "history.csv").open(encoding="utf-8") as file:
         bleu = [float(row["bleu"]) for row in csv.DictReader(file)]
     shards = json.loads((folder / "shards/train/shards.json").read_text("utf-8"))["shards"]
-    tokens = sum(target * count for _, target, count in shards["counts"])
+    tokens = sum(target * count for row in shards["lengths"] for target, count in enumerate(row))
     epochs = [
         {"tokens": tokens, "seconds": end - begin, "trained": end, "scored": after, "bleu": score}
         for begin, end, after, score in zip(began, trained, scored, bleu, strict=True)
