@@ -9,6 +9,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import traceback
 from contextlib import AbstractContextManager
 from typing import final
 
@@ -56,9 +57,13 @@ def joined():
         yield
     except BaseException as error:
         code = getattr(error, "exit_code", 2)  # of Ctrl-C, which is told already
+        if isinstance(error, jax.errors.JaxRuntimeError) and "EXHAUSTED" not in str(error):
+            message = ENDED  # unless it is this one's memory
+        elif isinstance(error, UserError | OSError):
+            message = f"error: {error}"
+        else:
+            message = traceback.format_exc()
         if code == 2:
-            ended = isinstance(error, jax.errors.JaxRuntimeError)
-            message = ENDED if ended else f"error: {error or type(error).__name__}"
             os.write(2, f"{message}\n".encode(errors="surrogateescape"))
         sys.stdout.flush()
         os._exit(code)

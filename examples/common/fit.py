@@ -89,7 +89,7 @@ class Checkpoints(keras.callbacks.Callback):
             self.save(step=self.before + batch)
 
     def on_epoch_end(self, epoch, logs=None):
-        model = self.model
+        model = self.model  # on JAX this fetches the weights, before they are scored
         logs["bleu"], logs["exact"], self.sample = self.score(epoch)
         epoch, best, files = epoch + 1, self.progress["best_bleu"], [self.run.epoch(epoch + 1)]
         if logs["bleu"] >= best - 0.5:

@@ -33,7 +33,9 @@ def train(run: Run, config: Config, splits: Splits, stamp: list) -> dict:
         inference.load(Run(Path(config.start_from)))
     keras.utils.set_random_seed(config.seed)
     with devices.first_process_first():
-        run.check(config)  # others find the run of the first one
+        run.check(config)
+        if devices.processes()[0]:  # the first one's choices, of epochs too
+            config = run.config()
         source, target, sample, files, dev_files = prepare(run, config, splits, stamp)
     with devices.scope():
         batches = pipeline.Batches(files, config.batch_tokens, config.seed, sample)
