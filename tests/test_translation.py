@@ -608,6 +608,10 @@ def test_fine_tuning_resumes_without_its_start(run, other, tmp_path):
     assert "training resumes after" in command(*arguments, moved, "--out", killed.folder).stdout
     for name, value in arrays(undisturbed).items():
         np.testing.assert_array_equal(arrays(killed)[name], value)
+    for options in ([start, "--out", killed.folder], [start]):  # the start is gone
+        first = [] if "--out" in options else ["--out", killed.folder]
+        again = command("train", *first, *arguments[1:], *options)
+        assert "training is complete" in again.stdout
     broken = command(*arguments, moved, "--out", tmp_path / "new", code=2)
     assert f"{moved / 'model.weights.h5'}: no such file" in broken.stderr
     assert not (tmp_path / "new").exists()

@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -13,6 +16,7 @@ from examples.translation.cli import app
 from examples.translation.config import Config
 from examples.translation.run import Run
 
+ROOT = Path(__file__).parents[1]
 PAIRS = "".join(f"a {n}\tun {n}\n" for n in range(100))
 
 TIED = ["--joint-vocabulary", "--tie-embeddings"]
@@ -79,7 +83,7 @@ def test_files_of_different_length(tmp_path):
         (["--dev-target", "PAIRS"], "--dev-target needs --dev-source too"),
         (["--pairs", "PAIRS", "--target", "PAIRS"], "exclude each other"),
         (["--encoder-units", "7"], "--encoder-units 7: expected an even number"),
-        (["--layers", "0"], "--layers 0: expected a number above 0"),
+        (["--layers", "0"], "--layers 0: expected an integer from 1 to 100"),
         (
             ["--model", "transformer", "--embedding", "30"],
             "--embedding 30: expected an even multiple of --heads, 4",
@@ -94,9 +98,16 @@ def test_files_of_different_length(tmp_path):
             [*TIED, "--attention", "bahdanau", "--units", "64"],
             "--units 64: expected --embedding, 256, with --tie-embeddings",
         ),
-        (["--epochs", "0"], "--epochs 0: expected a number above 0"),
+        (["--epochs", "0"], "--epochs 0: expected an integer from 1 to 1000000"),
         (["--learning-rate", "inf"], "--learning-rate inf: expected a number above 0"),
         (["--dropout", "1"], "--dropout 1.0: expected"),
+        (["--seed", "0"], "--seed 0: expected an integer from 1 to 4294967295"),
+        (["--patience", "-1"], "--patience -1: expected an integer from 0 to 1000000"),
+        (["--units", "10000000"], "--units 10000000: expected an integer from 1 to 16384"),
+        (["--max-length", "1000000"], "--max-length 1000000: expected an integer from 1 to 10000"),
+        (["--batch-tokens", f"{10**12}"], f"--batch-tokens {10**12}: expected an integer from"),
+        (["--epochs", f"{10**20}"], f"--epochs {10**20}: expected an integer from 1 to 1000000"),
+        (["--vocabulary-size", f"{10**11}"], f"--vocabulary-size {10**11}: expected an integer"),
         (["--pairs", "PAIRS", "--vocabulary-size", "4"], "--vocabulary-size 4: expected at least"),
     ],
 )
@@ -166,6 +177,37 @@ def test_nothing_to_start_from(tmp_path, pairs, other, options, told):
     assert told in line
     assert snapshot(tmp_path) == before
     assert not out.exists()
+
+
+def test_weights_that_are_not_numbers_are_not_kept(tmp_path, pairs):
+    run = Run(tmp_path / "run")
+    options = ["--epochs", "2", "--units", "8", "--encoder-units", "8", "--embedding", "8"]
+    start = ["train", "--pairs", pairs, *options, "--out", run.folder]
+    line = fail(*start, "--learning-rate", "1e38")
+    assert "weights have become infinite or not a number: train into another folder with" in line
+    assert not run.weights.exists()
+    assert not run.checkpoint.exists()
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"KERAS_BACKEND": "none"}, "KERAS_BACKEND=none: cannot be imported (Unable to import"),
+        (
+            {"KERAS_BACKEND": "jax", "KERAS_DISTRIBUTION_NUM_PROCESSES": "two"},
+            "KERAS_DISTRIBUTION_*: cannot be understood (invalid literal for int()",
+        ),
+    ],
+)
+def test_an_environment_that_is_not_understood(tmp_path, pairs, variables, told):
+    command = [sys.executable, "-m", "examples.translation", "train", "--pairs", pairs]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    out = ["--out", tmp_path / "run"]
+    result = subprocess.run([*command, *out], env=environment, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"error: {told}")
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("named", ["in the file", "before it", "behind it"])

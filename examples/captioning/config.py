@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, final
 
 from examples.common import config
-from examples.common.config import MODEL, TRAINING
+from examples.common.config import MODEL, TRAINING, WIDTHS
 from examples.common.options import option
 
 OUT = Path("out/captioning")
@@ -32,11 +32,15 @@ class Config(config.Config):
     skip_missing: bool = option(
         False, DATA, "Leave captions without a picture out. Otherwise they are an error."
     )
-    size: int = option(96, DATA, "Side of the pictures in pixels; efficientnet takes 224.")
+    size: int = option(
+        96, DATA, "Side of the pictures in pixels; efficientnet takes 224.", (8, 2048)
+    )
     min_count: int = option(
         1, DATA, "How often a word stands in the training captions, or it is unknown."
     )
-    max_length: int = option(20, DATA, "Words of a caption; longer ones are cut in training.")
+    max_length: int = option(
+        20, DATA, "Words of a caption; longer ones are cut in training.", (1, 1000)
+    )
     attention: Attention = option(
         "soft", MODEL, "What each word looks at; none: the mean of the picture."
     )
@@ -46,10 +50,10 @@ class Config(config.Config):
     encoder: Literal["cnn", "efficientnet"] = option(
         "cnn", MODEL, "A small CNN, trained along, or EfficientNet-Lite0, frozen (ImageNet)."
     )
-    units: int = option(192, MODEL, "Width of the decoder's state.")
-    attention_units: int = option(128, MODEL, "Width of the attention.")
-    channels: int = option(128, MODEL, "Width of the map that is looked at.")
-    embedding: int = option(64, MODEL, "Width of the embeddings.")
+    units: int = option(192, MODEL, "Width of the decoder's state.", WIDTHS)
+    attention_units: int = option(128, MODEL, "Width of the attention.", WIDTHS)
+    channels: int = option(128, MODEL, "Width of the map that is looked at.", WIDTHS)
+    embedding: int = option(64, MODEL, "Width of the embeddings.", WIDTHS)
     dropout: float = option(0.0, MODEL, "Share of features dropped in training.")
     doubly_stochastic: float = option(  # lambda in Xu 2015, eq. 14
         0.0, TRAINING, "Weight of the loss that asks to look everywhere in the end."
@@ -72,6 +76,5 @@ class Config(config.Config):
     def check(self):
         for name in ("doubly_stochastic", "reward", "entropy"):
             self.require(name, getattr(self, name) >= 0, "a number from 0")
-        self.require("size", self.size >= 8, "a number from 8")
         fits = self.encoder == "cnn" or self.size == 224
         self.require("size", fits, "224 for the encoder efficientnet")

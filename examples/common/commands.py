@@ -54,14 +54,22 @@ class quiet_import:
         self.stderr, self.null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
         os.dup2(self.null, 2)
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, error, _):
         os.dup2(self.stderr, 2)
         os.close(self.stderr)
         os.close(self.null)
+        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+        if isinstance(error, ValueError | ImportError) and backend != "tensorflow":
+            raise UserError(
+                f"KERAS_BACKEND={backend}: cannot be imported ({error}); expected tensorflow, or "
+                "jax or torch where it is installed"
+            ) from None
 
 
 def train_and_report(train, run, config, *arguments) -> None:
     """Calls `train(run, config, *arguments)`; says what is kept, after Ctrl-C too."""
+    import tensorflow as tf
+
     from examples.common import devices
 
     first = devices.processes()[0] == 0  # of a training in several, the one that writes
@@ -73,6 +81,9 @@ def train_and_report(train, run, config, *arguments) -> None:
         kept = f"the best model so far is in {run.weights}; " if run.weights.exists() else ""
         print(f"\nstopped: {kept}the same command goes on from the last checkpoint")
         raise typer.Exit(130) from None
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"not enough memory for these batches and widths ({reason})") from None
     if not first:
         return
     print(

@@ -11,6 +11,7 @@ from examples.common.errors import UserError
 from examples.common.options import option
 
 MODEL, TRAINING = "Model", "Training"
+WIDTHS = 1, 2**14
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +34,12 @@ class Config(abc.ABC):
     fingerprint: str = ""
     save_every: int = option(500, TRAINING, "Steps from one checkpoint to the next.")
     patience: int = option(
-        0, TRAINING, "Stop after so many epochs without a better score; 0: never.", min=0
+        0, TRAINING, "Stop after so many epochs without a better score; 0: never.", (0, 10**6)
     )
     keep: int = option(
         3, TRAINING, "How many epochs' weights to keep for averages: the last and the best ones."
     )
-    seed: int = option(1, TRAINING, "Of weights, dropout and order.", min=1, max=2**32 - 1)
+    seed: int = option(1, TRAINING, "Of weights, dropout and order.", (1, 2**32 - 1))
     jit: bool = option(False, TRAINING, "Compile the training step with XLA.")
 
     def defaults(self) -> dict:
@@ -58,8 +59,9 @@ class Config(abc.ABC):
             if get_origin(field.type) is Literal:
                 self.require(field.name, value in choices, " or ".join(choices))
             if field.type is int:
-                low = field.metadata.get("min", 1)
-                self.require(field.name, value >= low, f"a number {'above 0' if low else 'from 0'}")
+                low, high = field.metadata["bounds"]
+                expected = f"an integer from {low} to {high}"
+                self.require(field.name, low <= value <= high, expected)
         self.require("dropout", 0 <= self.dropout < 1, "a number from 0 up to 1")
         self.require("learning_rate", 0 < self.learning_rate < math.inf, "a number above 0")
         self.check()

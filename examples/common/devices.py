@@ -51,7 +51,11 @@ def joined():
 
     _shorten_last_words()
     try:
-        keras.distribution.initialize()
+        print(f"waiting for all {os.environ[SEVERAL]} processes of this training", flush=True)
+        try:
+            keras.distribution.initialize()
+        except (ValueError, TypeError) as error:
+            raise UserError(f"KERAS_DISTRIBUTION_*: cannot be understood ({error})") from None
         if jax.process_index():
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115  the first process reports
         yield

@@ -4,6 +4,7 @@ import sys
 import time
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from examples.common import devices
@@ -76,6 +77,14 @@ class Checkpoints(keras.callbacks.Callback):
         self.progress["seconds"] += self.since - before
         return round(self.progress["seconds"], 1)
 
+    def check(self) -> None:
+        """Keeps what is sound from being replaced by weights that are not numbers."""
+        if not all(np.isfinite(weight.numpy()).all() for weight in self.model.trainable_weights):
+            raise UserError(
+                "weights have become infinite or not a number: train into another folder with a "
+                "lower --learning-rate"
+            )
+
     def on_epoch_begin(self, epoch, logs=None):
         self.before = self.progress["step"]
         if self.resumes:  # not earlier: `fit` sets the metrics to zero
@@ -85,11 +94,13 @@ class Checkpoints(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch, logs=None):
         # The end of a batch would have to wait for its loss.
         if batch and (self.before + batch) % self.config.save_every == 0:
+            self.check()
             self.seconds()
             self.save(step=self.before + batch)
 
     def on_epoch_end(self, epoch, logs=None):
         model = self.model  # on JAX this fetches the weights, before they are scored
+        self.check()
         logs["bleu"], logs["exact"], self.sample = self.score(epoch)
         epoch, best, files = epoch + 1, self.progress["best_bleu"], [self.run.epoch(epoch + 1)]
         if logs["bleu"] >= best - 0.5:

@@ -17,12 +17,13 @@ JSON = {bool: "true or false", int: "an integer", float: "a number", NoneType: "
 JSON |= {str: "a string", Path: "a string"}
 
 
-def option(default, panel: str, text: str, **more):
+def option(default, panel: str, text: str, bounds=(1, 10**6), **more):
     """A field of a dataclass that is an option under the heading `panel` of the help.
 
-    `more` are further arguments of `typer.Option`.
+    `bounds` are those of integers; `more` are further arguments of `typer.Option`.
     """
-    metadata = {"help": text, "rich_help_panel": panel, **more}
+    typer_option = {"help": text, "rich_help_panel": panel, **more}
+    metadata = {"panel": panel, "bounds": bounds, "option": typer_option}
     return dataclasses.field(default=default, metadata=metadata, kw_only=True)
 
 
@@ -52,9 +53,12 @@ def with_options(command):
         return inspect.Parameter(name, keyword, default=default, annotation=annotation)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
-    text = "Defaults of the options below: a JSON file such as config.json of a run."
+    text = (
+        "Defaults of the options below: a JSON file such as config.json of a run. Paths in it are "
+        "from the working directory."
+    )
     eager = {"is_eager": True, "callback": set_defaults}
-    generated = [parameter(f.name, f.default, f.type, **f.metadata) for f in fields]
+    generated = [parameter(f.name, f.default, f.type, **f.metadata["option"]) for f in fields]
     generated.append(parameter("file", None, Path | None, "--config", help=text, **eager))
     others = [other.replace(kind=keyword) for other in parameters.values()]
     call.__signature__ = inspect.Signature(generated + others)
@@ -65,7 +69,7 @@ def with_options(command):
 def read(path: Path, kind: type) -> dict:
     """The values of options of the dataclass `kind` from a JSON file, each of its type."""
     with user_errors(path, "read"):
-        text = path.read_text("utf-8", "surrogateescape")
+        text = path.read_text("utf-8-sig", "surrogateescape")
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:

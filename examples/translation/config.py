@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, final
 import typer
 
 from examples.common import config
-from examples.common.config import MODEL, TRAINING
+from examples.common.config import MODEL, TRAINING, WIDTHS
 from examples.common.options import option
 
 OUT = Path("out/translation")
@@ -22,17 +22,18 @@ TRANSFORMER = {"units": 512, "embedding": 128, "dropout": 0.1, "learning_rate": 
 
 def _either(name: str, panel: str, text: str):
     """An option with a default for each model; both are formatted into `text`."""
-    return option(None, panel, text.format(RECURRENT[name], TRANSFORMER[name]))
+    return option(None, panel, text.format(RECURRENT[name], TRANSFORMER[name]), WIDTHS)
 
 
-def _as_in(ctx: typer.Context, run: str) -> str:
-    """Model and vocabulary are by default those of the run to start from."""
+def inherit(ctx: typer.Context, option: typer.CallbackParam, value):
+    """Model and vocabulary are by default those of --start-from, known when --out is known too."""
     from examples.translation.run import Run
 
-    if run:
-        other = vars(Run(Path(run)).config())
+    options = {**ctx.params, option.name: value}
+    if options.get("start_from") and "out" in options:
+        other = vars(Run(options["out"]).start(options["start_from"]).config())
         ctx.default_map = {name: other[name] for name in INHERITED} | (ctx.default_map or {})
-    return run
+    return value
 
 
 @final
@@ -67,7 +68,9 @@ class Config(config.Config):
     )
     test_source: Path | None = option(None, CORPUS, "The same as two files.")
     test_target: Path | None = option(None, CORPUS, "The same as two files.")
-    max_length: int = option(40, CORPUS, "Tokens that a sentence may have, on either side.")
+    max_length: int = option(
+        40, CORPUS, "Tokens that a sentence may have, on either side.", (1, 10**4)
+    )
     skip_long: bool = option(False, CORPUS, "Leave longer pairs out. Otherwise they are an error.")
     vocabulary_size: int = option(
         8000, VOCABULARY, "Sub-word pieces for each language, at most; special ones included."
@@ -105,13 +108,13 @@ class Config(config.Config):
         "units", MODEL, "Width of the decoder's state, {}; or of feed-forward nets, {}."
     )
     encoder_units: int = option(
-        64, MODEL, "Width of the GRU encoder's states; larger corpora can use more."
+        64, MODEL, "Width of the GRU encoder's states; larger corpora can use more.", (2, 2**14)
     )
     embedding: int = _either(
         "embedding", MODEL, "Width of the embeddings, {}; or of a Transformer, {}."
     )
-    heads: int = option(4, MODEL, "Heads of each attention of a Transformer.")
-    layers: int = option(2, MODEL, "Blocks of a Transformer, on each side.")
+    heads: int = option(4, MODEL, "Heads of each attention of a Transformer.", WIDTHS)
+    layers: int = option(2, MODEL, "Blocks of a Transformer, on each side.", (1, 100))
     tie_embeddings: bool = option(
         False, MODEL, "One matrix for both embeddings and the output; needs --joint-vocabulary."
     )
@@ -126,7 +129,7 @@ class Config(config.Config):
         metavar="<path>",
         show_default=False,
         is_eager=True,
-        callback=_as_in,
+        callback=inherit,
     )
     epochs: int = option(30, TRAINING, "Times to go through the pairs; more can be given later.")
     batch_tokens: int = option(256, TRAINING, "Tokens of a batch on its longer side, with padding.")
@@ -146,7 +149,7 @@ class Config(config.Config):
             self.require("embedding", fits, f"an even multiple of --heads, {self.heads}")
             attends = self.attention != "none"
             self.require("attention", attends, "another choice with --model transformer")
-        self.require("encoder_units", self.encoder_units % 2 == 0, "an even number above 0")
+        self.require("encoder_units", self.encoder_units % 2 == 0, "an even number")
         own = self.source_model or self.target_model
         self.require("joint_vocabulary", not (self.joint_vocabulary and own), "no own models")
         self.require("subword_sampling", 0 <= self.subword_sampling <= 1, "a number from 0 to 1")
@@ -166,5 +169,5 @@ class Config(config.Config):
 INHERITED = [
     field.name
     for field in dataclasses.fields(Config)
-    if field.metadata and field.metadata["rich_help_panel"] in (MODEL, VOCABULARY)
+    if field.metadata and field.metadata["panel"] in (MODEL, VOCABULARY)
 ]

@@ -1,6 +1,7 @@
 """The run folder of a translator."""
 
-from typing import final
+from pathlib import Path
+from typing import Self, final
 
 from examples.common.run import RunFolder
 from examples.translation.config import Config
@@ -21,3 +22,8 @@ class Run(RunFolder):
         "alignment.png",
         "saved_model",
     )
+
+    def start(self, path: str) -> Self:
+        """The run that this one starts from; itself, once it has begun, if that one is gone."""
+        start = Run(Path(path))
+        return self if self.checkpoint.exists() and not start.folder.exists() else start

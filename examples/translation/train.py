@@ -28,8 +28,8 @@ SAMPLE = 200_000  # pairs from which vocabularies are learned, at most
 def train(run: Run, config: Config, splits: Splits, stamp: list) -> dict:
     """Trains in the folder of `run`, from its checkpoint if there is one; returns the progress."""
     started = time.monotonic()
-    first = config.start_from and not run.checkpoint.exists()
-    if first:  # a damaged start is told before anything is written
+    from_start = config.start_from and not run.checkpoint.exists()
+    if from_start:  # a damaged start is told before anything is written
         inference.load(Run(Path(config.start_from)))
     keras.utils.set_random_seed(config.seed)
     with devices.first_process_first():
@@ -41,7 +41,7 @@ def train(run: Run, config: Config, splits: Splits, stamp: list) -> dict:
         batches = pipeline.Batches(files, config.batch_tokens, config.seed, sample)
         dev_batches = pipeline.Batches(dev_files, config.batch_tokens)
         model = network.build(config, source.size, target.size)
-        if first:
+        if from_start:
             Run(Path(config.start_from)).load_weights(model)
         compile_model(model, config, batches.steps)
         left_out = f", {splits.dropped} with an empty side dropped" if splits.dropped else ""

@@ -9,12 +9,17 @@ import typer
 from examples.common.commands import quiet_import, train_and_report
 from examples.common.options import with_options
 from examples.translation import corpora, data
-from examples.translation.config import INHERITED, OUT, Config
+from examples.translation.config import INHERITED, OUT, Config, inherit
 from examples.translation.run import Run
 
 
 @with_options
-def train(config: Config, out: Annotated[Path, typer.Option(help="The run folder.")] = OUT):
+def train(
+    config: Config,
+    out: Annotated[
+        Path, typer.Option(help="The run folder.", is_eager=True, callback=inherit)
+    ] = OUT,
+):
     """Train a translator into a run folder.
 
     Each epoch ends with the BLEU on the development pairs and a sample; the best model is kept.
@@ -24,7 +29,7 @@ def train(config: Config, out: Annotated[Path, typer.Option(help="The run folder
     """
     corpus, config = config, config.absolute()
     run, stamp, (pairs, dev, test) = Run(out), corpora.stamp(config), corpora.read(corpus)
-    before = _fingerprint_of_start(config, out)
+    before = _fingerprint_of_start(config, run)
     splits = data.recall(run.folder, stamp, pairs) or data.load(pairs, dev, test)
     path = corpus.pairs or corpus.source
     changes = {
@@ -43,16 +48,17 @@ def train(config: Config, out: Annotated[Path, typer.Option(help="The run folder
         train_and_report(training.train, run, config, splits, stamp)
 
 
-def _fingerprint_of_start(config: Config, out: Path) -> str:
+def _fingerprint_of_start(config: Config, run: Run) -> str:
     """That of the data of the run to start from, which must be of the same model."""
     if not config.start_from:
         return ""
-    start = Run(Path(config.start_from))
-    different = start.folder.resolve() != out.resolve()
+    different = Path(config.start_from).resolve() != run.folder.resolve()
     config.require("start_from", different, "another run than that of --out")
+    start = run.start(config.start_from)
     other = start.config()
     for name in INHERITED:
         theirs = getattr(other, name)
         same = name == "dropout" or getattr(config, name) == theirs
         config.require(name, same, f"{theirs!r}, as in the run of --start-from")
-    return f"+{other.fingerprint}"
+    before = other.fingerprint.partition("+")[2] if start is run else other.fingerprint
+    return f"+{before}"
