@@ -17,13 +17,14 @@ def translation():
 
     from examples.translation import corpora, data, model, pipeline, shards, train
     from examples.translation.config import Config
+    from examples.translation.prepare import tokenizers
     from examples.translation.run import Run
 
     config = Config(data="emoji", fingerprint="")
     splits = data.load(*corpora.read(config))
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder)  # the batches read from it
-    source, target = train.tokenizers(Run(folder), config, splits)
+    source, target = tokenizers(Run(folder), config, splits)
     limit = config.max_length
     files = shards.save(folder, "", splits.train, splits.size, source, target, limit, skip=False)
     batches = pipeline.Batches(files, config.batch_tokens, config.seed)
