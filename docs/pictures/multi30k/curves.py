@@ -13,7 +13,11 @@ matplotlib.use("Agg")  # The picture goes to a file; a display is not needed.
 from matplotlib import pyplot as plt
 
 FOLDER = pathlib.Path(__file__).parent
-NAMES = {"transformer": "Transformer", "bahdanau": "GRUs, Bahdanau attention"}
+NAMES = {
+    "transformer": "Transformer",
+    "bahdanau": "GRUs, Bahdanau attention",
+    "none": "GRUs, without attention",
+}
 STYLE = {
     "font.size": 8,
     "svg.fonttype": "none",  # text stays text
