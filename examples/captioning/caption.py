@@ -17,12 +17,11 @@ def open_captioner(path: Path, beam_width: int, length_penalty: float):
 
     def open_run():
         from examples.captioning import export, inference
-        from examples.captioning import model as network
         from examples.captioning.run import Run
 
-        config, model, tokenizer = inference.load(Run(path))
+        config, frozen, model, tokenizer = inference.load(Run(path))
         caption = inference.captioner(model, tokenizer, config, beam_width, length_penalty)
-        signatures = export.make_signatures(caption, network.frozen_encoder(config), config)
+        signatures = export.make_signatures(caption, frozen, config)
         return signatures["serving_default"][0]
 
     return open_model(path, open_run, what="captioner", takes="image", gives="attention")

@@ -21,7 +21,7 @@ class Config(config.Config):
     """The choices of `train`, kept in the run folder as config.json."""
 
     not_compared: ClassVar = (*config.Config.not_compared, "images", "captions", "skip_missing")
-    paths: ClassVar = ("images", "captions", "start_from")
+    paths: ClassVar = ("images", "captions", "encoder_weights", "start_from")
 
     images: Path | None = option(
         None, DATA, "Own pictures, JPEG or PNG: a folder, or a tar of one,"
@@ -47,14 +47,25 @@ class Config(config.Config):
     estimator: Literal["reinforce", "straight_through"] = option(
         "reinforce", MODEL, "What hard attention learns by."
     )
-    encoder: Literal["cnn", "efficientnet"] = option(
-        "cnn", MODEL, "A small CNN, trained along, or EfficientNet-Lite0, frozen (ImageNet)."
+    encoder: str = option(
+        "cnn",
+        MODEL,
+        "A small CNN, trained along; efficientnet: EfficientNet-Lite0, frozen, with its weights of "
+        "ImageNet; or a network of keras.applications, frozen, such as EfficientNetV2B0.",
+    )
+    encoder_weights: Path | None = option(
+        None, MODEL, "The file of such a network's weights, without its top."
     )
     units: int = option(192, MODEL, "Width of the decoder's state.", WIDTHS)
     attention_units: int = option(128, MODEL, "Width of the attention.", WIDTHS)
     channels: int = option(128, MODEL, "Width of the map that is looked at.", WIDTHS)
     embedding: int = option(64, MODEL, "Width of the embeddings.", WIDTHS)
     dropout: float = option(0.0, MODEL, "Share of features dropped in training.")
+    distractors: float = option(
+        0.0,
+        TRAINING,
+        "Weight of the loss that asks to look at the picture and not at another one beside it.",
+    )
     doubly_stochastic: float = option(  # lambda in Xu 2015, eq. 14
         0.0, TRAINING, "Weight of the loss that asks to look everywhere in the end."
     )
@@ -74,7 +85,7 @@ class Config(config.Config):
     )
 
     def check(self):
-        for name in ("doubly_stochastic", "reward", "entropy"):
+        for name in ("distractors", "doubly_stochastic", "reward", "entropy"):
             self.require(name, getattr(self, name) >= 0, "a number from 0")
-        fits = self.encoder == "cnn" or self.size == 224
+        fits = self.encoder != "efficientnet" or self.size == 224
         self.require("size", fits, "224 for the encoder efficientnet")

@@ -19,7 +19,6 @@ import tensorflow as tf
 
 import keras_attention as ka
 from examples.captioning import data, features, inference, scoring
-from examples.captioning import model as network
 from examples.captioning.data import Picture
 from examples.captioning.images import decode, open_images
 from examples.captioning.run import Run
@@ -70,7 +69,7 @@ def evaluate(
 
 
 def _score(run: Run, beam_width: int, length_penalty: float, average: str) -> Result:
-    config, model, tokenizer = inference.load(run, average)
+    config, frozen, model, tokenizer = inference.load(run, average)
     pictures = data.read_split(run.folder / "test.json")
     images = open_images(run.images)
     names = [picture.name for picture in pictures]
@@ -78,7 +77,7 @@ def _score(run: Run, beam_width: int, length_penalty: float, average: str) -> Re
     if missing:
         problem = f"{len(missing)} of the test pictures missing, {', '.join(missing[:5])}"
         raise UserError(f"{run.images}: {problem}")
-    source = features.compute(network.frozen_encoder(config), images, names, run.cache)
+    source = features.compute(frozen, images, names, run.cache)
     references = [picture.captions for picture in pictures]
     metrics, found = {}, {}
     for search, options in {"greedy": (1, 0.0), "beam": (beam_width, length_penalty)}.items():

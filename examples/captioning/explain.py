@@ -20,7 +20,6 @@ from tf_keras_vis.gradcam import Gradcam
 from tf_keras_vis.saliency import Saliency
 
 from examples.captioning import inference
-from examples.captioning import model as network
 from examples.captioning.images import decode
 from examples.captioning.run import Run
 from examples.common.errors import UserError
@@ -43,9 +42,8 @@ def compute_maps(
     """The pixels, the words of the caption, and under each name of ROWS a map for each word."""
     if run.config().attention == "none":
         raise UserError(f"{run.folder}: a model without attention has no map to draw")
-    config, model, tokenizer = inference.load(run)
+    config, frozen, model, tokenizer = inference.load(run)
     pixels = decode(tf.constant(picture), config.size)[None].numpy()
-    frozen = network.frozen_encoder(config)
     found = inference.captioner(model, tokenizer, config)(
         tf.constant(pixels) if isinstance(frozen, int) else frozen(pixels)
     )

@@ -6,7 +6,6 @@ import keras
 import tensorflow as tf
 
 from examples.captioning import inference
-from examples.captioning import model as network
 from examples.captioning.config import Config
 from examples.captioning.images import decode
 from examples.captioning.run import Run
@@ -19,9 +18,8 @@ def export(run: Run, path: Path, beam_width: int, length_penalty: float, average
     Two signatures: "serving_default" takes `image`, encoded JPEG or PNG pictures (B,), "pixels"
     takes `pixels`, (B, size, size, 3) from 0 to 255.
     """
-    config, model, tokenizer = inference.load(run, average)
+    config, frozen, model, tokenizer = inference.load(run, average)
     caption = inference.captioner(model, tokenizer, config, beam_width, length_penalty)
-    frozen = network.frozen_encoder(config)
     signatures = make_signatures(caption, frozen, config)
     export_model(
         model.network,

@@ -63,9 +63,9 @@ def compute(
     folder = folder / fingerprint(encoder, images, names)
     parts = [names[start : start + SHARD] for start in range(0, len(names), SHARD)]
     files = [folder / f"{number:05}.npy" for number in range(len(parts))]
-    layout = _layout(encoder)
+    row = layout(encoder)
     with lock(folder, wait=True):
-        missing = [i for i, file in enumerate(files) if _read(file, len(parts[i]), *layout) is None]
+        missing = [i for i, file in enumerate(files) if _read(file, len(parts[i]), *row) is None]
         if missing:
             encode = _encode_function(encoder)
             with progress.Progress(*_columns()) as bar:
@@ -77,13 +77,11 @@ def compute(
                         bar.advance(task, len(batch))
                     rows = np.concatenate(batches)
                     write_with(files[i], lambda beside, rows=rows: np.save(beside, rows))
-    return Features(
-        [_read(file, len(part), *layout) for file, part in zip(files, parts, strict=True)]
-    )
+    return Features([_read(file, len(part), *row) for file, part in zip(files, parts, strict=True)])
 
 
 def fingerprint(encoder: keras.Model | int, images: Images, names: list[str]) -> str:
-    digest = hashlib.sha256(f"{VERSION} {SHARD} {_size(encoder)} {_layout(encoder)}\n".encode())
+    digest = hashlib.sha256(f"{VERSION} {SHARD} {_size(encoder)} {layout(encoder)}\n".encode())
     for weight in [] if isinstance(encoder, int) else encoder.weights:
         digest.update(weight.numpy())
     for name in names:
@@ -95,7 +93,7 @@ def _size(encoder: keras.Model | int) -> int:
     return encoder if isinstance(encoder, int) else encoder.input_shape[1]
 
 
-def _layout(encoder: keras.Model | int) -> tuple[tuple[int, ...], type]:
+def layout(encoder: keras.Model | int) -> tuple[tuple[int, ...], type]:
     """Shape and type of one row."""
     if isinstance(encoder, int):
         return (encoder, encoder, 3), np.uint8

@@ -1,9 +1,13 @@
 """Picture in, caption out: decoding, network and search as one function of the graph."""
 
+from typing import NamedTuple
+
+import keras
 import numpy as np
 import tensorflow as tf
 
 import keras_attention as ka
+from examples.captioning import encoders, features
 from examples.captioning import model as network
 from examples.captioning.config import Config
 from examples.captioning.run import Run
@@ -70,13 +74,22 @@ def caption_all(caption, source, batch_size: int = 100) -> dict:
     return found
 
 
-def load(run: Run, average: str = "none") -> tuple[Config, network.Captioner, Tokenizer]:
-    """The config, the best model (or a mean of such) and the tokenizer of a run."""
-    config = run.config()
-    tokenizer = load_tokenizer(run)
-    model = network.build(config, len(tokenizer.vocabulary))
+class Loaded(NamedTuple):
+    """What is kept of a run: its best model, or a mean of such, and all that it needs."""
+
+    config: Config
+    frozen: keras.Model | int
+    model: network.Captioner
+    tokenizer: Tokenizer
+
+
+def load(run: Run, average: str = "none") -> Loaded:
+    config, tokenizer = run.config(), load_tokenizer(run)
+    frozen = encoders.frozen(config)
+    shape = features.layout(frozen)[0]
+    model = network.build(config, len(tokenizer.vocabulary), shape)
     run.load_weights(model, average)
-    return config, model, tokenizer
+    return Loaded(config, frozen, model, tokenizer)
 
 
 def load_tokenizer(run: Run) -> Tokenizer:

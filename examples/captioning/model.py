@@ -6,21 +6,14 @@ import keras
 from keras import ops
 
 import keras_attention as ka
-from examples.captioning import efficientnet
 from examples.captioning.config import Config
 from examples.common.special import PAD
 
 CONTEXT = 8  # channels
 
 
-def frozen_encoder(config: Config) -> keras.Model | int:
-    """The frozen network in front of the trained one; if there is none, the pictures' size."""
-    return efficientnet.encoder() if config.encoder == "efficientnet" else config.size
-
-
-def build(config: Config, vocabulary_size: int) -> "Captioner":
-    """A `Captioner` of pixels, or of a frozen encoder's features, built, with fresh weights."""
-    source_shape = (config.size, config.size, 3) if config.encoder == "cnn" else (7, 7, 1280)
+def build(config: Config, vocabulary_size: int, source_shape: tuple) -> "Captioner":
+    """A `Captioner` of pixels (H, W, 3), or of a frozen encoder's features, with fresh weights."""
     cell = keras.layers.LSTMCell(config.units, dropout=config.dropout)
     head = keras.Sequential(
         [keras.layers.Dropout(config.dropout), keras.layers.Dense(vocabulary_size)]
@@ -52,24 +45,32 @@ def _encoder(config: Config, source_shape: tuple) -> keras.Model:
     if config.encoder == "cnn":
         features = _cnn(source, config.channels)
     else:
-        features = _with_mean(source, config)
+        features = _project(source, config)
     if config.attention == "none":
         features = layers.GlobalAveragePooling2D(keepdims=True)(features)
+    elif config.distractors:
+        features = Distractors()(features)
     return keras.Model(source, features, name="encoder")
 
 
-def _with_mean(features, config: Config):
-    """Projects a frozen encoder's map and concatenates its mean to each position.
-
-    So attention to one position loses nothing that the model without attention knows. Each gets
-    half of the channels.
-    """
+def _project(features, config: Config):
+    """A frozen encoder's map in fewer channels; each position keeps only what it knows itself."""
     layers = keras.layers
-    local = layers.Dense(config.channels // 2, activation="relu")(features)
-    whole = layers.GlobalAveragePooling2D(keepdims=True)(local)
-    beside = layers.Concatenate()([local, layers.UpSampling2D(local.shape[1:3])(whole)])
+    scaled = layers.BatchNormalization(momentum=0.9)(features)  # its two maps differ in scale
+    local = layers.Dense(config.channels, activation="relu")(scaled)
     # The same channels at all positions: the mean would average independent noise away.
-    return layers.SpatialDropout2D(config.dropout)(beside)
+    return layers.SpatialDropout2D(config.dropout)(local)
+
+
+@final
+@keras.saving.register_keras_serializable("captioning")
+class Distractors(keras.layers.Layer):
+    """In training, lays beside each map (H, W, C), at its right, that of another picture."""
+
+    def call(self, maps, training=None):
+        if not training:
+            return maps
+        return ops.concatenate([maps, ops.roll(maps, 1, axis=0)], axis=2)
 
 
 def _cnn(pixels, channels: int):
@@ -124,19 +125,23 @@ class Captioner(keras.Model):
 
         L = -log p(y | x) + lambda sum_i (1 - sum_t alpha_ti)^2               (Xu 2015, eq. 14)
 
-    per word of the batch. With REINFORCE, `ka.losses.reinforce` is added.
+    per word of the batch. With REINFORCE, `ka.losses.reinforce` is added; with distractors, their
+    weight times the share of attention that is on the other picture.
     """
 
     def __init__(self, network: ka.models.EncoderDecoder, config: Config):
         super().__init__()
         self.network = network
         self.config = config
+        self.distracted = config.distractors > 0 and config.attention != "none"
         self.reinforced = isinstance(
             getattr(network.decoder.attention, "alignment", None), ka.alignments.Hard
         )
         self.nll = keras.metrics.Mean(
             "nll"
         )  # per word: the loss with REINFORCE is no measure of quality
+        if self.distracted:
+            self.distraction = keras.metrics.Mean("distraction")
         if self.reinforced:
             # One for each width of a batch, as longer captions are less likely; NaN: not known yet.
             self.baseline = self.add_weight(
@@ -162,8 +167,14 @@ class Captioner(keras.Model):
         counted = ops.any(written, axis=1)  # not the rows that fill up a batch
         loss, words = -log_likelihood, ops.sum(ops.cast(written, log_likelihood.dtype))
         self.nll.update_state(ops.sum(loss) / words, words)
+        weights = y_pred["weights"]
+        if self.distracted and training:
+            weights, other = ops.split(weights, 2, axis=3)
+            other = ops.sum(ops.where(written, ops.sum(other, axis=(2, 3)), 0.0), axis=1)  # (B,)
+            self.distraction.update_state(ops.sum(other) / words, words)
+            loss = loss + self.config.distractors * other
         if self.config.doubly_stochastic:
-            spread = ka.losses.doubly_stochastic(y_pred["weights"], written)
+            spread = ka.losses.doubly_stochastic(weights, written)
             loss = loss + self.config.doubly_stochastic * ops.where(counted, spread, 0.0)
         if self.reinforced and training:
             mean = ops.sum(log_likelihood) / ops.sum(ops.cast(counted, log_likelihood.dtype))

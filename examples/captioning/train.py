@@ -5,7 +5,7 @@ from pathlib import Path
 
 import keras
 
-from examples.captioning import data, features, inference, pipeline, scoring
+from examples.captioning import data, encoders, features, inference, pipeline, scoring
 from examples.captioning import model as network
 from examples.captioning.config import Config
 from examples.captioning.data import Splits
@@ -25,7 +25,7 @@ def train(run: Run, config: Config, splits: Splits, images: Images) -> dict:
     """
     started = time.monotonic()
     keras.utils.set_random_seed(config.seed)
-    frozen = network.frozen_encoder(config)
+    frozen = encoders.frozen(config)
     train_source, dev_source = (
         features.compute(frozen, images, [picture.name for picture in pictures], run.cache)
         for pictures in (splits.train, splits.dev)
@@ -43,7 +43,7 @@ def train(run: Run, config: Config, splits: Splits, images: Images) -> dict:
         augment=config.encoder == "cnn",
         seed=config.seed,
     )
-    model = network.build(config, len(tokenizer.vocabulary))
+    model = network.build(config, len(tokenizer.vocabulary), train_source.shape)
     compile_model(model, config, batches.steps)
     print(
         f"{config.data}: {len(splits.train)} training, {len(splits.dev)} development, "
@@ -83,7 +83,7 @@ def compile_model(model: network.Captioner, config: Config, steps: int) -> None:
 
 def _copy_weights(run: Run, model: network.Captioner, tokenizer: Tokenizer) -> None:
     """Gives the model the weights of another run, which may have another attention."""
-    _, other, other_tokenizer = inference.load(run)
+    _, _, other, other_tokenizer = inference.load(run)
     if other_tokenizer.vocabulary != tokenizer.vocabulary:
         raise UserError(f"{run.folder}: --start-from needs a run on the same captions")
     mine, theirs = (

@@ -1,0 +1,79 @@
+"""Frozen encoders of photographs, cut where the places of their maps still know little of others.
+
+The last map of a network for ImageNet has few places, 7 x 7, each of which has seen the whole
+picture: attention to one of them means little. An earlier one has 14 x 14, as that of Xu et al.
+2015, and knows less of what it sees. So each place has both: its own features, and beside them the
+last map's, resized.
+"""
+
+import inspect
+from pathlib import Path
+
+import keras
+
+from examples.captioning import efficientnet
+from examples.captioning.config import Config
+from examples.common.errors import UserError
+
+STRIDE = 16  # pixels from one place to the next
+
+
+def frozen(config: Config) -> keras.Model | int:
+    """The frozen network in front of the trained one; if there is none, the pictures' size.
+
+    From pixels (B, size, size, 3) in 0..255 to a map (B, size / 16, size / 16, C).
+    """
+    if config.encoder == "cnn":
+        return config.size
+    network = _lite0() if config.encoder == "efficientnet" else _application(config)
+    fine, coarse = network.outputs
+    beside = keras.layers.Resizing(*fine.shape[1:3])(coarse)
+    model = keras.Model(network.input, keras.layers.Concatenate()([fine, beside]), name="frozen")
+    model.trainable = False
+    return model
+
+
+def _lite0() -> keras.Model:
+    whole = efficientnet.encoder()
+    # What the widening convolutions read: all that there is at these sizes, in few channels.
+    maps = [whole.get_layer(name).input for name in ("blocks.11.expand_conv", "conv_head")]
+    return keras.Model(whole.input, maps)
+
+
+def _application(config: Config) -> keras.Model:
+    """The last map of 16 pixels a place, and the last one, of a network of `keras.applications`."""
+    make = getattr(keras.applications, config.encoder, None)
+    if not inspect.isfunction(make):
+        names = [n for n, value in vars(keras.applications).items() if inspect.isfunction(value)]
+        raise UserError(
+            f"--encoder {config.encoder}: expected cnn, efficientnet or one of {', '.join(names)}"
+        )
+    if config.encoder_weights is None:
+        raise UserError(f"--encoder {config.encoder} needs --encoder-weights, a file of them")
+    shape, side = (config.size, config.size, 3), config.size // STRIDE
+    base = make(include_top=False, weights=None, input_shape=shape)
+    _load_weights(base, Path(config.encoder_weights))
+    fine = [layer.output for layer in base.layers if _is_map(layer.output, side)]
+    if not fine:
+        raise UserError(
+            f"--encoder {config.encoder}: it has no map of {side} x {side} places for --size "
+            f"{config.size}; expected another network or size"
+        )
+    pixels = keras.Input(shape, name="pixels")
+    maps = keras.Model(base.input, [fine[-1], base.output])
+    # From 0..255 to what its weights were learned with.
+    return keras.Model(pixels, maps(inspect.getmodule(make).preprocess_input(pixels)))
+
+
+def _load_weights(model: keras.Model, path: Path) -> None:
+    try:
+        model.load_weights(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (ValueError, OSError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: not weights of {model.name} without its top ({reason})") from None
+
+
+def _is_map(output, side: int) -> bool:
+    return getattr(output, "shape", ())[1:3] == (side, side)
