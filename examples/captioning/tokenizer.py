@@ -1,11 +1,34 @@
 """Words to ids in Python; ids to text as graph operations, so that an export includes them."""
 
+import html
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
+import regex
 import tensorflow as tf
 
 from examples.common.special import END, SPECIAL, START, UNK
+
+TAG = regex.compile(r"</?[a-z][^<>]*>|<!--.*?-->")
+INVISIBLE = regex.compile(r"(?![\u200b-\u200d])\p{Cf}")  # soft hyphens, marks of direction
+HYPHEN = regex.compile(r"(?<=[\p{L}\p{M}\p{N}])['’׳״‐‑-](?=[\p{L}\p{M}\p{N}])")  # noqa: RUF001
+# A letter, and its marks and others, with U+200C and U+200D where they join, or shape an end.
+WORD = regex.compile(
+    r"[\p{L}\p{N}][\p{L}\p{M}\p{N}]*([\u200c\u200d]+[\p{L}\p{M}\p{N}]+)*((?<=\p{M})\u200d)?"
+)
+
+
+def normalize(text: str) -> str:
+    """Lower-cased words and single spaces: "A man's T-shirt, wet." is "a mans tshirt wet".
+
+    A word is made of letters with their marks, in composed form (NFC), and digits.
+    """
+    text = html.unescape(html.unescape(text))  # what is scraped is often escaped twice
+    text = unicodedata.normalize("NFC", text.lower())
+    text = text.replace("i\u0307", "i")  # what Python makes of the Turkish capital
+    text = HYPHEN.sub("", INVISIBLE.sub("", TAG.sub(" ", text)))
+    return " ".join(word.group() for word in WORD.finditer(text))
 
 
 class Tokenizer:
