@@ -33,9 +33,11 @@ from examples.captioning import (
     tokenizer,
 )
 from examples.captioning import model as network
+from examples.captioning.cider import cider_d
 from examples.captioning.cli import app
 from examples.captioning.config import Config
 from examples.captioning.images import decode, open_images
+from examples.captioning.rouge import rouge_l
 from examples.captioning.run import Run
 from examples.captioning.tokenizer import Tokenizer
 from examples.common.special import END, PAD, START, UNK
@@ -289,7 +291,8 @@ def test_scores_equal_the_definition(found):
         assert scores[f"bleu{n}"] == pytest.approx(bleu(found, REFERENCES, n), abs=0.006)
     exact = [text in texts for text, texts in zip(found, REFERENCES, strict=True)]
     assert scores["exact_match"] == 100 * sum(exact) / 4
-    assert math.isfinite(scores["cider"])
+    assert scores["rouge_l"] == round(100 * rouge_l(found, REFERENCES)[0], 2)
+    assert scores["cider"] == round(cider_d(found, REFERENCES)[0], 4)
 
 
 def test_pointing_counts_peaks_in_boxes():

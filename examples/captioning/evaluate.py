@@ -22,6 +22,7 @@ from examples.captioning import data, features, inference, scoring
 from examples.captioning import model as network
 from examples.captioning.data import Picture
 from examples.captioning.images import decode, open_images
+from examples.captioning.meteor import check_meteor, meteor
 from examples.captioning.run import Run
 from examples.common.errors import UserError
 from examples.common.files import write, write_with
@@ -50,15 +51,22 @@ def runs(folder: Path) -> dict[str, Run]:
 
 
 def evaluate(
-    folder: Path, beam_width: int, length_penalty: float, shown: int, average: str
+    folder: Path,
+    beam_width: int,
+    length_penalty: float,
+    shown: int,
+    average: str,
+    with_meteor: bool = False,
 ) -> dict:
     """Scores the best model of each run; writes metrics.json, attention.png and attention.html.
 
     Each run's captions.tsv lists its test pictures, the wrong ones first. Returns the metrics.
     """
+    if with_meteor:
+        check_meteor()
     results, study = {}, runs(folder)
     for kind, run in study.items():
-        results[kind] = _score(run, beam_width, length_penalty, average)
+        results[kind] = _score(run, beam_width, length_penalty, average, with_meteor)
         run.update_metrics(results[kind].metrics)
         write(run.folder / "captions.tsv", _table(results[kind]))
     metrics = {kind: run.metrics() for kind, run in study.items()}
@@ -69,7 +77,9 @@ def evaluate(
     return metrics
 
 
-def _score(run: Run, beam_width: int, length_penalty: float, average: str) -> Result:
+def _score(
+    run: Run, beam_width: int, length_penalty: float, average: str, with_meteor: bool
+) -> Result:
     config, model, tokenizer = inference.load(run, average)
     pictures = data.read_split(run.folder / "test.json")
     images = open_images(run.images)
@@ -87,6 +97,8 @@ def _score(run: Run, beam_width: int, length_penalty: float, average: str) -> Re
         found = inference.caption_all(caption, source)
         seconds = round(time.perf_counter() - start, 1)
         metrics[search] = {**scoring.scores(found["text"], references), "seconds": seconds}
+        if with_meteor:
+            metrics[search]["meteor"] = round(100 * meteor(found["text"], references), 2)
     # The exported model searches with the beam, so its figures are the headline.
     headline = {name: metrics["beam"][name] for name in ("exact_match", "bleu4")}
     if config.attention != "none" and any(picture.objects for picture in pictures):

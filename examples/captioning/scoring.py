@@ -1,4 +1,4 @@
-"""Scores of captions: BLEU-1 to 4, CIDEr, exact match, and whether attention points at nouns."""
+"""Scores of captions: BLEU-1 to 4, ROUGE-L, CIDEr-D, exact match; and of attention, pointing."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,10 +8,11 @@ from sacrebleu.metrics import BLEU
 from examples.captioning import scenes
 from examples.captioning.cider import cider_d
 from examples.captioning.data import Picture
+from examples.captioning.rouge import rouge_l
 
 
 def scores(found: Sequence[str], references: Sequence[Sequence[str]]) -> dict:
-    """All but CIDEr in percent.
+    """All but CIDEr-D in percent.
 
     Captions are normalized (lower-cased, without punctuation) and split at spaces, as in Xu 2015.
     BLEU uses all references of a picture, without smoothing.
@@ -22,6 +23,7 @@ def scores(found: Sequence[str], references: Sequence[Sequence[str]]) -> dict:
     exact = np.mean([text in row for text, row in zip(found, references, strict=True)])
     return {
         **bleu,
+        "rouge_l": round(100 * rouge_l(found, references)[0], 2),
         "cider": round(cider_d(found, references)[0], 4),
         "exact_match": round(100 * float(exact), 2),
     }
