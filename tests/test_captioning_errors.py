@@ -412,10 +412,10 @@ def test_an_export_that_is_no_captioner(tmp_path):
     ],
 )
 def test_vocabularies_that_are_refused(words, told):
-    from examples.captioning.tokenizer import Tokenizer
+    from examples.captioning.tokenizer import Words
 
     with pytest.raises(ValueError, match=told):
-        Tokenizer(words)
+        Words(words)
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path):

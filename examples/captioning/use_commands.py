@@ -90,7 +90,8 @@ def export(
 ):
     """Export a run's best model as a SavedModel: pictures in; text, words, score, attention out.
 
-    Decoding and beam search are inside; TensorFlow is all it needs.
+    Decoding and beam search are inside; TensorFlow is all it needs, for sub-words tensorflow-text
+    too, whose pieces then stand for words.
     """
     with quiet_import():
         from examples.captioning.export import export

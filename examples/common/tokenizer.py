@@ -62,6 +62,9 @@ class Tokenizer:
         # A first word is the same piece as one after a space.
         return self._processor().tokenize(tf.where(texts == "", "", " " + texts))
 
+    def ids(self, pieces: list[str]) -> list[int]:
+        return sentencepiece.SentencePieceProcessor(model_proto=self.model).piece_to_id(pieces)
+
     def pieces(self, ids: tf.Tensor) -> tf.Tensor:
         """Ids to the strings of their pieces, in the same shape; [PAD] and [END] become ""."""
         ids = tf.convert_to_tensor(ids)
