@@ -138,21 +138,6 @@ def test_captions_come_normalized(write, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("  Two\tdogs,  running . ", "two dogs running"),
-        ("black/white dog -- a man 's", "black white dog a man s"),
-        ("A well-known T-shirt isn’t", "a wellknown tshirt isnt"),  # noqa: RUF001
-        ("3 Élans_sur l'île", "3 élans sur lîle"),
-        ("?!", ""),
-    ],
-)
-def test_normalize(text, expected):
-    assert data.normalize(text) == expected
-    assert data.normalize(expected) == expected
-
-
-@pytest.mark.parametrize(
     ("content", "told"),
     [
         (b"{'train': []}", "not JSON"),

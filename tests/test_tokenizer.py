@@ -62,6 +62,18 @@ def test_special_ids_are_no_text(tokenizer):
     assert b"".join(pieces).decode() == SPACE + "red"
 
 
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_the_same_is_learned_on_any_number_of_cores(monkeypatch, kind):
+    rng = random.Random(4)
+    words = ["".join(rng.choices("abcdefgh", k=rng.randint(2, 6))) for _ in range(300)]
+    lines = [" ".join(rng.choices(words, k=8)) for _ in range(500)]
+    models = set()
+    for cores in (1, 2, 5):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        models.add(learn(lines, 600, kind))
+    assert len(models) == 1
+
+
 def test_case_and_form_are_normalized_on_demand():
     model = learn(LINES, 298)
     text = tf.constant(["  Straße\t cafe\u0301 "])

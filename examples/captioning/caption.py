@@ -1,11 +1,12 @@
 """Captions pictures with an exported model, or with the best model of a run.
 
-An exported model needs only TensorFlow.
+An exported model needs only TensorFlow, and with sub-words tensorflow-text.
 """
 
 from pathlib import Path
 
 import tensorflow as tf
+import tensorflow_text  # noqa: F401  registers the operations of sub-words
 
 from examples.captioning.images import check_picture
 from examples.common.errors import user_errors

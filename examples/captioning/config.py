@@ -35,11 +35,25 @@ class Config(config.Config):
     size: int = option(
         96, DATA, "Side of the pictures in pixels; efficientnet takes 224.", (8, 2048)
     )
+    vocabulary: Literal["auto", "words", "subwords"] = option(
+        "auto",
+        DATA,
+        "Words between spaces, or SentencePiece's sub-words; auto: these for scripts without "
+        "spaces, such as Chinese, Japanese and Thai.",
+    )
+    vocabulary_size: int = option(
+        4000, DATA, "Sub-words at most; special ones and 256 bytes are among them."
+    )
     min_count: int = option(
         1, DATA, "How often a word stands in the training captions, or it is unknown."
     )
     max_length: int = option(
-        20, DATA, "Words of a caption; longer ones are cut in training.", (1, 1000)
+        20, DATA, "Words, or sub-words, of a caption; longer ones are cut in training.", (1, 1000)
+    )
+    bleu_tokenize: Literal["auto", "none", "zh", "char"] = option(
+        "auto",
+        DATA,
+        "sacrebleu's tokenizer for all scores; none: spaces; auto: zh or char for scripts without.",
     )
     attention: Attention = option(
         "soft", MODEL, "What each word looks at; none: the mean of the picture."

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from examples.captioning.images import Images, open_images
+from examples.captioning.tokenizer import normalize
 from examples.common.errors import UserError
 from examples.common.splits import split_by_hash
 
@@ -40,12 +40,6 @@ class Splits(NamedTuple):
     dev: list[Picture]
     test: list[Picture]
     notes: tuple[str, ...] = ()
-
-
-def normalize(text: str) -> str:
-    """Lower-cased words and single spaces: "A man's T-shirt, wet." is "a mans tshirt wet"."""
-    joined = re.sub(r"(?<=\w)['’-](?=\w)", "", text.lower())  # noqa: RUF001
-    return " ".join(re.sub(r"[\W_]", " ", joined).split())
 
 
 # ---------------------------------------------------------------- caption files

@@ -18,12 +18,15 @@ import numpy as np
 import tensorflow as tf
 
 import keras_attention as ka
-from examples.captioning import data, features, inference, scoring
+from examples.captioning import data, features, inference, pairs, scoring
 from examples.captioning.data import Picture
 from examples.captioning.images import decode, open_images
+from examples.captioning.meteor import check_meteor, meteor
 from examples.captioning.run import Run
+from examples.captioning.tokenizer import Words
 from examples.common.errors import UserError
 from examples.common.files import write, write_with
+from examples.common.fonts import any_script
 
 KINDS = ("soft", "hard", "none")
 
@@ -49,15 +52,23 @@ def runs(folder: Path) -> dict[str, Run]:
 
 
 def evaluate(
-    folder: Path, beam_width: int, length_penalty: float, shown: int, average: str
+    folder: Path,
+    beam_width: int,
+    length_penalty: float,
+    shown: int,
+    average: str,
+    with_meteor: bool = False,
+    with_pairs: bool = False,
 ) -> dict:
     """Scores the best model of each run; writes metrics.json, attention.png and attention.html.
 
     Each run's captions.tsv lists its test pictures, the wrong ones first. Returns the metrics.
     """
+    if with_meteor:
+        check_meteor()
     results, study = {}, runs(folder)
     for kind, run in study.items():
-        results[kind] = _score(run, beam_width, length_penalty, average)
+        results[kind] = _score(run, beam_width, length_penalty, average, with_meteor, with_pairs)
         run.update_metrics(results[kind].metrics)
         write(run.folder / "captions.tsv", _table(results[kind]))
     metrics = {kind: run.metrics() for kind, run in study.items()}
@@ -68,7 +79,14 @@ def evaluate(
     return metrics
 
 
-def _score(run: Run, beam_width: int, length_penalty: float, average: str) -> Result:
+def _score(
+    run: Run,
+    beam_width: int,
+    length_penalty: float,
+    average: str,
+    with_meteor: bool,
+    with_pairs: bool,
+) -> Result:
     config, frozen, model, tokenizer = inference.load(run, average)
     pictures = data.read_split(run.folder / "test.json")
     images = open_images(run.images)
@@ -85,12 +103,19 @@ def _score(run: Run, beam_width: int, length_penalty: float, average: str) -> Re
         start = time.perf_counter()
         found = inference.caption_all(caption, source)
         seconds = round(time.perf_counter() - start, 1)
-        metrics[search] = {**scoring.scores(found["text"], references), "seconds": seconds}
+        scores = scoring.scores(found["text"], references, config.bleu_tokenize)
+        metrics[search] = {**scores, "seconds": seconds}
+        if with_meteor:
+            metrics[search]["meteor"] = round(100 * meteor(found["text"], references), 2)
     # The exported model searches with the beam, so its figures are the headline.
     headline = {name: metrics["beam"][name] for name in ("exact_match", "bleu4")}
     if config.attention != "none" and any(picture.objects for picture in pictures):
-        pointing = scoring.pointing(found["words"], found["attention"], pictures)
-        headline["pointing"] = pointing
+        looks = zip(found["words"], found["attention"], strict=True)
+        if not isinstance(tokenizer, Words):
+            looks = (scoring.whole_words(*look) for look in looks)
+        headline["pointing"] = scoring.pointing(*zip(*looks, strict=True), pictures)
+    if with_pairs and config.attention != "none":
+        metrics["pairs"] = pairs.measure(model, tokenizer, source, pictures)
     metrics["beam"] |= {"beam_width": beam_width, "length_penalty": length_penalty}
     metrics = {**headline, "test_pictures": len(pictures), "average": average, **metrics}
     return Result(metrics, pictures, run.images, found)
@@ -107,25 +132,27 @@ def _table(result: Result) -> str:
 
 def _draw(folder: Path, results: dict[str, Result], number: int) -> None:
     """attention.png, the pictures with the longest captions; attention.html, twelve times more."""
-    examples, figures = [], []
+    examples, drawn = [], []
     for kind, result in results.items():
-        texts = result.found["text"]
-        longest = sorted(range(len(texts)), key=lambda i: (-len(texts[i].split()), i))
+        all_words = result.found["words"]
+        longest = sorted(range(len(all_words)), key=lambda i: (-len(all_words[i]), i))
         images = open_images(result.images)
         for rank, i in enumerate(longest[: 12 * number]):
-            picture, words = result.pictures[i], result.found["words"][i]
+            picture, words = result.pictures[i], all_words[i]
             pixels = decode(tf.constant(images.read(picture.name)), 224).numpy() / 255
             maps = result.found["attention"][i][: len(words)]
             note = f"{kind} attention, {picture.name}: {' | '.join(picture.captions)}"
             examples.append(ka.visualize.Caption(pixels, words, maps, note))
             if rank < number:
-                title = f"{kind} attention: {picture.captions[0]}"
-                figures.append(ka.visualize.overlay_on_image(pixels, maps, words, title=title))
+                drawn.append((pixels, maps, words, f"{kind} attention: {picture.captions[0]}"))
     write_with(
         folder / "attention.html",
         lambda path: ka.visualize.to_html(examples, path, title="Where the captioner looks"),
     )
-    write_with(folder / "attention.png", lambda path: _stack(figures, path))
+    text = "".join(title + "".join(words) for *_, words, title in drawn)
+    with any_script(text, folder / "attention.png"):
+        figures = [ka.visualize.overlay_on_image(*each, title=title) for *each, title in drawn]
+        write_with(folder / "attention.png", lambda path: _stack(figures, path))
 
 
 def _stack(figures: list[plt.Figure], path: Path) -> None:

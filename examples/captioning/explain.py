@@ -24,6 +24,7 @@ from examples.captioning.images import decode
 from examples.captioning.run import Run
 from examples.common.errors import UserError
 from examples.common.files import write_with
+from examples.common.fonts import any_script
 from examples.common.special import START
 
 ROWS = ("attention", "saliency", "Grad-CAM")
@@ -32,7 +33,8 @@ ROWS = ("attention", "saliency", "Grad-CAM")
 def explain(run: Run, picture: bytes, path: Path) -> list[str]:
     """Draws `path`: the picture, and for each word of its caption three maps; returns the words."""
     pixels, words, maps = compute_maps(run, picture)
-    write_with(path, lambda beside: _draw(pixels, words, maps, beside))
+    with any_script("".join(words), path):
+        write_with(path, lambda beside: _draw(pixels, words, maps, beside))
     return words
 
 
@@ -50,7 +52,7 @@ def compute_maps(
     words = [word.decode() for word in found["words"].numpy()[0] if word]
     if not words:
         raise UserError("the model has no words for this picture")
-    ids = [tokenizer.ids[word] for word in words]
+    ids = tokenizer.ids(words)
     whole = _build_model(model.network, frozen, [START, *ids[:-1]], config.size)
     saliency, gradcam = Saliency(whole), Gradcam(whole)
     maps: dict[str, list[np.ndarray]] = {name: [] for name in ROWS}

@@ -13,7 +13,8 @@ from examples.common.serving import export_model
 
 
 def export(run: Run, path: Path, beam_width: int, length_penalty: float, average: str) -> None:
-    """Writes the SavedModel to `path`. Only TensorFlow is needed to run it.
+    """Writes the SavedModel to `path`. Only TensorFlow is needed to run it, and tensorflow-text
+    where the captions are of sub-words.
 
     Two signatures: "serving_default" takes `image`, encoded JPEG or PNG pictures (B,), "pixels"
     takes `pixels`, (B, size, size, 3) from 0 to 255.

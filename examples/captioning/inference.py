@@ -11,7 +11,8 @@ from examples.captioning import encoders, features
 from examples.captioning import model as network
 from examples.captioning.config import Config
 from examples.captioning.run import Run
-from examples.captioning.tokenizer import Tokenizer
+from examples.captioning.tokenizer import Tokenizer, Words
+from examples.common import tokenizer as subwords
 from examples.common.errors import UserError
 from examples.common.special import END, START, UNK
 
@@ -25,10 +26,11 @@ def captioner(
 ):
     """A function of pixels or features (B, H, W, C); beam width 1 is the greedy search.
 
-    It returns a dict: text (B,), words (B, T) as strings, "" behind the last one, score (B,), the
-    log-probability with its penalty, and attention (B, T, H, W). No caption has the word [UNK].
+    It returns a dict: text (B,), words (B, T) as strings, or pieces of words, "" behind the last
+    one, score (B,), the log-probability with its penalty, and attention (B, T, H, W). No caption
+    has the word [UNK].
     """
-    size = len(tokenizer.vocabulary)
+    size = tokenizer.size
     if beam_width > size:
         raise UserError(f"--beam-width {beam_width}: expected at most {size}, the vocabulary")
     mask = np.where(np.arange(size) == UNK, -np.inf, 0).astype("float32")
@@ -53,7 +55,7 @@ def captioner(
         tokens = result.tokens[:, 0]
         return {
             "text": tokenizer.decode(tokens),
-            "words": tokenizer.words(tokens),
+            "words": tokenizer.pieces(tokens),
             "score": result.scores[:, 0],
             "attention": result.attention[:, 0],
         }
@@ -86,14 +88,16 @@ class Loaded(NamedTuple):
 def load(run: Run, average: str = "none") -> Loaded:
     config, tokenizer = run.config(), load_tokenizer(run)
     frozen = encoders.frozen(config)
-    shape = features.layout(frozen)[0]
-    model = network.build(config, len(tokenizer.vocabulary), shape)
+    model = network.build(config, tokenizer.size, features.layout(frozen)[0])
     run.load_weights(model, average)
     return Loaded(config, frozen, model, tokenizer)
 
 
 def load_tokenizer(run: Run) -> Tokenizer:
+    path = run.vocabulary or run.folder / "vocabulary.txt"
     try:
-        return Tokenizer(run.read_lines("vocabulary.txt"))
-    except ValueError as error:
-        raise UserError(f"{run.folder / 'vocabulary.txt'}: damaged ({error})") from None
+        if path.suffix == ".model":
+            return subwords.Tokenizer(path.read_bytes())
+        return Words(run.read_lines(path.name))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({error})") from None

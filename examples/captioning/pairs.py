@@ -17,7 +17,8 @@ from examples.captioning.data import Picture
 from examples.captioning.features import Features
 from examples.captioning.model import Captioner
 from examples.captioning.pipeline import encode
-from examples.captioning.tokenizer import Tokenizer
+from examples.captioning.tokenizer import Tokenizer, Words
+from examples.common.tokenizer import SPACE
 
 
 def measure(
@@ -29,14 +30,16 @@ def measure(
     that of nouns whose largest weight is there. Of each picture the first caption counts. Frame i
     has the pictures i and i + 1, whose captions are forced in turn.
     """
-    limit = model.config.max_length
     firsts = [picture._replace(captions=picture.captions[:1]) for picture in pictures]
-    ids = encode(firsts, tokenizer, limit)[1]
-    written = ids[:, 1:] != 0
+    ids = encode(firsts, tokenizer, model.config.max_length)[1]
+    pieces = tokenizer.pieces(ids[:, 1:]).numpy().astype("U")
+    written = pieces != ""
+    begins = written if isinstance(tokenizer, Words) else np.char.startswith(pieces, SPACE)
     is_noun = np.zeros_like(written)
-    for row, picture in zip(is_noun, firsts, strict=True):
-        found = nouns(tuple(picture.captions[0].split()[:limit]))
-        row[: len(found)] = found
+    for number, picture in enumerate(firsts):
+        found = nouns(tuple(picture.captions[0].split()))
+        word = np.cumsum(begins[number])[written[number]] - 1
+        is_noun[number, written[number]] = np.array(found)[word]
     weights, peaks = own_shares(model, source, ids[:, :-1])
     return {
         "nouns": _interval(weights, is_noun),

@@ -9,23 +9,22 @@ from examples.captioning.data import Picture
 from examples.captioning.features import Features
 from examples.captioning.tokenizer import Tokenizer
 from examples.common import batches
-from examples.common.special import PAD
+from examples.common.special import END, PAD, START
 
 SHAPES = 3
 SHIFT = 4  # pixels by which a training picture is shifted at most
 
 
 def encode(pictures: list[Picture], tokenizer: Tokenizer, limit: int) -> tuple[np.ndarray, ...]:
-    """Every caption of every picture: the picture's number (N,), and the ids (N, T), padded."""
-    pairs = [
-        (number, tokenizer.encode(caption, limit))
-        for number, picture in enumerate(pictures)
-        for caption in picture.captions
-    ]
-    ids = np.full((len(pairs), max(len(row) for _, row in pairs)), PAD, "int32")
-    for row, (_, caption) in zip(ids, pairs, strict=True):
-        row[: len(caption)] = caption
-    return np.array([number for number, _ in pairs]), ids
+    """Every caption of every picture: the picture's number (N,), and the ids (N, T), padded.
+
+    A row is [START], the ids of at most `limit` words or pieces, [END].
+    """
+    pairs = [(number, text) for number, picture in enumerate(pictures) for text in picture.captions]
+    start, end = (tf.fill((len(pairs), 1), special) for special in (START, END))
+    pieces = tokenizer.encode([text for _, text in pairs])[:, :limit]
+    ids = tf.concat([start, pieces, end], axis=1).to_tensor(PAD)
+    return np.array([number for number, _ in pairs]), ids.numpy()
 
 
 @final

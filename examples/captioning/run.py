@@ -13,11 +13,18 @@ class Run(RunFolder):
     score = "bleu4"
     names = (
         *RunFolder.names,
-        "vocabulary.txt",  # one word a line
+        "vocabulary.txt",  # one word a line,
+        "vocabulary.model",  # or sub-words, of SentencePiece
         "dev.json",  # the held-out pictures, their captions and objects
         "test.json",
         "captions.tsv",  # of the test pictures
     )
+
+    @property
+    def vocabulary(self) -> Path | None:
+        """The file of the vocabulary, if there is one."""
+        paths = [self.folder / f"vocabulary.{kind}" for kind in ("model", "txt")]
+        return next(filter(Path.exists, paths), None)
 
     @property
     def images(self) -> Path:

@@ -1,5 +1,6 @@
-"""Scores of captions: BLEU-1 to 4, CIDEr, exact match, and whether attention points at nouns."""
+"""Scores of captions: BLEU-1 to 4, ROUGE-L, CIDEr-D, exact match; and of attention, pointing."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -8,22 +9,34 @@ from sacrebleu.metrics import BLEU
 from examples.captioning import scenes
 from examples.captioning.cider import cider_d
 from examples.captioning.data import Picture
+from examples.captioning.rouge import rouge_l
+from examples.captioning.tokenizer import bleu_tokenizer
+from examples.common.tokenizer import SPACE
 
 
-def scores(found: Sequence[str], references: Sequence[Sequence[str]]) -> dict:
-    """All but CIDEr in percent.
+def scores(
+    found: Sequence[str], references: Sequence[Sequence[str]], tokenize: str = "auto"
+) -> dict:
+    """All but CIDEr-D in percent.
 
-    Captions are normalized (lower-cased, without punctuation) and split at spaces, as in Xu 2015.
-    BLEU uses all references of a picture, without smoothing.
+    Captions are normalized (lower-cased, without punctuation) and split at spaces, as in Xu 2015,
+    or by another tokenizer of sacrebleu; "auto" chooses it by their script. BLEU uses all
+    references of a picture, without smoothing.
     """
+    exact = np.mean([text in row for text, row in zip(found, references, strict=True)])
+    if tokenize == "auto":
+        tokenize = bleu_tokenizer(text for row in references for text in row)
+    split = BLEU(tokenize=tokenize).tokenizer
+    found, references = [*map(split, found)], [[*map(split, row)] for row in references]
     most = max(map(len, references))
     columns = [[row[i] if i < len(row) else None for row in references] for i in range(most)]
     bleu = {f"bleu{n}": round(_bleu(n).corpus_score(found, columns).score, 2) for n in range(1, 5)}
-    exact = np.mean([text in row for text, row in zip(found, references, strict=True)])
     return {
         **bleu,
+        "rouge_l": round(100 * rouge_l(found, references)[0], 2),
         "cider": round(cider_d(found, references)[0], 4),
         "exact_match": round(100 * float(exact), 2),
+        "tokenize": tokenize,
     }
 
 
@@ -44,6 +57,14 @@ def pointing(found: Iterable[Sequence[str]], maps: Iterable, pictures: Iterable[
                 boxes = [box for name, box in picture.objects if name == noun]
                 hits.append(any(_holds(box, *peak(map_)) for box in boxes))
     return round(100 * float(np.mean(hits)), 2) if hits else 0.0
+
+
+def whole_words(pieces: Sequence[str], maps: np.ndarray) -> tuple[list[str], list[np.ndarray]]:
+    """The words of which these are pieces, each with the mean map of its pieces."""
+    starts = [i for i, piece in enumerate(pieces) if i == 0 or piece.startswith(SPACE)]
+    spans = [slice(*each) for each in itertools.pairwise([*starts, len(pieces)])]
+    words = ["".join(pieces[span]).removeprefix(SPACE) for span in spans]
+    return words, [maps[span].mean(axis=0) for span in spans]
 
 
 def peak(weights: np.ndarray) -> tuple[float, float]:

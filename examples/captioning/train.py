@@ -11,7 +11,7 @@ from examples.captioning.config import Config
 from examples.captioning.data import Splits
 from examples.captioning.images import Images
 from examples.captioning.run import Run
-from examples.captioning.tokenizer import Tokenizer, learn_vocabulary
+from examples.captioning.tokenizer import Tokenizer, Words, learn
 from examples.common.errors import UserError
 from examples.common.files import write
 from examples.common.fit import Checkpoints, fit, optimizer
@@ -32,7 +32,8 @@ def train(run: Run, config: Config, splits: Splits, images: Images) -> dict:
     )
     tokenizer = _tokenizer(run, config, splits)
     write(run.folder / "config.json", config.to_json())
-    write(run.folder / "vocabulary.txt", "\n".join(tokenizer.vocabulary) + "\n")
+    suffix, units = ("txt", "words") if isinstance(tokenizer, Words) else ("model", "sub-words")
+    write(run.folder / f"vocabulary.{suffix}", tokenizer.model)
     write(run.folder / "dev.json", data.to_json(splits.dev))
     write(run.folder / "test.json", data.to_json(splits.test))
 
@@ -43,7 +44,7 @@ def train(run: Run, config: Config, splits: Splits, images: Images) -> dict:
         augment=config.encoder == "cnn",
         seed=config.seed,
     )
-    model = network.build(config, len(tokenizer.vocabulary), train_source.shape)
+    model = network.build(config, tokenizer.size, train_source.shape)
     compile_model(model, config, batches.steps)
     print(
         f"{config.data}: {len(splits.train)} training, {len(splits.dev)} development, "
@@ -52,7 +53,7 @@ def train(run: Run, config: Config, splits: Splits, images: Images) -> dict:
     for note in splits.notes:
         print(note)
     print(
-        f"{config.attention} attention, {len(tokenizer.vocabulary)} words, {len(batches.ids)} "
+        f"{config.attention} attention, {tokenizer.size} {units}, {len(batches.ids)} "
         f"captions in batches of {batches.shapes[:, 1].tolist()} steps, "
         f"{model.count_params():,} weights"
     )
@@ -60,7 +61,8 @@ def train(run: Run, config: Config, splits: Splits, images: Images) -> dict:
 
     def score(epoch):
         found = inference.caption_all(caption, dev_source)["text"]
-        result = scoring.scores(found, [picture.captions for picture in splits.dev])
+        references = [picture.captions for picture in splits.dev]
+        result = scoring.scores(found, references, config.bleu_tokenize)
         i = epoch * 7 % len(found)
         sample = f"{splits.dev[i].name}: {found[i]}   (reference: {splits.dev[i].captions[0]})"
         return result["bleu4"], result["exact_match"], sample
@@ -84,7 +86,7 @@ def compile_model(model: network.Captioner, config: Config, steps: int) -> None:
 def _copy_weights(run: Run, model: network.Captioner, tokenizer: Tokenizer) -> None:
     """Gives the model the weights of another run, which may have another attention."""
     _, _, other, other_tokenizer = inference.load(run)
-    if other_tokenizer.vocabulary != tokenizer.vocabulary:
+    if _pieces(other_tokenizer) != _pieces(tokenizer):
         raise UserError(f"{run.folder}: --start-from needs a run on the same captions")
     mine, theirs = (
         [*each.trainable_variables, *each.network.encoder.non_trainable_variables]
@@ -97,8 +99,13 @@ def _copy_weights(run: Run, model: network.Captioner, tokenizer: Tokenizer) -> N
 
 
 def _tokenizer(run: Run, config: Config, splits: Splits) -> Tokenizer:
-    """With the vocabulary of the run, or one learned from the training captions."""
-    if (run.folder / "vocabulary.txt").exists():
+    """That of the run, or one learned from the training captions."""
+    if run.vocabulary:
         return inference.load_tokenizer(run)
-    captions = (caption for picture in splits.train for caption in picture.captions)
-    return Tokenizer(learn_vocabulary(captions, config.min_count))
+    captions = [caption for picture in splits.train for caption in picture.captions]
+    return learn(captions, config.vocabulary, config.min_count, config.vocabulary_size)
+
+
+def _pieces(tokenizer: Tokenizer) -> list[bytes]:
+    """What each id stands for."""
+    return tokenizer.pieces(range(tokenizer.size)).numpy().tolist()

@@ -21,20 +21,32 @@ def evaluate(
     length_penalty: LengthPenalty = 0.0,
     average: Average = "none",
     pictures: Annotated[int, typer.Option(min=1, help="Pictures to draw for each run.")] = 3,
+    meteor: Annotated[
+        bool, typer.Option("--meteor", help="METEOR too, which knows English; needs its packages.")
+    ] = False,
+    pairs: Annotated[
+        bool,
+        typer.Option(
+            "--pairs",
+            help="Whether attention tells two pictures in one frame apart; nouns are English.",
+        ),
+    ] = False,
 ):
     """Score the best model of each run of a study on the test pictures.
 
-    BLEU-1 to 4, CIDEr, exact match and pointing, greedy and beam search, into metrics.json;
-    attention.png and attention.html show where they look; captions.tsv of a run lists its captions.
+    BLEU-1 to 4, ROUGE-L, CIDEr-D, exact match and pointing, greedy and beam search, into
+    metrics.json; attention.png and attention.html show where they look; captions.tsv of a run lists
+    its captions.
     """
     with quiet_import():
         from examples.captioning.evaluate import evaluate
 
-    metrics = evaluate(out, beam_width, length_penalty, pictures, average)
+    metrics = evaluate(out, beam_width, length_penalty, pictures, average, meteor, pairs)
     from rich.console import Console
     from rich.table import Table
 
-    columns = ("exact_match", "bleu1", "bleu2", "bleu3", "bleu4", "cider")
+    columns = ["exact_match", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider"]
+    columns += ["meteor"] * meteor
     table = Table("attention", "search", *columns, "pointing", "train s")
     for kind, row in metrics.items():
         for search in ("greedy", "beam"):
@@ -46,7 +58,10 @@ def evaluate(
                 f"{row['pointing']:.2f}" if last and "pointing" in row else "",
                 f"{row['train_seconds']:.0f}" if last else "",
             )
-    Console(width=110).print(table)
+    Console(width=120).print(table)
+    for kind, row in metrics.items() if pairs else ():
+        for what, (mean, low, high) in row.get("pairs", {}).items():
+            print(f"{kind}: {what} in their own picture of two: {mean} % ({low} to {high})")
     print(f"{out / 'metrics.json'}, attention.png and attention.html written")
 
 
@@ -85,7 +100,8 @@ def export(
 ):
     """Export a run's best model as a SavedModel: pictures in; text, words, score, attention out.
 
-    Decoding and beam search are inside; TensorFlow is all it needs.
+    Decoding and beam search are inside; TensorFlow is all it needs, for sub-words tensorflow-text
+    too, whose pieces then stand for words.
     """
     with quiet_import():
         from examples.captioning.export import export

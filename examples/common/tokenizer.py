@@ -1,7 +1,6 @@
 """Sub-words by SentencePiece: text to ids and back, as graph operations that exports hold."""
 
 import io
-import os
 import re
 import tempfile
 import threading
@@ -62,6 +61,9 @@ class Tokenizer:
         texts = tf.convert_to_tensor(texts)
         # A first word is the same piece as one after a space.
         return self._processor().tokenize(tf.where(texts == "", "", " " + texts))
+
+    def ids(self, pieces: list[str]) -> list[int]:
+        return sentencepiece.SentencePieceProcessor(model_proto=self.model).piece_to_id(pieces)
 
     def pieces(self, ids: tf.Tensor) -> tf.Tensor:
         """Ids to the strings of their pieces, in the same shape; [PAD] and [END] become ""."""
@@ -135,7 +137,7 @@ def learn(texts: Iterable[str], size: int, kind: str = "unigram") -> bytes:
                 **{f"{name}_id": i for i, name in enumerate(special)},
                 **{f"{name}_piece": piece for name, piece in special.items()},
                 max_sentence_length=1_000_000,
-                num_threads=os.cpu_count(),
+                num_threads=16,  # not the machine's: rounding of their sums orders the pieces
                 minloglevel=2,
             )
         except RuntimeError as error:
