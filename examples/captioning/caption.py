@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from examples.captioning.images import check_picture
+from examples.captioning.decoding import check_picture
 from examples.common.errors import user_errors
 from examples.common.serving import open_model
 

@@ -24,7 +24,7 @@ class Config(config.Config):
     paths: ClassVar = ("images", "captions", "start_from")
 
     images: Path | None = option(
-        None, DATA, "Own pictures, JPEG or PNG: a folder, or a tar of one,"
+        None, DATA, "Own pictures, JPEG, PNG, GIF or WebP: a folder, or a tar of one,"
     )
     captions: Path | None = option(
         None, DATA, "and their captions, as Flickr8k, Karpathy's splits or COCO have them."

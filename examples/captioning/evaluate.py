@@ -21,7 +21,8 @@ import keras_attention as ka
 from examples.captioning import data, features, inference, scoring
 from examples.captioning import model as network
 from examples.captioning.data import Picture
-from examples.captioning.images import decode, open_images
+from examples.captioning.decoding import decode
+from examples.captioning.images import open_images
 from examples.captioning.run import Run
 from examples.common.errors import UserError
 from examples.common.files import write, write_with

@@ -31,7 +31,8 @@ def train(
     with quiet_import():
         from examples.captioning import data
         from examples.captioning import train as training
-        from examples.captioning.images import check, open_images
+        from examples.captioning.decoding import check
+        from examples.captioning.images import open_images
         from examples.captioning.run import Run
 
     if out.exists() and not out.is_dir():

@@ -51,7 +51,7 @@ def evaluate(
 
 
 def explain(
-    picture: Annotated[Path, typer.Argument(help="A JPEG or PNG file.")],
+    picture: Annotated[Path, typer.Argument(help="A JPEG, PNG, GIF or WebP file.")],
     out: Out = OUT,
     attention: Kind = "soft",
     to: Annotated[
@@ -97,7 +97,7 @@ def export(
 
 
 def caption(
-    pictures: Annotated[list[Path], typer.Argument(help="JPEG or PNG files.")],
+    pictures: Annotated[list[Path], typer.Argument(help="JPEG, PNG, GIF or WebP files.")],
     model: Annotated[
         Path, typer.Option(help="A run folder, or an exported model (a SavedModel folder).")
     ] = OUT / "saved_model",
