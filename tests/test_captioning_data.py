@@ -1,4 +1,4 @@
-"""The captioning example's data: caption files in three layouts, folders and tars of pictures."""
+"""The captioning example's data: caption files of JSON, folders and tars of pictures."""
 
 import io
 import json
@@ -7,7 +7,7 @@ import tarfile
 import pytest
 from PIL import Image
 
-from examples.captioning import data, images
+from examples.captioning import data, images, layouts
 from examples.captioning.data import Picture
 from examples.common.errors import UserError
 
@@ -86,13 +86,13 @@ def refused(call, *arguments, **options):
 
 
 def test_plain_layout(write):
-    splits = data.read_captions(write(PLAIN))
+    splits = layouts.read(write(PLAIN))
     assert [len(splits[name]) for name in ("train", "dev", "test")] == [40, 1, 1]
     assert splits["dev"] == [Picture("dev.png", ("Two cats",), (("cat", (1, 2, 30, 40.5)),))]
 
 
 def test_karpathy_layout(write):
-    assert data.read_captions(write(KARPATHY)) == {
+    assert layouts.read(write(KARPATHY)) == {
         "train": [Picture("a.png", ("A dog.",)), Picture("b.png", ("Two", "Cats"))],
         "dev": [Picture("val/c.png", ("Sea",))],
         "test": [Picture("d.png", ("Sky",))],
@@ -148,7 +148,7 @@ def test_normalize(text, expected):
     ("content", "told"),
     [
         (b"{'train': []}", "not JSON"),
-        (b"\xff\xfe\xfa", "not JSON"),
+        (b"\xff\xfe\xfa", "not UTF-8"),
         (b"", "not JSON"),
         (b"[" * 100_000, "not JSON"),
         ([], "no object with keys; expected"),
@@ -163,11 +163,6 @@ def test_normalize(text, expected):
             {"train": [{"image": "a", "captions": [], "objects": [{"noun": "x", "box": [1, 2]}]}]},
             "train[0]['objects'][0]['box'] is [1, 2]; expected four numbers",
         ),
-        (
-            {"train": PLAIN["dev"] * 2, "dev": PLAIN["test"]},
-            "1 pictures are listed twice, dev.png",
-        ),
-        ({**PLAIN, "test": PLAIN["train"]}, "40 pictures are listed twice, 0.png, 1.png, "),
         ({"images": [{"filename": "a", "split": "x"}]}, "'x'; expected one of train, restval, val"),
         ({"images": [{"filename": "a", "split": "val"}]}, "images[0] has no 'sentences'"),
         ({**COCO, "images": COCO["images"] * 2}, "images[300]: another image has the id 0 too"),
@@ -176,14 +171,29 @@ def test_normalize(text, expected):
 )
 def test_bad_caption_files(write, content, told):
     path = write(content)
-    message = refused(data.read_captions, path)
+    message = refused(layouts.read, path)
     assert message.startswith(f"{path}: ")
     assert told in message
 
 
 def test_no_caption_file(tmp_path):
-    assert "no such file" in refused(data.read_captions, tmp_path / "x.json")
-    assert "cannot be read" in refused(data.read_captions, tmp_path)
+    assert "no such file" in refused(layouts.read, tmp_path / "x.json")
+    assert "cannot be read" in refused(layouts.read, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (
+            {"train": PLAIN["dev"] * 2, "dev": PLAIN["test"]},
+            "1 pictures are listed twice, dev.png",
+        ),
+        ({**PLAIN, "test": PLAIN["train"]}, "40 pictures are listed twice, 0.png, 1.png, "),
+    ],
+)
+def test_pictures_that_are_listed_twice(write, tmp_path, content, told):
+    path, tar = write(content), make_tar(tmp_path / "images.tar", *all_names(PLAIN))
+    assert refused(data.load, tar, path).startswith(f"{path}: {told}")
 
 
 def test_missing_pictures(write, tmp_path):

@@ -38,15 +38,15 @@ def train(
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: not a folder")
     if images is None:
-        images, captions = _scenes(out / SCENES)
-    splits = data.load(images, captions, config.skip_missing)
+        images, *captions = _scenes(out / SCENES)
+    splits = data.load(images, *captions, skip_missing=config.skip_missing)
     pictures = open_images(images)
     bad = check(pictures, [picture.name for split in splits[:3] for picture in split])[1]
     if bad:
         splits = data.leave_out(splits, bad)
     config = dataclasses.replace(
         config.absolute(),
-        data=str(config.captions or SCENES),
+        data=", ".join(map(str, config.captions or [SCENES])),
         fingerprint=data.fingerprint(splits, pictures),
     )
     run = Run(out / config.attention)
