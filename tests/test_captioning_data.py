@@ -237,11 +237,12 @@ def test_nothing_left(write, tmp_path):
 
 def test_leaving_out(write, tmp_path):
     splits = data.load(make_tar(tmp_path / "images.tar", *all_names(PLAIN)), write(PLAIN))
-    fewer = data.leave_out(splits, ["0.png", "7.png"])
+    fewer = data.leave_out(splits, ["0.png", "7.png"], "0.png: too large")
     assert len(fewer.train) == 38
     assert fewer[1:3] == splits[1:3]
-    assert fewer.notes[-1].startswith("left out: ")
-    assert "no test picture is left" in refused(data.leave_out, splits, ["test.png"])
+    told = "2 pictures that cannot be decoded, 0.png, 7.png (0.png: too large)"
+    assert fewer.notes[-1] == f"left out: {told}"
+    assert "no test picture is left" in refused(data.leave_out, splits, ["test.png"], "")
 
 
 def test_fingerprint_tells_of_every_change(write, tmp_path):

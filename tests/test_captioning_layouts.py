@@ -143,6 +143,8 @@ def test_lines_that_are_refused(tmp_path, name, content, told):
         ("data/validation/metadata.jsonl", "dev"),
         ("val/captions_train2014.json", "train"),
         ("latest/trainer.json", "train"),
+        ("Flickr_8k.devImages.txt", "dev"),
+        ("TEST/a.json", "test"),
         ("train_val_test.json", "train"),
     ],
 )
@@ -200,6 +202,24 @@ def test_hugging_faces_folders(tmp_path):
     splits = data.load(tmp_path, *paths)
     assert names(splits) == [[f"{s}/0.png", f"{s}/1.png"] for s in ("train", "validation", "test")]
     assert splits.dev[0].captions == ("validation",)
+
+
+def test_lists_of_names_beside_flickr8ks_captions(tmp_path):
+    draw(tmp_path / "images", *(f"{i}.jpg" for i in range(6)))
+    token = write(
+        tmp_path / "Flickr8k.token.txt",
+        "".join(f"{i}.jpg#{k}\tDog {i}\n" for i in range(6) for k in range(2)),
+    )
+    lists = [
+        write(tmp_path / f"Flickr_8k.{split}Images.txt", content)
+        for split, content in {"train": "3.jpg\n0.jpg\n", "dev": "5.jpg\n", "test": "2.jpg"}.items()
+    ]
+    splits = data.load(tmp_path / "images", token, *lists)
+    assert names(splits) == [["0.jpg", "3.jpg"], ["5.jpg"], ["2.jpg"]]
+    assert splits.test[0].captions == ("dog 2", "dog 2")
+    assert splits.notes == ("left out: 2 pictures that no list of names has",)
+    message = refused(data.load, tmp_path / "images", lists[0])
+    assert "no training picture is left (left out: 2 pictures without a caption" in message
 
 
 def test_pictures_that_lie_elsewhere(tmp_path):

@@ -314,6 +314,8 @@ def test_check_finds_what_cannot_be_decoded(tmp_path):
     order = sorted({**good, **bad}, key=lambda name: name[::-1])
     found = decoding.check(source, order)
     assert found == ([n for n in order if n in good], [n for n in order if n in bad])
+    told = "jpeg: a picture of 400 megapixels; expected at most 100"
+    assert decoding.reason_of(source, "jpeg") == told
 
 
 @pytest.mark.parametrize("name", DAMAGED)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from examples.captioning.decoding import SUFFIXES, check_head, not_decoded
+from examples.captioning.decoding import check_head, not_decoded
+from examples.captioning.images import SUFFIXES
 from examples.common.commands import quiet_import
 from examples.common.errors import UserError, user_errors
 from examples.common.serving import open_model

@@ -31,6 +31,7 @@ class Config(config.Config):
         DATA,
         "and their captions, as Flickr8k, Karpathy's splits, COCO, Kaggle or Hugging Face have "
         "them. Several files: once for each; their names tell train, val and test.",
+        metavar="<path>",
     )
     skip_missing: bool = option(
         False, DATA, "Leave captions without a picture out. Otherwise they are an error."

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -40,8 +41,8 @@ def load(images: Path, *captions: Path, skip_missing: bool = False) -> Splits:
     split by a hash of the pictures' names: 5 % dev, 10 % test.
     """
     known = set(open_images(images).names())
-    splits = _read_all(images, captions, known)
-    told, notes = ", ".join(map(str, captions)), []
+    splits, notes = _read_all(images, captions, known)
+    told = ", ".join(map(str, captions))
     counts = Counter(picture.name for split in splits.values() for picture in split)
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
@@ -73,43 +74,59 @@ def load(images: Path, *captions: Path, skip_missing: bool = False) -> Splits:
 
 def _read_all(
     images: Path, captions: tuple[Path, ...], known: set[str]
-) -> dict[str, list[Picture]]:
-    """The splits of all files, with the names that the pictures have in `images`."""
-    by_end: dict[str, list[str]] = {}
-    for name in sorted(known):
-        by_end.setdefault(PurePosixPath(name).name, []).append(name)
-
-    def locate(name: str, folder: str) -> str:
-        """Beside its caption file, as it is, or where one of two paths is the other's end."""
-        for same in (f"{folder}/{name}", name):
-            if same in known:
-                return same
-        near = by_end.get(PurePosixPath(name).name, [])
-        ends = [
-            each for each in near if f"/{each}".endswith(f"/{name}") or name.endswith(f"/{each}")
-        ]
-        return ends[0] if len(ends) == 1 else name
-
+) -> tuple[dict[str, list[Picture]], list[str]]:
+    """The splits of all files, with the names that the pictures have in `images`, and notes."""
+    locate, root = _locator(known), images.resolve()
     splits: dict[str, list[Picture]] = {}
+    listed: dict[str, str] = {}  # the split of each name in a file of names alone
     for path in captions:
-        here, root = path.resolve().parent, images.resolve()
+        here = path.resolve().parent
         folder = here.relative_to(root).as_posix() if here.is_relative_to(root) else ""
         for split, pictures in layouts.read(path).items():
             if split == layouts.WHOLE:
                 split = layouts.split_of(path) if len(captions) > 1 else "train"
-            located = (p._replace(name=locate(p.name, folder)) for p in pictures)
-            splits.setdefault(split, []).extend(located)
-    return splits
+            located = [p._replace(name=locate(p.name, folder)) for p in pictures]
+            if len(captions) > 1 and not any(p.captions for p in located):
+                listed |= {p.name: split for p in located}
+            else:
+                splits.setdefault(split, []).extend(located)
+    if not listed:
+        return splits, []
+    pictures = [p for split in splits.values() for p in split]
+    splits = {
+        split: [p for p in pictures if listed.get(p.name) == split]
+        for split in dict.fromkeys(listed.values())
+    }
+    others = sum(p.name not in listed for p in pictures)
+    return splits, [f"left out: {others} pictures that no list of names has"] if others else []
 
 
-def leave_out(splits: Splits, names: list[str]) -> Splits:
-    """The splits without these pictures, which cannot be decoded."""
+def _locator(known: set[str]) -> Callable[[str, str], str]:
+    """A function from a name in a caption file, and the file's folder, to the picture's name."""
+    by_end: dict[str, list[str]] = {}
+    for name in known:
+        by_end.setdefault(PurePosixPath(name).name, []).append(name)
+
+    def locate(name: str, folder: str) -> str:
+        for same in (f"{folder}/{name}", name):
+            if same in known:
+                return same
+        # Where one of two paths is the other's end.
+        near = by_end.get(PurePosixPath(name).name, [])
+        found = [n for n in near if f"/{n}".endswith(f"/{name}") or name.endswith(f"/{n}")]
+        return found[0] if len(found) == 1 else name
+
+    return locate
+
+
+def leave_out(splits: Splits, names: list[str], reason: str) -> Splits:
+    """The splits without these pictures, which cannot be decoded, and why the first cannot."""
     left_out = set(names)
     kept = {
         name: [picture for picture in getattr(splits, name) if picture.name not in left_out]
         for name in ("train", "dev", "test")
     }
-    note = f"left out: {len(names)} pictures that cannot be decoded, {_some(names)}"
+    note = f"left out: {len(names)} pictures that cannot be decoded, {_some(names)} ({reason})"
     return _split(kept, (*splits.notes, note))
 
 

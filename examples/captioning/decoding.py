@@ -8,7 +8,6 @@ import tensorflow as tf
 from examples.captioning.images import Images, read_encoded
 from examples.common.errors import UserError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp")
 ACCEPTED = "JPEG, PNG, GIF or WebP"
 MEGAPIXELS = 100  # of a picture at most, which its first bytes tell
 
@@ -191,6 +190,15 @@ def check(images: Images, names: list[str]) -> tuple[list[str], list[str]]:
         [name for i, name in enumerate(names) if i in valid],
         [name for i, name in enumerate(names) if i not in valid],
     )
+
+
+def reason_of(images: Images, name: str) -> str:
+    """Why a picture cannot be decoded."""
+    try:
+        check_picture(images.read(name), Path(name))
+    except UserError as error:
+        return str(error)
+    return f"{name}: only now it can be"  # the file has changed
 
 
 def check_head(data: bytes, path: Path) -> None:

@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from examples.common.errors import UserError
 
+SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp")
+
 
 class Images(abc.ABC):
     """Abstract: encoded pictures by name. Reading is safe from several threads."""

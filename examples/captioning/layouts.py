@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from examples.captioning.images import SUFFIXES
 from examples.common.errors import UserError, user_errors
 
 LAYOUTS = (
@@ -16,7 +17,8 @@ LAYOUTS = (
     'COCO\'s {"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}, '
     'Hugging Face\'s metadata.jsonl with a {"file_name", "text"} on each line, '
     "a table whose first line is image,caption as Kaggle's captions.txt has it, "
-    "or lines of NAME#0, a tab and a caption as in Flickr8k.token.txt"
+    "lines of NAME#0, a tab and a caption as in Flickr8k.token.txt, or beside it lines of names "
+    "as in Flickr_8k.trainImages.txt"
 )
 SPLITS = {"train": "train", "restval": "train", "val": "dev", "dev": "dev", "test": "test"}
 SPLITS["validation"] = "dev"
@@ -67,7 +69,8 @@ def read(path: Path) -> dict[str, list[Picture]]:
 def split_of(path: Path) -> str:
     """The split that the name of a file tells, or else its folder's: captions_val2017.json."""
     for name in (path.stem, path.absolute().parent.name):
-        found = {SPLITS[word] for word in re.findall("[a-z]+", name.lower()) if word in SPLITS}
+        words = [word.lower() for word in re.findall("[A-Z]?[a-z]+|[A-Z]+", name)]
+        found = {SPLITS[word] for word in words if word in SPLITS}
         if len(found) == 1:
             return found.pop()
     return "train"
@@ -77,8 +80,13 @@ def split_of(path: Path) -> str:
 
 
 def _read_lines(text: str) -> Iterator[tuple[str, list[str]]]:
-    """The name of a picture and its caption, for each line of a table or a token file."""
+    """The name of a picture and its caption, for each line of a table or a token file.
+
+    Lines that are names alone have no caption: such a file tells the split of the pictures.
+    """
     first = text.lstrip().split("\n")[0].strip()
+    if re.fullmatch(rf"[^\t,|]+({'|'.join(map(re.escape, SUFFIXES))})", first, re.IGNORECASE):
+        return ((name.strip(), []) for name in text.split("\n") if name.strip())
     if re.fullmatch(r".+#\d+\t.*", first):
         return _tokens(text)
     for delimiter in ",\t|":

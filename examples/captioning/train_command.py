@@ -31,7 +31,7 @@ def train(
     with quiet_import():
         from examples.captioning import data
         from examples.captioning import train as training
-        from examples.captioning.decoding import check
+        from examples.captioning.decoding import check, reason_of
         from examples.captioning.images import open_images
         from examples.captioning.run import Run
 
@@ -43,7 +43,7 @@ def train(
     pictures = open_images(images)
     bad = check(pictures, [picture.name for split in splits[:3] for picture in split])[1]
     if bad:
-        splits = data.leave_out(splits, bad)
+        splits = data.leave_out(splits, bad, reason_of(pictures, bad[0]))
     config = dataclasses.replace(
         config.absolute(),
         data=", ".join(map(str, config.captions or [SCENES])),
