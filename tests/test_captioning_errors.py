@@ -385,8 +385,9 @@ def test_a_folder_of_pictures(study, tmp_path):
     assert f"{tmp_path / 'empty'}: holds no picture (no name in .jpg, " in line
 
 
-def test_pictures_are_read_batch_by_batch(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(caption, "BATCH", 2)
+@pytest.mark.parametrize(("limit", "value"), [("BATCH", 2), ("BYTES", len(picture()) + 1)])
+def test_pictures_are_read_batch_by_batch(study, tmp_path, monkeypatch, limit, value):
+    monkeypatch.setattr(caption, limit, value)
     files = [tmp_path / f"{i}.png" for i in range(5)]
     for file in files:
         file.write_bytes(picture())

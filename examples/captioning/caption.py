@@ -3,6 +3,7 @@
 An exported model needs only TensorFlow.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from examples.common.commands import quiet_import
 from examples.common.errors import UserError, user_errors
 from examples.common.serving import open_model
 
-BATCH = 16  # pictures that are in memory at a time
+# Pictures that are in memory at a time: so many, or where they are large, so many bytes.
+BATCH, BYTES = 16, 32 * 2**20
 
 
 def open_captioner(path: Path, beam_width: int, length_penalty: float):
@@ -54,17 +56,29 @@ def find(paths: list[Path]) -> tuple[list[Path], list[str]]:
 
 def caption_files(captioner, paths: list[Path]) -> Iterator[tuple[Path, dict | UserError]]:
     """Each file with its text, score and words, or with what is wrong with it, batch by batch."""
-    for start in range(0, len(paths), BATCH):
+    for batch in _batches(paths):
         found: dict[Path, dict | UserError] = {}
         pictures = {}
         with quiet_import():  # the JPEG library prints, too
-            for path in paths[start : start + BATCH]:
+            for path in batch:
                 try:
                     pictures[path] = read(path)
                 except UserError as error:
                     found[path] = error
             found |= _caption(captioner, pictures)
-        yield from ((path, found[path]) for path in paths[start : start + BATCH])
+        yield from ((path, found[path]) for path in batch)
+
+
+def _batches(paths: list[Path]) -> Iterator[list[Path]]:
+    batch, size = [], 0
+    for path in paths:
+        batch.append(path)
+        size += os.path.getsize(path) if os.path.exists(path) else 0
+        if len(batch) == BATCH or size > BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def read(path: Path) -> bytes:
