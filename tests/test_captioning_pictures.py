@@ -155,6 +155,7 @@ def test_each_orientation_is_the_same_picture(kind, order):
         b"Exif\0\0II*\0",
         b"Exif\0\0II*\0\xff\xff\xff\xff",
         b"Exif\0\0no TIFF at all, but longer than its head",
+        exif(6).replace(b"II*", b"II?"),
         exif(0),
         exif(9),
         exif(6)[:-12],

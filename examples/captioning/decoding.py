@@ -155,7 +155,8 @@ def orientation(data: tf.Tensor) -> tf.Tensor:
     # WebP has a length before, and some programs JPEG's mark too.
     starts = tf.strings.substr([after] * 3, [0, 4, 10], [4] * 3)
     is_little, is_big = starts == b"II*\0", starts == b"MM\0*"
-    start = tf.gather([0, 4, 10], tf.argmax(tf.cast(is_little | is_big, tf.int32)))
+    is_exif = is_little | is_big
+    start = tf.gather([0, 4, 10], tf.argmax(tf.cast(is_exif, tf.int32)))
     raw = tf.cast(tf.io.decode_raw(tf.strings.substr(after, start, 2**16), tf.uint8), tf.int32)
     is_big = tf.reduce_any(is_big)
     # The number of 16 bits that begins at each byte.
@@ -165,7 +166,7 @@ def orientation(data: tf.Tensor) -> tf.Tensor:
     values = words[table + 10 :: 12][:count]
     tags = words[table + 2 :: 12][: tf.size(values)]
     found = tf.reduce_max(tf.concat([tf.where(tags == 0x0112, values, 1), [1]], 0))
-    return tf.where(found > 8, 1, found)
+    return tf.where((found > 8) | ~tf.reduce_any(is_exif), 1, found)
 
 
 def _turn(square: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
