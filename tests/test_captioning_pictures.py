@@ -252,7 +252,7 @@ def test_too_large_is_told_from_the_first_bytes(name):
 
 
 def test_36_megapixels_do_not_fill_the_memory(tmp_path):
-    """Three bytes a pixel, and little more; it took some 80."""
+    """Three bytes a pixel, and little more; it took 45."""
     path = tmp_path / "large.png"
     Image.new("RGB", (6000, 6000), (10, 200, 30)).save(path, compress_level=1)
     program = (
