@@ -35,7 +35,8 @@ from examples.captioning import model as network
 from examples.captioning.cider import cider_d
 from examples.captioning.cli import app
 from examples.captioning.config import Config
-from examples.captioning.images import decode, open_images
+from examples.captioning.decoding import decode
+from examples.captioning.images import open_images
 from examples.captioning.rouge import rouge_l
 from examples.captioning.run import Run
 from examples.captioning.tokenizer import Words

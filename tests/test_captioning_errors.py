@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from examples.captioning import data
+from examples.captioning import caption, data
 from examples.captioning import model as network
 from examples.captioning.cli import app
 from examples.captioning.config import Config
@@ -339,43 +339,102 @@ BAD = {
     "text.jpg": b"hello",
     "cut.png": picture()[:200],
     "cut.jpg": picture("jpeg")[:200],
-    "a.gif": picture("gif"),
+    "cut.gif": picture("gif")[:200],
     "a.bmp": picture("bmp"),
     "damaged.png": picture()[:60] + b"\0" * 40 + picture()[100:],
 }
 
 
+@pytest.mark.parametrize("name", [*BAD, "missing.png"])
+def test_a_bad_picture_costs_only_itself(study, tmp_path, name, capfd):
+    good = [tmp_path / f"good{i}.{kind}" for i, kind in enumerate(("png", "jpeg", "webp", "gif"))]
+    for path in good:
+        path.write_bytes(picture(path.suffix[1:]))
+    if name in BAD:
+        (tmp_path / name).write_bytes(BAD[name])
+    files = [good[0], tmp_path / name, *good[1:]]
+    arguments = ["caption", "--model", study / "soft", "--json", *files]
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 1
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["file"] for row in rows] == list(map(str, good))
+    assert all(row["text"] == " ".join(row["words"]) for row in rows)
+    assert result.stderr.startswith(f"error: {tmp_path / name}: ")
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("name", [*BAD, "missing.png", "folder.png"])
-def test_bad_pictures(study, tmp_path, name, capfd):
-    (tmp_path / "good.png").write_bytes(picture())
+def test_a_bad_picture_is_not_explained(study, tmp_path, name, capfd):
     (tmp_path / "folder.png").mkdir()
     if name in BAD:
         (tmp_path / name).write_bytes(BAD[name])
-    for command in (
-        ["caption", "--model", study / "soft", tmp_path / "good.png", tmp_path / name],
-        ["explain", "--out", study, tmp_path / name],
-    ):
-        assert fail(*command).startswith(f"error: {tmp_path / name}: ")
+    line = fail("explain", "--out", study, tmp_path / name)
+    assert line.startswith(f"error: {tmp_path / name}: ")
     assert not (study / "explained.png").exists()
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_one_line_from_a_process_too(tmp_path):
-    (tmp_path / "cut.jpg").write_bytes(BAD["cut.jpg"])
-    (tmp_path / "saved_model").mkdir()
-    done = subprocess.run(
-        [sys.executable, "-m", "examples.captioning", "caption", "--model", ".", "cut.jpg"],
+def test_a_folder_of_pictures(study, tmp_path):
+    names = ["a.PNG", "b/c.jpg", "b/d.webp", "e.gif"]
+    (tmp_path / "photos" / "b").mkdir(parents=True)
+    for name in names:
+        kind = {"jpg": "jpeg"}.get(name[-3:], name.split(".")[1].lower())
+        (tmp_path / "photos" / name).write_bytes(picture(kind))
+    (tmp_path / "photos" / "notes.txt").write_text("no picture")
+    arguments = ["caption", "--model", study / "soft", tmp_path / "photos", "--json"]
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["file"] for row in rows] == [str(tmp_path / "photos" / name) for name in names]
+    told = "1 files left out (no name in .jpg, .jpeg, .png, .gif, .webp)"
+    assert result.stderr == f"{tmp_path / 'photos'}: {told}\n"
+    (tmp_path / "empty").mkdir()
+    line = fail("caption", "--model", study / "soft", tmp_path / "empty")
+    assert f"{tmp_path / 'empty'}: holds no picture (no name in .jpg, " in line
+
+
+@pytest.mark.parametrize(("limit", "value"), [("BATCH", 2), ("BYTES", len(picture()) + 1)])
+def test_pictures_are_read_batch_by_batch(study, tmp_path, monkeypatch, limit, value):
+    monkeypatch.setattr(caption, limit, value)
+    files = [tmp_path / f"{i}.png" for i in range(5)]
+    for file in files:
+        file.write_bytes(picture())
+    captioner = caption.open_captioner(study / "soft", 1, 0.0)
+    rows = caption.caption_files(captioner, files)
+    first = next(rows)
+    for file in (files[1], files[4]):  # the one is read, the other is not
+        file.unlink()
+    others = list(rows)
+    assert [path for path, _ in (first, *others)] == files
+    assert [type(row) for _, row in others] == [dict, dict, dict, UserError]
+    assert len({row["score"] for _, row in (first, *others[:3])}) == 1
+
+
+def test_captions_come_while_the_next_pictures_are_awaited(study, tmp_path):
+    names = [f"{i}.png" for i in range(caption.BATCH)]
+    for name in names:
+        (tmp_path / name).write_bytes(picture())
+    os.mkfifo(tmp_path / "late.png")
+    program = [sys.executable, "-m", "examples.captioning", "caption", "--model", study / "soft"]
+    with subprocess.Popen(
+        [*program, *names, "late.png"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         cwd=tmp_path,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("error: cut.jpg: a damaged picture, cannot be decoded (")
+    ) as process:
+        lines = [process.stdout.readline() for _ in names]
+        assert process.poll() is None
+        (tmp_path / "late.png").write_bytes(BAD["cut.jpg"])
+        rest, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert len(set(lines)) == 1
+    assert lines[0].endswith("\n")
+    assert rest == ""
+    assert errors.count("\n") == 1
+    assert errors.startswith("error: late.png: a damaged picture, cannot be decoded (")
 
 
 def test_nothing_to_caption_with(tmp_path):

@@ -18,7 +18,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from examples.captioning import efficientnet, features, images
+from examples.captioning import decoding, efficientnet, features, images
 from examples.common.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -336,7 +336,7 @@ def test_features_are_those_of_each_picture(compute, folder, tmp_path):
     assert (len(found), found.shape, found.dtype) == (15, (2, 2, 5), np.float16)
     assert len(files(tmp_path)) == 4
     for i, name in enumerate(source.names()):
-        picture = images.decode(tf.constant(source.read(name)), 64)
+        picture = decoding.decode(tf.constant(source.read(name)), 64)
         np.testing.assert_allclose(found[i], encoder(picture[None])[0], atol=1e-3)
     np.testing.assert_array_equal(found.take([14, 0, 4]), [found[14], found[0], found[4]])
     assert isinstance(found.shards[0], np.memmap)
@@ -346,7 +346,7 @@ def test_pixels_are_kept_the_same_way(compute, folder):
     found = compute(encoder=24)
     source = images.open_images(folder)
     assert (len(found), found.shape, found.dtype) == (15, (24, 24, 3), np.uint8)
-    picture = images.decode(tf.constant(source.read("07.png")), 24)
+    picture = decoding.decode(tf.constant(source.read("07.png")), 24)
     np.testing.assert_array_equal(found[7], np.round(picture))
 
 

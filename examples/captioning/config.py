@@ -24,10 +24,14 @@ class Config(config.Config):
     paths: ClassVar = ("images", "captions", "encoder_weights", "start_from")
 
     images: Path | None = option(
-        None, DATA, "Own pictures, JPEG or PNG: a folder, or a tar of one,"
+        None, DATA, "Own pictures, JPEG, PNG, GIF or WebP: a folder, or a tar of one,"
     )
-    captions: Path | None = option(
-        None, DATA, "and their captions, as Flickr8k, Karpathy's splits or COCO have them."
+    captions: list[Path] | None = option(
+        None,
+        DATA,
+        "and their captions, as Flickr8k, Karpathy's splits, COCO, Kaggle or Hugging Face have "
+        "them. Several files: once for each; their names tell train, val and test.",
+        metavar="<path>",
     )
     skip_missing: bool = option(
         False, DATA, "Leave captions without a picture out. Otherwise they are an error."

@@ -1,36 +1,18 @@
-"""Pictures and their captions: reading and checking caption files, and splitting them."""
+"""Pictures and their captions: finding the pictures of caption files, and splitting them."""
 
 import hashlib
 import json
 from collections import Counter
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
+from examples.captioning import layouts
 from examples.captioning.images import Images, open_images
+from examples.captioning.layouts import Picture
 from examples.captioning.tokenizer import normalize
 from examples.common.errors import UserError
 from examples.common.splits import split_by_hash
-
-LAYOUTS = (
-    '{"train": [{"image", "captions"}], "dev": [...]}, '
-    'Karpathy\'s {"images": [{"filename", "split", "sentences": [{"raw"}]}]}, '
-    'COCO\'s {"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}'
-)
-SPLITS = {"train": "train", "restval": "train", "val": "dev", "dev": "dev", "test": "test"}
-
-Box = tuple[float, float, float, float]
-
-
-class Picture(NamedTuple):
-    """A picture's name, its captions, and its objects where they are known.
-
-    An object is a noun of `scenes` and its box (left, top, right, bottom) in pixels of a scene.
-    Other files rarely have objects.
-    """
-
-    name: str
-    captions: tuple[str, ...]
-    objects: tuple[tuple[str, Box], ...] = ()
 
 
 class Splits(NamedTuple):
@@ -42,133 +24,27 @@ class Splits(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-# ---------------------------------------------------------------- caption files
-
-
-def read_captions(path: Path) -> dict[str, list[Picture]]:
-    """The pictures of each split in the file ("train", "dev", "test"), in its order."""
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
-    keys = set(content) if isinstance(content, dict) else set()
-    try:
-        if {"images", "annotations"} <= keys:
-            splits = _coco(content)
-        elif "images" in keys:
-            splits = _karpathy(content)
-        elif "train" in keys:
-            splits = _plain(content)
-        else:
-            found = f"the keys {', '.join(sorted(keys)[:5])}" if keys else "no object with keys"
-            raise UserError(f"{found}; expected {LAYOUTS}")
-        counts = Counter(picture.name for split in splits.values() for picture in split)
-        twice = [name for name, count in counts.items() if count > 1]
-        if twice:
-            raise UserError(f"{len(twice)} pictures are listed twice, {_some(twice)}")
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    return splits
-
-
-def _plain(content: dict) -> dict[str, list[Picture]]:
-    splits = {}
-    for split in ("train", "dev", "test"):
-        if content.get(split):
-            splits[split] = [_picture(*place) for place in _items(content, split)]
-    return splits
-
-
-def _picture(item: Any, where: str) -> Picture:
-    captions = tuple(_check(text, str, at) for text, at in _items(item, "captions", where))
-    found = _items(item, "objects", where) if "objects" in item else []
-    objects = tuple((_get(thing, "noun", str, at), _box(thing, at)) for thing, at in found)
-    return Picture(_get(item, "image", str, where), captions, objects)
-
-
-def _box(item: Any, where: str) -> Box:
-    box = _get(item, "box", list, where)
-    if len(box) != 4 or not all(isinstance(edge, (int, float)) for edge in box):
-        raise UserError(f"{where}['box'] is {box}; expected four numbers")
-    return tuple(box)
-
-
-def _karpathy(content: dict) -> dict[str, list[Picture]]:
-    splits: dict[str, list[Picture]] = {}
-    for item, where in _items(content, "images"):
-        split = _get(item, "split", str, where)
-        if split not in SPLITS:
-            raise UserError(f"{where}['split'] is '{split}'; expected one of {', '.join(SPLITS)}")
-        name = _get(item, "filename", str, where)
-        if item.get("filepath"):
-            name = f"{_get(item, 'filepath', str, where)}/{name}"
-        captions = [
-            _get(sentence, "raw", str, at) for sentence, at in _items(item, "sentences", where)
-        ]
-        splits.setdefault(SPLITS[split], []).append(Picture(name, tuple(captions)))
-    return splits
-
-
-def _coco(content: dict) -> dict[str, list[Picture]]:
-    """All pictures as one split: COCO's files contain one each."""
-    names: dict[int, str] = {}
-    captions: dict[int, list[str]] = {}
-    for item, where in _items(content, "images"):
-        number = _get(item, "id", int, where)
-        if number in names:
-            raise UserError(f"{where}: another image has the id {number} too")
-        names[number] = _get(item, "file_name", str, where)
-        captions[number] = []
-    for item, where in _items(content, "annotations"):
-        number = _get(item, "image_id", int, where)
-        if number not in captions:
-            raise UserError(f"{where}: no image has the id {number}")
-        captions[number].append(_get(item, "caption", str, where))
-    return {"train": [Picture(name, tuple(captions[i])) for i, name in names.items()]}
-
-
-def _items(item: Any, key: str, where: str = "") -> list[tuple[Any, str]]:
-    """The elements of the list under `key`, and how to call each of them."""
-    place = f"{where}['{key}']" if where else key
-    return [(each, f"{place}[{i}]") for i, each in enumerate(_get(item, key, list, where))]
-
-
-def _get(item: Any, key: str, kind: type, where: str) -> Any:
-    if not isinstance(item, dict) or key not in item:
-        raise UserError(f"{where} has no '{key}'; expected {LAYOUTS}")
-    return _check(item[key], kind, f"{where}['{key}']" if where else key)
-
-
-def _check(value: Any, kind: type, where: str) -> Any:
-    if not isinstance(value, kind):
-        raise UserError(f"{where} is of type {type(value).__name__}, not {kind.__name__}")
-    return value
-
-
-def _some(names: list[str], limit: int = 5) -> str:
-    return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
-
-
 # ---------------------------------------------------------------- splits
 
 
-def load(images: Path, captions: Path, skip_missing: bool = False) -> Splits:
-    """The pictures of `captions` that are in `images`, split for training.
+def load(images: Path, *captions: Path, skip_missing: bool = False) -> Splits:
+    """The pictures of the files `captions` that are in `images`, split for training.
 
-    Without a test split in the file, its dev split becomes the test split. Missing splits are taken
-    from the training split by a hash of the pictures' names: 5 % dev, 10 % test.
+    Of several files in a layout without splits each is the split that its name tells. Without a
+    test split, the dev split becomes the test split. Missing splits are taken from the training
+    split by a hash of the pictures' names: 5 % dev, 10 % test.
     """
     known = set(open_images(images).names())
-    splits = read_captions(captions)
-    notes = []
+    splits, notes = _read_all(images, captions, known)
+    told = ", ".join(map(str, captions))
+    counts = Counter(picture.name for split in splits.values() for picture in split)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise UserError(f"{told}: {len(twice)} pictures are listed twice, {_some(twice)}")
 
-    missing = [p.name for split in splits.values() for p in split if p.name not in known]
+    missing = [name for name in counts if name not in known]
     if missing:
-        problem = f"{len(missing)} pictures of {captions} are not in {images}, {_some(missing)}"
+        problem = f"{len(missing)} pictures of {told} are not in {images}, {_some(missing)}"
         if not skip_missing:
             holds = f"it holds {min(known)} and {len(known) - 1} others" if known else "it is empty"
             raise UserError(f"{problem} ({holds}); --skip-missing leaves them out")
@@ -190,14 +66,61 @@ def load(images: Path, captions: Path, skip_missing: bool = False) -> Splits:
     return _split({name: [p for p in split if p.captions] for name, split in full.items()}, notes)
 
 
-def leave_out(splits: Splits, names: list[str]) -> Splits:
-    """The splits without these pictures, which cannot be decoded."""
+def _read_all(
+    images: Path, captions: tuple[Path, ...], known: set[str]
+) -> tuple[dict[str, list[Picture]], list[str]]:
+    """The splits of all files, with the names that the pictures have in `images`, and notes."""
+    locate, root = _locator(known), images.resolve()
+    splits: dict[str, list[Picture]] = {}
+    listed: dict[str, str] = {}  # the split of each name in a file of names alone
+    for path in captions:
+        here = path.resolve().parent
+        folder = here.relative_to(root).as_posix() if here.is_relative_to(root) else ""
+        for split, pictures in layouts.read(path).items():
+            if split == layouts.WHOLE:
+                split = layouts.split_of(path) if len(captions) > 1 else "train"
+            located = [p._replace(name=locate(p.name, folder)) for p in pictures]
+            if len(captions) > 1 and not any(p.captions for p in located):
+                listed |= {p.name: split for p in located}
+            else:
+                splits.setdefault(split, []).extend(located)
+    if not listed:
+        return splits, []
+    pictures = [p for split in splits.values() for p in split]
+    splits = {
+        split: [p for p in pictures if listed.get(p.name) == split]
+        for split in dict.fromkeys(listed.values())
+    }
+    others = sum(p.name not in listed for p in pictures)
+    return splits, [f"left out: {others} pictures that no list of names has"] if others else []
+
+
+def _locator(known: set[str]) -> Callable[[str, str], str]:
+    """A function from a name in a caption file, and the file's folder, to the picture's name."""
+    by_end: dict[str, list[str]] = {}
+    for name in known:
+        by_end.setdefault(PurePosixPath(name).name, []).append(name)
+
+    def locate(name: str, folder: str) -> str:
+        for same in (f"{folder}/{name}", name):
+            if same in known:
+                return same
+        # Where one of two paths is the other's end.
+        near = by_end.get(PurePosixPath(name).name, [])
+        found = [n for n in near if f"/{n}".endswith(f"/{name}") or name.endswith(f"/{n}")]
+        return found[0] if len(found) == 1 else name
+
+    return locate
+
+
+def leave_out(splits: Splits, names: list[str], reason: str) -> Splits:
+    """The splits without these pictures, which cannot be decoded, and why the first cannot."""
     left_out = set(names)
     kept = {
         name: [picture for picture in getattr(splits, name) if picture.name not in left_out]
         for name in ("train", "dev", "test")
     }
-    note = f"left out: {len(names)} pictures that cannot be decoded, {_some(names)}"
+    note = f"left out: {len(names)} pictures that cannot be decoded, {_some(names)} ({reason})"
     return _split(kept, (*splits.notes, note))
 
 
@@ -240,3 +163,7 @@ def read_split(path: Path) -> list[Picture]:
 def to_json(pictures: list[Picture]) -> str:
     """One split, in the layout that `read_split` reads."""
     return json.dumps(pictures, ensure_ascii=False) + "\n"
+
+
+def _some(names: list[str], limit: int = 5) -> str:
+    return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")

@@ -20,7 +20,8 @@ import tensorflow as tf
 import keras_attention as ka
 from examples.captioning import data, features, inference, pairs, scoring
 from examples.captioning.data import Picture
-from examples.captioning.images import decode, open_images
+from examples.captioning.decoding import decode
+from examples.captioning.images import open_images
 from examples.captioning.meteor import check_meteor, meteor
 from examples.captioning.run import Run
 from examples.captioning.tokenizer import Words

@@ -20,7 +20,7 @@ from tf_keras_vis.gradcam import Gradcam
 from tf_keras_vis.saliency import Saliency
 
 from examples.captioning import inference
-from examples.captioning.images import decode
+from examples.captioning.decoding import decode
 from examples.captioning.run import Run
 from examples.common.errors import UserError
 from examples.common.files import write_with

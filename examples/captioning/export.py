@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from examples.captioning import inference
 from examples.captioning.config import Config
-from examples.captioning.images import decode
+from examples.captioning.decoding import decode
 from examples.captioning.run import Run
 from examples.common.serving import export_model
 
@@ -16,8 +16,8 @@ def export(run: Run, path: Path, beam_width: int, length_penalty: float, average
     """Writes the SavedModel to `path`. Only TensorFlow is needed to run it, and tensorflow-text
     where the captions are of sub-words.
 
-    Two signatures: "serving_default" takes `image`, encoded JPEG or PNG pictures (B,), "pixels"
-    takes `pixels`, (B, size, size, 3) from 0 to 255.
+    Two signatures: "serving_default" takes `image`, pictures (B,) encoded as JPEG, PNG, GIF
+    or WebP, "pixels" takes `pixels`, (B, size, size, 3) from 0 to 255.
     """
     config, frozen, model, tokenizer = inference.load(run, average)
     caption = inference.captioner(model, tokenizer, config, beam_width, length_penalty)
@@ -46,6 +46,7 @@ def make_signatures(caption, frozen: keras.Model | int, config: Config) -> dict:
             tf.map_fn(
                 lambda data: decode(data, config.size),
                 image,
+                parallel_iterations=2,  # large pictures side by side need much memory
                 fn_output_signature=tf.TensorSpec(pixels_spec.shape[1:], tf.float32),
             )
         )

@@ -11,14 +11,15 @@ import tensorflow as tf
 from rich import progress
 from rich.text import Text
 
-from examples.captioning.images import Images, check, decode, read_encoded
+from examples.captioning.decoding import check, decode
+from examples.captioning.images import Images, read_encoded
 from examples.common.errors import UserError
 from examples.common.files import lock, write_with
 
 # Pictures in a file, which are lost by a kill.
 SHARD = 256
 # Increment it when `decode` or the layout of the files changes.
-VERSION = 1
+VERSION = 2
 
 
 @final

@@ -1,8 +1,7 @@
-"""Pictures in a folder or an unextracted tar, and their decoding by TensorFlow."""
+"""Encoded pictures in a folder or an unextracted tar."""
 
 import abc
 import os
-import re
 import tarfile
 from pathlib import Path, PurePosixPath
 from typing import final
@@ -11,7 +10,7 @@ import tensorflow as tf
 
 from examples.common.errors import UserError
 
-JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp")
 
 
 class Images(abc.ABC):
@@ -116,9 +115,6 @@ class Tar(Images):
         return f"{self.members[name]} {self.status.st_size} {self.status.st_mtime_ns}"
 
 
-# ---------------------------------------------------------------- in the graph
-
-
 def read_encoded(images: Images, names: list[str]) -> tf.data.Dataset:
     """The encoded pictures, scalar strings, in the order of the names."""
 
@@ -127,71 +123,3 @@ def read_encoded(images: Images, names: list[str]) -> tf.data.Dataset:
         return tf.ensure_shape(data, ())
 
     return tf.data.Dataset.from_tensor_slices(names).map(read, tf.data.AUTOTUNE)
-
-
-def decode(data: tf.Tensor, size: int) -> tf.Tensor:
-    """An encoded JPEG or PNG as (size, size, 3) float32 in 0..255: its central square.
-
-    Transparent pixels become white. 16-bit pictures are resized at full precision.
-    """
-    image = pixels(data)
-    height, width = tf.unstack(tf.shape(image)[:2])
-    side = tf.minimum(height, width)
-    square = tf.image.crop_to_bounding_box(
-        image, (height - side) // 2, (width - side) // 2, side, side
-    )
-    return tf.ensure_shape(tf.image.resize(square, (size, size), antialias=True), (size, size, 3))
-
-
-def pixels(data: tf.Tensor) -> tf.Tensor:
-    """An encoded JPEG or PNG as (H, W, 3) float32 in 0..255."""
-    # TensorFlow's decoders would also accept GIF and BMP, with other shapes.
-    is_png, is_jpeg = (_starts_with(data, start) for start in (PNG, JPEG))
-    known = tf.debugging.Assert(is_png | is_jpeg, ["the picture is neither JPEG nor PNG"])
-    with tf.control_dependencies([known]):
-        image = tf.cond(is_png, lambda: _png(data), lambda: _jpeg(data))
-    return tf.ensure_shape(image, (None, None, 3))
-
-
-def _starts_with(data: tf.Tensor, start: bytes) -> tf.Tensor:
-    return tf.equal(tf.strings.substr(data, 0, len(start)), start)
-
-
-def _jpeg(data: tf.Tensor) -> tf.Tensor:
-    image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
-    return tf.cast(image, tf.float32)
-
-
-def _png(data: tf.Tensor) -> tf.Tensor:
-    # With channels=4 the decoder returns a wrong alpha for pixels of less than 8 bits.
-    image = tf.cast(tf.io.decode_png(data, dtype=tf.uint16), tf.float32)
-    channels = tf.shape(image)[2]  # 1 to 4; of 2 and 4 the last is alpha
-    count = channels - (channels + 1) % 2
-    opaque = tf.concat([image, tf.fill(tf.shape(image[..., :1]), 65535.0)], axis=2)
-    colors, alpha = opaque[..., :count] / 257, opaque[..., count : count + 1] / 65535
-    return tf.repeat(alpha * colors + (1 - alpha) * 255, 3 // count, axis=2)
-
-
-def check(images: Images, names: list[str]) -> tuple[list[str], list[str]]:
-    """The names of the pictures that can be decoded, and of the others."""
-    indices = tf.data.Dataset.range(len(names))
-    pictures = tf.data.Dataset.zip(indices, read_encoded(images, names))
-    sizes = pictures.map(lambda i, data: (i, tf.size(pixels(data))), tf.data.AUTOTUNE)
-    valid = {int(i) for i, _ in sizes.ignore_errors().as_numpy_iterator()}
-    return (
-        [name for i, name in enumerate(names) if i in valid],
-        [name for i, name in enumerate(names) if i not in valid],
-    )
-
-
-def check_picture(data: bytes, path: Path) -> None:
-    """Raises UserError if the content of a file cannot be decoded."""
-    if not data.startswith((PNG, JPEG)):
-        reason = "the first bytes are of neither" if data else "the file is empty"
-        raise UserError(f"{path}: not a JPEG or PNG picture ({reason})")
-    try:
-        pixels(tf.constant(data))
-    except tf.errors.OpError as error:
-        # TensorFlow's message without the names of its operations.
-        words = re.sub(r"\{\{.*?\}\}|\[.*", "", str(error.message).splitlines()[0]).strip()
-        raise UserError(f"{path}: a damaged picture, cannot be decoded ({words})") from None

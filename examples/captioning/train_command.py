@@ -31,21 +31,22 @@ def train(
     with quiet_import():
         from examples.captioning import data
         from examples.captioning import train as training
-        from examples.captioning.images import check, open_images
+        from examples.captioning.decoding import check, reason_of
+        from examples.captioning.images import open_images
         from examples.captioning.run import Run
 
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: not a folder")
     if images is None:
-        images, captions = _scenes(out / SCENES)
-    splits = data.load(images, captions, config.skip_missing)
+        images, *captions = _scenes(out / SCENES)
+    splits = data.load(images, *captions, skip_missing=config.skip_missing)
     pictures = open_images(images)
     bad = check(pictures, [picture.name for split in splits[:3] for picture in split])[1]
     if bad:
-        splits = data.leave_out(splits, bad)
+        splits = data.leave_out(splits, bad, reason_of(pictures, bad[0]))
     config = dataclasses.replace(
         config.absolute(),
-        data=str(config.captions or SCENES),
+        data=", ".join(map(str, config.captions or [SCENES])),
         fingerprint=data.fingerprint(splits, pictures),
     )
     run = Run(out / config.attention)

@@ -1,6 +1,7 @@
 """The commands that use a study: `evaluate`, `explain`, `export` and `caption`."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -66,7 +67,7 @@ def evaluate(
 
 
 def explain(
-    picture: Annotated[Path, typer.Argument(help="A JPEG or PNG file.")],
+    picture: Annotated[Path, typer.Argument(help="A JPEG, PNG, GIF or WebP file.")],
     out: Out = OUT,
     attention: Kind = "soft",
     to: Annotated[
@@ -80,10 +81,12 @@ def explain(
         raise UserError(f"--to {path}: expected a name that ends in .png")
     with quiet_import():
         from examples.captioning.caption import read
+        from examples.captioning.decoding import check_picture
         from examples.captioning.explain import explain
         from examples.captioning.run import Run
 
-        (encoded,) = read([picture])  # the JPEG library prints, too
+        encoded = read(picture)  # the JPEG library prints, too
+        check_picture(encoded, picture)
     words = explain(Run(out / attention), encoded, path)
     print(f"{' '.join(words)}\n{path} written")
 
@@ -113,27 +116,41 @@ def export(
 
 
 def caption(
-    pictures: Annotated[list[Path], typer.Argument(help="JPEG or PNG files.")],
+    pictures: Annotated[
+        list[Path], typer.Argument(help="JPEG, PNG, GIF or WebP files, or folders of them.")
+    ],
     model: Annotated[
         Path, typer.Option(help="A run folder, or an exported model (a SavedModel folder).")
     ] = OUT / "saved_model",
     beam_width: BeamWidth = 3,
     length_penalty: LengthPenalty = 0.0,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object a line: text, score, words.")
+        bool, typer.Option("--json", help="Print one JSON object a line: file, text, score, words.")
     ] = False,
 ):
-    """Caption pictures, one result a line.
+    """Caption pictures, one result a line, as they are done.
 
-    With an exported model neither Keras nor this library is loaded, and the search is the one it
-    was exported with: the two search options count for a run folder only.
+    A picture that cannot be read is a line on standard error; the others get their captions, and
+    the exit code is 1. With an exported model neither Keras nor this library is loaded, and the
+    search is the one it was exported with: the two search options count for a run folder only.
     """
     if not model.exists():
         raise UserError(f"{model}: no such folder")
     with quiet_import():
         from examples.captioning import caption as captioning
 
-        encoded = captioning.read(pictures)  # the JPEG library prints, too
+    files, notes = captioning.find(pictures)
     captioner = captioning.open_captioner(model, beam_width, length_penalty)
-    for row in captioning.caption(captioner, encoded):
-        print(json.dumps(row, ensure_ascii=False) if as_json else row["text"])
+    for note in notes:
+        print(note, file=sys.stderr)
+    failed = False
+    for file, row in captioning.caption_files(captioner, files):
+        if isinstance(row, UserError):
+            failed = True
+            print(f"error: {row}", file=sys.stderr, flush=True)
+        elif as_json:
+            print(json.dumps({"file": str(file), **row}, ensure_ascii=False), flush=True)
+        else:
+            print(row["text"], flush=True)
+    if failed:
+        raise typer.Exit(1)

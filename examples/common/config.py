@@ -73,9 +73,14 @@ class Config(abc.ABC):
 
     def absolute(self) -> Self:
         """With absolute paths: what a run writes is of use from everywhere."""
-        paths = {name: getattr(self, name) for name in self.paths}
-        absolute = {name: path and os.path.abspath(path) for name, path in paths.items()}
-        return dataclasses.replace(self, **absolute)
+
+        def absolute(path):
+            if isinstance(path, list):
+                return [absolute(each) for each in path]
+            return path and os.path.abspath(path)
+
+        changed = {name: absolute(getattr(self, name)) for name in self.paths}
+        return dataclasses.replace(self, **changed)
 
     def differences(self, other: Self) -> list[str]:
         """The fields in which two runs differ, as `name: mine, not other's`."""

@@ -14,7 +14,7 @@ from examples.common.errors import UserError, user_errors
 
 # What the types of options are in JSON.
 JSON = {bool: "true or false", int: "an integer", float: "a number", NoneType: "null"}
-JSON |= {str: "a string", Path: "a string"}
+JSON |= {str: "a string", Path: "a string", list[Path]: "a list of strings"}
 
 
 def option(default, panel: str, text: str, bounds=(1, 10**6), **more):
@@ -85,6 +85,8 @@ def read(path: Path, kind: type) -> dict:
         kinds = get_args(fields[name].type) or (fields[name].type,)
         # An integer is a number too, and a path is a string.
         given = {int: {int, float}, str: {str, Path}}.get(type(value), {type(value)})
+        if isinstance(value, list) and all(isinstance(each, str) for each in value):
+            given = {list[Path]}
         if value not in kinds and given.isdisjoint(kinds):
             wanted = " or ".join(JSON.get(kind, kind) for kind in kinds)
             raise UserError(f"{path}: {name} is {json.dumps(value)}; expected {wanted}")
