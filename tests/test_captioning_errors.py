@@ -98,7 +98,9 @@ def trained(source, tmp_path_factory):
     (run.folder / "vocabulary.txt").write_text("\n".join([*SPECIAL, *WORDS]) + "\n")
     (run.folder / "dev.json").write_text(data.to_json(splits.dev))
     (run.folder / "test.json").write_text(data.to_json(splits.test))
-    run.save_weights(network.build(config, len(SPECIAL) + len(WORDS)))
+    run.save_weights(
+        network.build(config, len(SPECIAL) + len(WORDS), (config.size, config.size, 3))
+    )
     return folder
 
 
@@ -267,7 +269,8 @@ def test_weights_that_are_missing_or_of_another_run(study):
     assert "model.weights.h5: no such file: train for an epoch first" in fail(
         "evaluate", "--out", study
     )
-    Run(study / "soft").save_weights(network.build(Config("x", "0", **TINY), 23))
+    config = Config("x", "0", **TINY)
+    Run(study / "soft").save_weights(network.build(config, 23, (config.size, config.size, 3)))
     assert "does not fit the run's config" in fail("export", "--out", study)
 
 

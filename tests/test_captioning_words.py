@@ -171,9 +171,9 @@ def test_runs_of_words_from_before_load(tmp_path):
     run = Run(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(choices))
     (tmp_path / "vocabulary.txt").write_text("\n".join([*SPECIAL, "a", "dog"]) + "\n")
-    run.save_weights(network.build(config, 6))
+    run.save_weights(network.build(config, 6, (config.size, config.size, 3)))
     run.check(config)
-    loaded, _, made = inference.load(run)
+    loaded, _, _, made = inference.load(run)
     assert loaded == config
     assert made.vocabulary == (*SPECIAL, "a", "dog")
 
