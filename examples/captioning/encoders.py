@@ -7,6 +7,7 @@ last map's, resized.
 """
 
 import inspect
+import warnings
 from pathlib import Path
 
 import keras
@@ -54,7 +55,7 @@ def _application(config: Config) -> keras.Model:
     base = make(include_top=False, weights=None, input_shape=shape)
     _load_weights(base, Path(config.encoder_weights))
     fine = [layer.output for layer in base.layers if _is_map(layer.output, side)]
-    if not fine:
+    if not fine or _is_map(base.output, side):
         raise UserError(
             f"--encoder {config.encoder}: it has no map of {side} x {side} places for --size "
             f"{config.size}; expected another network or size"
@@ -66,11 +67,13 @@ def _application(config: Config) -> keras.Model:
 
 
 def _load_weights(model: keras.Model, path: Path) -> None:
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
     try:
-        model.load_weights(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (ValueError, OSError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Keras only warns of layers that keep random weights
+            model.load_weights(path)
+    except (ValueError, OSError, KeyError, UserWarning) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: not weights of {model.name} without its top ({reason})") from None
 
