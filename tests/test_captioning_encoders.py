@@ -68,8 +68,8 @@ def test_a_network_of_keras_with_weights_from_a_file(weights):
         ({"encoder": "VGG16", "encoder_weights": "WEIGHTS"}, "not weights of vgg16 without its"),
         ({"encoder": "VGG16", "encoder_weights": "none.h5"}, "none.h5: no such file"),
         (
-            {"encoder": "MobileNet", "encoder_weights": "WEIGHTS", "size": 40},
-            "--encoder MobileNet: it has no map of 2 x 2 places for --size 40",
+            {"encoder": "Xception", "encoder_weights": "WEIGHTS", "size": 71},
+            "--encoder Xception: it has no map of 4 x 4 places for --size 71",
         ),
     ],
 )

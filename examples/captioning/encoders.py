@@ -53,13 +53,13 @@ def _application(config: Config) -> keras.Model:
         raise UserError(f"--encoder {config.encoder} needs --encoder-weights, a file of them")
     shape, side = (config.size, config.size, 3), config.size // STRIDE
     base = make(include_top=False, weights=None, input_shape=shape)
-    _load_weights(base, Path(config.encoder_weights))
     fine = [layer.output for layer in base.layers if _is_map(layer.output, side)]
     if not fine or _is_map(base.output, side):
         raise UserError(
             f"--encoder {config.encoder}: it has no map of {side} x {side} places for --size "
             f"{config.size}; expected another network or size"
         )
+    _load_weights(base, Path(config.encoder_weights))
     pixels = keras.Input(shape, name="pixels")
     maps = keras.Model(base.input, [fine[-1], base.output])
     # From 0..255 to what its weights were learned with.
