@@ -545,10 +545,10 @@ def test_each_place_of_a_frozen_map_is_projected_alone(attention):
 
 
 @pytest.mark.parametrize("beam_width", [1, 3])
-def test_no_caption_has_an_unknown_word(study, drawn, beam_width):
+def test_no_caption_has_a_special_word(study, drawn, beam_width):
     config, _, model, made = inference.load(Run(study / "soft"))
     bias = model.network.head.layers[-1].bias
-    bias.assign(bias + 50.0 * (np.arange(len(made.vocabulary)) == UNK))
+    bias.assign(bias + 50.0 * np.isin(np.arange(len(made.vocabulary)), [PAD, UNK, START]))
     names = [picture.name for picture in data.read_split(study / "soft" / "test.json")]
     images = open_images(drawn / "images.tar")
     source = features.compute(config.size, images, names, Run(study / "soft").cache)

@@ -128,6 +128,8 @@ def study(trained, tmp_path):
         (["--dropout", "1"], "--dropout 1.0: expected a number from 0 up to 1"),
         (["--doubly-stochastic", "-1"], "--doubly-stochastic -1.0: expected a number from 0"),
         (["--learning-rate", "nan"], "--learning-rate nan: expected a number above 0"),
+        (["--self-critical"], "--self-critical needs --start-from, a trained run"),
+        (["--self-critical", "--start-from", "X", "--jit"], "--self-critical: not with --jit"),
     ],
 )
 def test_bad_choices_are_told_before_anything_is_drawn(tmp_path, choices, told):

@@ -6,6 +6,7 @@ Reference: Vedantam, Zitnick and Parikh, "CIDEr: Consensus-based Image Descripti
 
 import math
 from collections import Counter
+from collections.abc import Callable, Sequence
 
 N = 4
 SIGMA = 6.0
@@ -13,8 +14,15 @@ SIGMA = 6.0
 Vectors = list[dict[tuple[str, ...], float]]
 
 
-def cider_d(found: list[str], references: list[list[str]]) -> tuple[float, list[float]]:
-    """The mean CIDEr-D of all captions, and that of each; about 0 to 10, unlike in percent.
+def cider_d(found: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[float, list[float]]:
+    """The mean CIDEr-D of all captions, one a picture, and that of each; see `scorer`."""
+    score, pictures = scorer(references), range(len(references))
+    scores = [score(picture, text) for picture, text in zip(pictures, found, strict=True)]
+    return sum(scores) / len(scores), scores
+
+
+def scorer(references: Sequence[Sequence[str]]) -> Callable[[int, str], float]:
+    """A function of a picture's number and a caption, to CIDEr-D; about 0 to 10, not in percent.
 
     CIDEr-D_n(c, S) = 10 / |S| * sum_s exp(-(l(c) - l(s))^2 / (2 sigma^2))
                       * min(g_n(c), g_n(s)) . g_n(s) / (|g_n(c)| |g_n(s)|)
@@ -24,11 +32,11 @@ def cider_d(found: list[str], references: list[list[str]]) -> tuple[float, list[
     their references.
 
     Args:
-        found: One caption a picture, words with single spaces.
-        references: The captions of each picture, likewise.
+        references: The captions of each picture, words with single spaces.
     """
-    documents = [[ngrams(text) for text in texts] for texts in references]
-    frequency = Counter(gram for document in documents for gram in set().union(*document))
+    frequency = Counter(
+        gram for texts in references for gram in set().union(*(ngrams(text) for text in texts))
+    )
     log_pictures = math.log(len(references))
 
     def weigh(counts: Counter) -> Vectors:
@@ -38,16 +46,16 @@ def cider_d(found: list[str], references: list[list[str]]) -> tuple[float, list[
             vectors[len(gram) - 1][gram] = count * idf
         return vectors
 
-    scores = []
-    for text, texts, document in zip(found, references, documents, strict=True):
+    def score(picture: int, text: str) -> float:
         vectors, length = weigh(ngrams(text)), len(text.split())
         total = 0.0
-        for reference, counts in zip(texts, document, strict=True):
+        for reference in references[picture]:
             gap = length - len(reference.split())
             penalty = math.exp(-(gap**2) / (2 * SIGMA**2))
-            total += penalty * sum(map(similarity, vectors, weigh(counts))) / N
-        scores.append(10 * total / len(texts))
-    return sum(scores) / len(scores), scores
+            total += penalty * sum(map(similarity, vectors, weigh(ngrams(reference)))) / N
+        return 10 * total / len(references[picture])
+
+    return score
 
 
 def ngrams(text: str) -> Counter:

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, final
 
 from examples.common import config
 from examples.common.config import MODEL, TRAINING, WIDTHS
+from examples.common.errors import UserError
 from examples.common.options import option
 
 OUT = Path("out/captioning")
@@ -95,6 +96,12 @@ class Config(config.Config):
         metavar="<path>",
         show_default=False,
     )
+    self_critical: bool = option(
+        False,
+        TRAINING,
+        "Go on from --start-from with captions that the model samples, and CIDEr-D as their "
+        "reward; --learning-rate has to be low.",
+    )
     entropy: float = option(0.01, TRAINING, "Weight of the entropy in REINFORCE.")  # lambda_e
     epochs: int = option(5, TRAINING, "Times to go through the captions; more can be given later.")
     batch_size: int = option(32, TRAINING, "Captions in a batch.")
@@ -105,5 +112,9 @@ class Config(config.Config):
     def check(self):
         for name in ("distractors", "doubly_stochastic", "reward", "entropy"):
             self.require(name, getattr(self, name) >= 0, "a number from 0")
+        if self.self_critical and not self.start_from:
+            raise UserError("--self-critical needs --start-from, a trained run")
+        if self.self_critical and self.jit:
+            raise UserError("--self-critical: not with --jit, as XLA cannot compute its rewards")
         fits = self.encoder != "efficientnet" or self.size == 224
         self.require("size", fits, "224 for the encoder efficientnet")

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 import keras_attention as ka
@@ -14,7 +13,7 @@ from examples.captioning.run import Run
 from examples.captioning.tokenizer import Tokenizer, Words
 from examples.common import tokenizer as subwords
 from examples.common.errors import UserError
-from examples.common.special import END, START, UNK
+from examples.common.special import END, START
 
 
 def captioner(
@@ -27,18 +26,12 @@ def captioner(
     """A function of pixels or features (B, H, W, C); beam width 1 is the greedy search.
 
     It returns a dict: text (B,), words (B, T) as strings, or pieces of words, "" behind the last
-    one, score (B,), the log-probability with its penalty, and attention (B, T, H, W). No caption
-    has the word [UNK].
+    one, score (B,), the log-probability with its penalty, and attention (B, T, H, W).
     """
     size = tokenizer.size
     if beam_width > size:
         raise UserError(f"--beam-width {beam_width}: expected at most {size}, the vocabulary")
-    mask = np.where(np.arange(size) == UNK, -np.inf, 0).astype("float32")
-
-    @ka.search.shares_state(model.network.step)
-    def step(tokens, state):
-        logits, weights, state = model.network.step(tokens, state)
-        return logits + mask, weights, state
+    step = step_of(model)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def caption(source):
@@ -61,6 +54,17 @@ def captioner(
         }
 
     return caption
+
+
+def step_of(model: network.Captioner):
+    """The step of a search, in whose captions there is neither [UNK] nor [PAD] nor [START]."""
+
+    @ka.search.shares_state(model.network.step)
+    def step(tokens, state):
+        logits, weights, state = model.network.step(tokens, state)
+        return network.of_captions(logits), weights, state
+
+    return step
 
 
 def caption_all(caption, source, batch_size: int = 100) -> dict:

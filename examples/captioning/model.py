@@ -7,7 +7,7 @@ from keras import ops
 
 import keras_attention as ka
 from examples.captioning.config import Config
-from examples.common.special import PAD
+from examples.common.special import END, PAD, SPECIAL
 
 CONTEXT = 8  # channels
 
@@ -126,20 +126,30 @@ class Captioner(keras.Model):
         L = -log p(y | x) + lambda sum_i (1 - sum_t alpha_ti)^2               (Xu 2015, eq. 14)
 
     per word of the batch. With REINFORCE, `ka.losses.reinforce` is added; with distractors, their
-    weight times the share of attention that is on the other picture.
+    weight times the share of attention that is on the other picture. A sample weight is the
+    advantage of a sampled caption, by which its -log p is multiplied, see `self_critical`.
+
+    Attributes:
+        prepare: A function of each batch, to what the model is trained on.
     """
 
     def __init__(self, network: ka.models.EncoderDecoder, config: Config):
         super().__init__()
         self.network = network
         self.config = config
-        self.distracted = config.distractors > 0 and config.attention != "none"
-        self.reinforced = isinstance(
-            getattr(network.decoder.attention, "alignment", None), ka.alignments.Hard
-        )
+        self.prepare = lambda data: data
+        attends = config.attention != "none"
+        samples = attends and isinstance(network.decoder.attention.alignment, ka.alignments.Hard)
+        # Then the most probable looks, as in the captions that are rewarded, and no others.
+        self.settled = samples and config.self_critical
+        self.reinforced = samples and not self.settled
+        self.distracted = attends and not self.settled and config.distractors > 0
         self.nll = keras.metrics.Mean(
             "nll"
         )  # per word: the loss with REINFORCE is no measure of quality
+        if config.self_critical:
+            self.reward = keras.metrics.Mean("reward")
+            self.seed_generator = keras.random.SeedGenerator(config.seed)
         if self.distracted:
             self.distraction = keras.metrics.Mean("distraction")
         if self.reinforced:
@@ -156,17 +166,27 @@ class Captioner(keras.Model):
         self.network.build(input_shape)
 
     def call(self, inputs, training=None):
+        training = training and not self.settled
         logits, weights, state = self.network.decode(inputs, training)
         return {"logits": logits, "weights": weights, "attention": state["attention"]}
 
+    def train_step(self, data):
+        return super().train_step(self.prepare(data))
+
+    def test_step(self, data):
+        return super().test_step(self.prepare(data))
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         written = ops.not_equal(y, PAD)  # (B, T)
-        log_probs = ops.log_softmax(y_pred["logits"], axis=-1)
+        logits, advantage = y_pred["logits"], 1.0
+        if sample_weight is not None:
+            logits, advantage = of_captions(logits), sample_weight
+        log_probs = ops.log_softmax(logits, axis=-1)
         log_probs = ops.take_along_axis(log_probs, y[:, :, None], axis=-1)[:, :, 0]
         log_likelihood = ops.sum(ops.where(written, log_probs, 0.0), axis=1)  # (B,)
         counted = ops.any(written, axis=1)  # not the rows that fill up a batch
-        loss, words = -log_likelihood, ops.sum(ops.cast(written, log_likelihood.dtype))
-        self.nll.update_state(ops.sum(loss) / words, words)
+        loss, words = -advantage * log_likelihood, ops.sum(ops.cast(written, log_likelihood.dtype))
+        self.nll.update_state(-ops.sum(log_likelihood) / words, words)
         weights = y_pred["weights"]
         if self.distracted and training:
             weights, other = ops.split(weights, 2, axis=3)
@@ -194,3 +214,9 @@ class Captioner(keras.Model):
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         return super().compute_metrics(x, y, y_pred["logits"], sample_weight)
+
+
+def of_captions(logits):
+    """Logits of the words of captions and [END] alone, as far as these are to be searched."""
+    ids = ops.arange(logits.shape[-1])
+    return ops.where(ops.logical_and(ids < len(SPECIAL), ids != END), -float("inf"), logits)

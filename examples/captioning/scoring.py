@@ -1,7 +1,7 @@
 """Scores of captions: BLEU-1 to 4, ROUGE-L, CIDEr-D, exact match; and of attention, pointing."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from sacrebleu.metrics import BLEU
@@ -24,9 +24,7 @@ def scores(
     references of a picture, without smoothing.
     """
     exact = np.mean([text in row for text, row in zip(found, references, strict=True)])
-    if tokenize == "auto":
-        tokenize = bleu_tokenizer(text for row in references for text in row)
-    split = BLEU(tokenize=tokenize).tokenizer
+    tokenize, split = splitter(references, tokenize)
     found, references = [*map(split, found)], [[*map(split, row)] for row in references]
     most = max(map(len, references))
     columns = [[row[i] if i < len(row) else None for row in references] for i in range(most)]
@@ -38,6 +36,15 @@ def scores(
         "exact_match": round(100 * float(exact), 2),
         "tokenize": tokenize,
     }
+
+
+def splitter(
+    references: Sequence[Sequence[str]], tokenize: str = "auto"
+) -> tuple[str, Callable[[str], str]]:
+    """The name of sacrebleu's tokenizer for captions, and it: to words with single spaces."""
+    if tokenize == "auto":
+        tokenize = bleu_tokenizer(text for row in references for text in row)
+    return tokenize, BLEU(tokenize=tokenize).tokenizer
 
 
 def _bleu(order: int) -> BLEU:

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import keras
 
-from examples.captioning import data, encoders, features, inference, pipeline, scoring
+from examples.captioning import (
+    data,
+    encoders,
+    features,
+    inference,
+    pipeline,
+    scoring,
+    self_critical,
+)
 from examples.captioning import model as network
 from examples.captioning.config import Config
 from examples.captioning.data import Splits
@@ -37,10 +45,11 @@ def train(run: Run, config: Config, splits: Splits, images: Images) -> dict:
     write(run.folder / "dev.json", data.to_json(splits.dev))
     write(run.folder / "test.json", data.to_json(splits.test))
 
+    numbers, ids = pipeline.encode(splits.train, tokenizer, config.max_length)
+    if config.self_critical:
+        ids = self_critical.placeholders(numbers, config.max_length)
     batches = pipeline.Batches(
-        train_source,
-        *pipeline.encode(splits.train, tokenizer, config.max_length),
-        config.batch_size,
+        *(train_source, numbers, ids, config.batch_size),
         augment=config.encoder == "cnn",
         seed=config.seed,
     )
@@ -67,6 +76,9 @@ def train(run: Run, config: Config, splits: Splits, images: Images) -> dict:
         sample = f"{splits.dev[i].name}: {found[i]}   (reference: {splits.dev[i].captions[0]})"
         return result["bleu4"], result["exact_match"], sample
 
+    if config.self_critical:
+        references = [picture.captions for picture in splits.train]
+        model.prepare = self_critical.sampler(model, tokenizer, references, config)
     checkpoints = Checkpoints(run, config, score, started)
     if config.start_from and not checkpoints.resumes:
         _copy_weights(Run(Path(config.start_from)), model, tokenizer)
