@@ -140,7 +140,7 @@ class Captioner(keras.Model):
         self.prepare = lambda data: data
         attends = config.attention != "none"
         samples = attends and isinstance(network.decoder.attention.alignment, ka.alignments.Hard)
-        # Then the most probable looks, as in the captions that are rewarded, and no others.
+        # Looks at the most probable places in training too, as when the captions are sampled.
         self.settled = samples and config.self_critical
         self.reinforced = samples and not self.settled
         self.distracted = attends and not self.settled and config.distractors > 0
@@ -217,6 +217,6 @@ class Captioner(keras.Model):
 
 
 def of_captions(logits):
-    """Logits of the words of captions and [END] alone, as far as these are to be searched."""
+    """Logits for a search: [PAD], [UNK] and [START] are impossible."""
     ids = ops.arange(logits.shape[-1])
     return ops.where(ops.logical_and(ids < len(SPECIAL), ids != END), -float("inf"), logits)
