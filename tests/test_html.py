@@ -193,6 +193,8 @@ def test_captions_side_by_side(browser, page):
     images = [column.find_elements(By.TAG_NAME, "img") for column in columns]
     assert [len(row) for row in images] == [2, 1, 1]
     assert {image.get_property("naturalWidth") for row in images for image in row} == {240}
+    widths = [image.size["width"] for row in images for image in row]
+    assert max(widths) - min(widths) <= 1
     alts = [row[0].get_attribute("alt") for row in images]
     assert alts == ["one two", "three", "all of it"]
     canvases = [column.find_elements(By.TAG_NAME, "canvas") for column in columns]
