@@ -1,10 +1,13 @@
 """The captioning example at toy size, from its data to its export."""
 
+import base64
 import dataclasses
 import itertools
 import json
 import math
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,7 +100,7 @@ def study(drawn, tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     for attention in ("soft", "hard", "none"):
         command("train", *of(drawn), *OPTIONS, "--attention", attention, "--out", folder)
-    command("evaluate", "--out", folder, "--pictures", 2, *BEAMS)
+    command("evaluate", "--out", folder, "--pictures", 2, "--saliency", 3, *BEAMS)
     return folder
 
 
@@ -579,13 +582,84 @@ def test_evaluation(study):
     width, height = Image.open(study / "attention.png").size
     assert width > 200
     assert height > 300
-    page = (study / "attention.html").read_text("utf-8")
-    lines = (study / "soft" / "captions.tsv").read_text("utf-8").splitlines()[1:]
-    for line in lines:
-        name, found, *_ = line.split("\t")
-        assert f"soft attention, {name}" in page
-        for word in found.split():
-            assert word in page
+
+
+def read_page(folder):
+    """What the script of attention.html draws."""
+    page = (folder / "attention.html").read_text("utf-8")
+    return json.loads(re.search(r'id="page">(.*?)</script>', page)[1])
+
+
+def rows_of(run):
+    lines = (run / "captions.tsv").read_text("utf-8").splitlines()[1:]
+    return {name: (found, texts) for name, found, *texts in (line.split("\t") for line in lines)}
+
+
+def test_the_page_has_the_runs_side_by_side(study):
+    page = read_page(study)
+    rows = {kind: rows_of(study / kind) for kind in ("soft", "hard", "none")}
+    assert len(page["images"]) == len(page["examples"]) == SIZES["test"]
+    names = set()
+    for rank, example in enumerate(page["examples"]):
+        head, *references = example["note"].split("\n")
+        name = head.removesuffix(", references:")
+        names.add(name)
+        columns = example["captions"]
+        assert [column["name"].split()[0] for column in columns] == ["soft", "hard", "no"]
+        assert len({column["image"] for column in columns}) == 1
+        for kind, column in zip(rows, columns, strict=True):
+            assert (" ".join(column["words"]), references) == rows[kind][name]
+        *attending, none = columns
+        assert none["maps"] == []
+        for column in attending:
+            kinds = [map_["name"] for map_ in column["maps"]]
+            assert kinds == ["attention", "saliency"][: 2 if rank < 3 else 1]
+            for map_ in column["maps"]:
+                weights = np.frombuffer(base64.b64decode(map_["weights"]), "uint8")
+                weights = weights.reshape(-1, map_["rows"] * map_["columns"])
+                assert (map_["rows"], map_["columns"]) == (6, 6)
+                assert len(weights) == len(column["words"]) > 0
+                assert (weights.max(axis=1) == 255).all()
+                assert (weights.min(axis=1) < 255).all()
+                if column["name"] == "hard attention" and map_["name"] == "attention":
+                    assert (np.count_nonzero(weights, axis=1) == 1).all()
+    assert names == rows["soft"].keys()
+    longest = [
+        sum(
+            len(c["words"][0].split()) if not c["maps"] else len(c["words"])
+            for c in example["captions"]
+        )
+        for example in page["examples"]
+    ]
+    assert longest == sorted(longest, reverse=True)
+
+
+def test_without_attention_a_page_has_captions_alone(study, tmp_path):
+    shutil.copytree(study / "none", tmp_path / "none")
+    printed = command("evaluate", "--out", tmp_path, "--pictures", 1, *BEAMS).stdout
+    assert f"{tmp_path / 'metrics.json'} and attention.html written" in printed
+    assert not (tmp_path / "attention.png").exists()
+    texts = {found for found, _ in rows_of(tmp_path / "none").values()}
+    columns = [column for each in read_page(tmp_path)["examples"] for column in each["captions"]]
+    assert all(column["maps"] == [] for column in columns)
+    assert {text for column in columns for text in column["words"]} == texts
+
+
+def test_saliency_is_the_gradient_of_each_word(study, pictures):
+    loaded = inference.load(Run(study / "soft"))
+    picture = (pictures / "test-00002.png").read_bytes()
+    ids = [*range(len(SPECIAL), len(SPECIAL) + 6)]  # more words than are computed at once
+    words = [loaded.tokenizer.vocabulary[i] for i in ids]
+    maps = explain.saliency_of(loaded)(picture, words)
+    pixels = decode(tf.constant(picture), loaded.config.size)[None]
+    for step, word in enumerate(ids):
+        with tf.GradientTape() as tape:
+            tape.watch(pixels)
+            logits = loaded.model((pixels, tf.constant([[START, *ids[:-1]]])))["logits"]
+            score = logits[0, step, word]
+        gradient = np.abs(tape.gradient(score, pixels)[0]).max(axis=-1)
+        expected = (gradient - gradient.min()) / (np.ptp(gradient) + 1e-7)  # as tf-keras-vis does
+        np.testing.assert_allclose(maps[step], expected, atol=1e-3)
 
 
 @pytest.fixture(scope="module")

@@ -171,6 +171,52 @@ def test_a_word_that_was_tapped_stays(browser, page):
     assert light(browser, section, 0.2, 0.5) > 0
 
 
+def test_captions_side_by_side(browser, page):
+    """Several maps of a caption show the same word; one without maps has nothing to point at."""
+    left, right = np.array([[[1, 0]]]), np.array([[[0, 1]]])
+    both = {"attention": np.concatenate([left, right]), "saliency": np.concatenate([right, left])}
+    captions = {
+        "soft": ka.visualize.Caption(IMAGE, ["one", "two"], both, "71 %"),
+        "hard": ka.visualize.Caption(IMAGE, ["three"], left),
+        "none": ka.visualize.Caption(IMAGE, ["all", "of", "it"], {}),
+    }
+    (section,) = page(ka.visualize.Comparison(captions, "a reference\nanother"))
+    columns = section.find_elements(By.CSS_SELECTOR, ":scope > div")
+    assert [column.text.split("\n") for column in columns] == [
+        ["soft", "attention", "saliency", "one", "two", "71 %"],
+        ["hard", "three"],
+        ["none", "all of it"],
+    ]
+    assert section.text.endswith("a reference\nanother")
+    tops = {column.location["y"] for column in columns}
+    assert len(tops) == 1, "they stand in one row"
+    images = [column.find_elements(By.TAG_NAME, "img") for column in columns]
+    assert [len(row) for row in images] == [2, 1, 1]
+    assert {image.get_property("naturalWidth") for row in images for image in row} == {240}
+    widths = [image.size["width"] for row in images for image in row]
+    assert max(widths) - min(widths) <= 1
+    alts = [row[0].get_attribute("alt") for row in images]
+    assert alts == ["one two", "three", "all of it"]
+    canvases = [column.find_elements(By.TAG_NAME, "canvas") for column in columns]
+    assert [len(row) for row in canvases] == [2, 1, 0]
+    assert [len(buttons(column)) for column in columns] == [2, 1, 0]
+
+    seen = []
+    for _ in range(3):
+        webdriver.ActionChains(browser).send_keys(Keys.TAB).perform()
+        figures = section.find_elements(By.TAG_NAME, "figure")[:3]
+        lights = [light(browser, f, 0.2, 0.5) for f in figures if canvas(browser, f).any()]
+        seen.append((browser.switch_to.active_element.text, [x > 0 for x in lights]))
+    assert seen == [("one", [True, False]), ("two", [False, True]), ("three", [True])]
+
+
+def test_an_image_is_in_the_page_once():
+    caption = ka.visualize.Caption(IMAGE, ["one"], [[[1, 0]]])
+    one = ka.visualize.to_html([caption])
+    many = ka.visualize.to_html([ka.visualize.Comparison({"a": caption, "b": caption}), caption])
+    assert len(many) < 1.01 * len(one)
+
+
 def test_a_word_of_a_translation_shades_the_words_it_attends_to(browser, page):
     source, target = ["le", "chat", "noir"], ["black", "cat"]
     _, section = page(

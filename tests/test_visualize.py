@@ -208,6 +208,14 @@ def test_errors_of_images_maps_and_words(arguments, words):
         (ka.visualize.Translation(list("abc"), ["x"], WEIGHTS[0]), ["`weights`", "(3,)"]),
         (ka.visualize.Translation(list("abc"), ["x", "y"], -WEIGHTS), ["`weights`", "-0.1"]),
         ({"words": WORDS}, ["`examples[0]`", "dict", "Caption"]),
+        (
+            ka.visualize.Comparison({"soft": {"words": WORDS}}),
+            ["`examples[0].captions['soft']`", "dict", "Caption"],
+        ),
+        (
+            ka.visualize.Caption(IMAGE, WORDS, {"attention": MAPS, "saliency": MAPS[:2]}),
+            ["`words`", "3", "2"],
+        ),
     ],
 )
 def test_errors_of_pages(example, words, tmp_path):

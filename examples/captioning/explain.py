@@ -28,6 +28,7 @@ from examples.common.fonts import any_script
 from examples.common.special import START
 
 ROWS = ("attention", "saliency", "Grad-CAM")
+AT_ONCE = 4  # words; each takes 130 MB with EfficientNet
 
 
 def explain(run: Run, picture: bytes, path: Path) -> list[str]:
@@ -53,49 +54,85 @@ def compute_maps(
     if not words:
         raise UserError("the model has no words for this picture")
     ids = tokenizer.ids(words)
-    whole = _build_model(model.network, frozen, [START, *ids[:-1]], config.size)
-    saliency, gradcam = Saliency(whole), Gradcam(whole)
+    whole = _build_model(model.network, frozen, config.size)
+    gradcam = Gradcam(whole)
     maps: dict[str, list[np.ndarray]] = {name: [] for name in ROWS}
+    maps["saliency"] = list(_saliency(whole, pixels, ids))
     for step, word in track(list(enumerate(ids)), "explaining words"):
 
         def score(logits, step=step, word=word):
             return logits[:, step, word]
 
         maps["attention"].append(found["attention"][0, step].numpy())
-        maps["saliency"].append(saliency(score, pixels)[0])
         # Without `expand_cam` it stays a map: to be as large as each input would be an error.
         cam = gradcam(score, pixels, "map", seek_penultimate_conv_layer=False, expand_cam=False)
         maps["Grad-CAM"].append(cam[0])
     return pixels[0], words, maps
 
 
-def _build_model(network, frozen, ids: list[int], size: int) -> keras.Model:
-    """From pixels to the logits of each step after the words `ids`; a layer is named "map"."""
+def saliency_of(loaded: inference.Loaded):
+    """A function of an encoded picture and its words (T): how each depends on pixels, (T, H, W)."""
+    config, frozen, model, tokenizer = loaded
+    whole = _build_model(model.network, frozen, config.size)
+
+    def compute(picture: bytes, words: list[str]) -> np.ndarray:
+        pixels = decode(tf.constant(picture), config.size)[None].numpy()
+        return _saliency(whole, pixels, tokenizer.ids(words))
+
+    return compute
+
+
+def _saliency(whole: keras.Model, pixels: np.ndarray, ids: list[int]) -> np.ndarray:
+    """For several words at once, with a copy of the picture for each."""
+    whole.layers[-1].force(ids)
+    saliency = Saliency(whole)
+    steps = np.arange(len(ids))
+    maps = []
+    for part in np.split(steps, steps[AT_ONCE::AT_ONCE]):
+        scored = np.stack([np.arange(len(part)), part, np.take(ids, part)], axis=1)
+        copies = np.repeat(pixels, len(part), axis=0)
+        maps.append(saliency(lambda logits, scored=scored: tf.gather_nd(logits, scored), copies))
+    return np.concatenate(maps)
+
+
+def _build_model(network, frozen, size: int) -> keras.Model:
+    """From pixels to the logits of each step; a layer is named "map", the last one is forced."""
     pixels = keras.Input((size, size, 3))
     features = pixels if isinstance(frozen, int) else frozen(pixels)
     map_ = keras.layers.Identity(name="map")(network.encoder(features))
     # In a list, as tf-keras-vis calls it.
-    return keras.Model([pixels], _TeacherForcing(network, ids)(map_))
+    return keras.Model([pixels], _TeacherForcing(network)(map_))
 
 
 @final
 class _TeacherForcing(keras.layers.Layer):
-    """The logits (B, T, V) of the words after `ids`, of a map (B, H, W, C)."""
+    """The logits (B, T, V) of the words that are forced, of a map (B, H, W, C)."""
 
-    def __init__(self, network, ids: list[int]):
+    def __init__(self, network):
         super().__init__()
         self.network = network
-        self.ids = ids
+        # Not in the graph, which then serves any words of any picture.
+        self.ids = tf.Variable([START], shape=[None], trainable=False)
 
-    @tf.function(autograph=False)  # tf-keras-vis calls eagerly, twice for each word
+    def force(self, ids: list[int]) -> None:
+        self.ids.assign([START, *ids[:-1]])
+
+    def build(self, map_shape):
+        # tf-keras-vis calls eagerly, many times: one graph for any number of copies.
+        copies = tf.TensorSpec((None, *map_shape[1:]))
+        self.graph = tf.function(self._compute_logits, [copies], autograph=False)
+
     def call(self, map_):
+        return self.graph(map_)
+
+    def _compute_logits(self, map_):
         network = self.network
-        ids = tf.tile([self.ids], [tf.shape(map_)[0], 1])
+        ids = tf.tile(self.ids[None], [tf.shape(map_)[0], 1])
         words = network.target_embedding(ids)
         return network.head(network.decoder(words, map_, initial_state=network.bridge(map_)))
 
     def compute_output_shape(self, map_shape):
-        return self.network.head.compute_output_shape((map_shape[0], len(self.ids), None))
+        return self.network.head.compute_output_shape((map_shape[0], None, None))
 
 
 def _draw(pixels: np.ndarray, words: list[str], maps: dict, path: Path) -> None:

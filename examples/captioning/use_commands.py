@@ -21,7 +21,13 @@ def evaluate(
     beam_width: BeamWidth = 3,
     length_penalty: LengthPenalty = 0.0,
     average: Average = "none",
-    pictures: Annotated[int, typer.Option(min=1, help="Pictures to draw for each run.")] = 3,
+    pictures: Annotated[
+        int,
+        typer.Option(min=1, help="Pictures to draw; 12 times as many are on the page."),
+    ] = 3,
+    saliency: Annotated[
+        int, typer.Option(min=0, help="So many pictures on the page have saliency, too.")
+    ] = 6,
     meteor: Annotated[
         bool, typer.Option("--meteor", help="METEOR too, which knows English; needs its packages.")
     ] = False,
@@ -36,13 +42,13 @@ def evaluate(
     """Score the best model of each run of a study on the test pictures.
 
     BLEU-1 to 4, ROUGE-L, CIDEr-D, exact match and pointing, greedy and beam search, into
-    metrics.json; attention.png and attention.html show where they look; captions.tsv of a run lists
-    its captions.
+    metrics.json; attention.html and attention.png show where they look, side by side;
+    captions.tsv of a run lists its captions.
     """
     with quiet_import():
         from examples.captioning.evaluate import evaluate
 
-    metrics = evaluate(out, beam_width, length_penalty, pictures, average, meteor, pairs)
+    metrics = evaluate(out, beam_width, length_penalty, pictures, average, meteor, pairs, saliency)
     from rich.console import Console
     from rich.table import Table
 
@@ -63,7 +69,8 @@ def evaluate(
     for kind, row in metrics.items() if pairs else ():
         for what, (mean, low, high) in row.get("pairs", {}).items():
             print(f"{kind}: {what} in their own picture of two: {mean} % ({low} to {high})")
-    print(f"{out / 'metrics.json'}, attention.png and attention.html written")
+    png = ", attention.png" if set(metrics) - {"none"} else ""
+    print(f"{out / 'metrics.json'}{png} and attention.html written")
 
 
 def explain(

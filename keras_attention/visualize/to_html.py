@@ -6,7 +6,7 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
@@ -22,13 +22,27 @@ class Caption(NamedTuple):
     Attributes:
         image: As in `overlay_on_image`.
         words: The T words.
-        maps: (T, rows, columns), the weights of each word over the whole image.
-        note: A line of text below it, such as a reference caption or a score.
+        maps: (T, rows, columns), the weights of each word over the whole image. Or several of them
+            by their names, such as attention and saliency, each beside the others; with {} the
+            words are only text.
+        note: Lines of text below it, such as a reference caption or a score.
     """
 
     image: Any
     words: Sequence[str]
     maps: Any
+    note: str = ""
+
+
+class Comparison(NamedTuple):
+    """Captions side by side, such as those of several models for an image, for `to_html`.
+
+    Attributes:
+        captions: Each `Caption` by its name.
+        note: Lines of text below them.
+    """
+
+    captions: Mapping[str, Caption]
     note: str = ""
 
 
@@ -39,7 +53,7 @@ class Translation(NamedTuple):
         source: The S words of the memory.
         target: The T words of the queries.
         weights: (T, S), as in `plot_alignment`.
-        note: A line of text below it.
+        note: Lines of text below it.
     """
 
     source: Sequence[str]
@@ -49,7 +63,7 @@ class Translation(NamedTuple):
 
 
 def to_html(
-    examples: Iterable[Caption | Translation],
+    examples: Iterable[Caption | Comparison | Translation],
     path: str | os.PathLike | None = None,
     title: str = "Attention",
 ) -> str:
@@ -59,11 +73,11 @@ def to_html(
     does. A word of a translation shades the source words by their weights; a source word shades the
     words that attend to it. Works with mouse, keyboard and touch.
 
-    The page is one file that loads nothing. Images are embedded as PNG at full resolution, so large
-    images make it large. Weights are rounded to 8 bits.
+    The page is one file that loads nothing. Images are embedded as PNG at full resolution, equal
+    ones once, so large images make it large. Weights are rounded to 8 bits.
 
     Args:
-        examples: Captions and translations.
+        examples: Captions, comparisons of captions, and translations.
         path: A file to write the page to. It is replaced as a whole.
         title: A title.
 
@@ -71,7 +85,7 @@ def to_html(
         The text of the page.
 
     Raises:
-        ValueError: if an example is neither, or its shapes or values do not match.
+        ValueError: if an example is none of these, or its shapes or values do not match.
 
     Example:
 
@@ -79,9 +93,11 @@ def to_html(
     >>> seen = ka.visualize.Caption(np.ones((32, 48)), ["a", "cat"], np.ones((2, 7, 7)), "a pet")
     >>> page = ka.visualize.to_html([attended, seen], path="attention.html")
     """
+    images: dict[str, int] = {}  # as PNG, with their places in the page's list
     page = {
         "title": str(title),
-        "examples": [_to_json(i, example) for i, example in enumerate(examples)],
+        "examples": [_to_json(f"examples[{i}]", each, images) for i, each in enumerate(examples)],
+        "images": list(images),
     }
     # Without a "<", no text can end the element that holds it.
     data = json.dumps(page, allow_nan=False).replace("<", "\\u003c")
@@ -93,39 +109,64 @@ def to_html(
     return text
 
 
-def _to_json(index: int, example: Any) -> dict[str, Any]:
-    """Returns the example in the format of the page's script."""
+def _to_json(argument: str, example: Any, images: dict[str, int]) -> dict[str, Any]:
+    """Returns the example in the format of the page's script; adds its image to `images`."""
     if isinstance(example, Caption):
-        image = validation.as_image(example.image)
-        maps = validation.as_maps(example.maps, example.words)
-        largest = maps.max(axis=(1, 2), keepdims=True)
-        return {
-            "note": str(example.note),
-            "image": _base64_png(image),
-            "height": image.shape[0],
-            "width": image.shape[1],
-            "words": [str(word) for word in example.words],
-            "rows": maps.shape[1],
-            "columns": maps.shape[2],
-            "weights": _base64(maps / np.where(largest > 0, largest, 1)),
-        }
+        return _caption(example, images)
+    if isinstance(example, Comparison):
+        captions = []
+        for name, caption in example.captions.items():
+            if not isinstance(caption, Caption):
+                raise ValueError(
+                    f"`{argument}.captions[{name!r}]` is a {type(caption).__name__}; expected a "
+                    "`ka.visualize.Caption`."
+                )
+            captions.append({"name": str(name), **_caption(caption, images)})
+        return {"kind": "comparison", "note": str(example.note), "captions": captions}
     if isinstance(example, Translation):
         weights = validation.as_attention("weights", example.weights, "(target, source)")
         sizes = zip(("target", "source"), weights.shape, strict=True)
-        for argument, size in sizes:
-            words = getattr(example, argument)
-            validation.check_labels(argument, words, size, "weights", weights.shape)
+        for side, size in sizes:
+            words = getattr(example, side)
+            validation.check_labels(side, words, size, "weights", weights.shape)
         validation.check_not_negative("weights", weights)
         return {
+            "kind": "translation",
             "note": str(example.note),
             "source": [str(word) for word in example.source],
             "target": [str(word) for word in example.target],
             "weights": _base64(weights),
         }
     raise ValueError(
-        f"`examples[{index}]` is a {type(example).__name__}; expected a "
-        "`ka.visualize.Caption` or a `ka.visualize.Translation`."
+        f"`{argument}` is a {type(example).__name__}; expected a `ka.visualize.Caption`, a "
+        "`ka.visualize.Comparison` or a `ka.visualize.Translation`."
     )
+
+
+def _caption(caption: Caption, images: dict[str, int]) -> dict[str, Any]:
+    image = validation.as_image(caption.image)
+    named = caption.maps if isinstance(caption.maps, Mapping) else {"": caption.maps}
+    maps = []
+    for name, value in named.items():
+        weights = validation.as_maps(value, caption.words)
+        largest = weights.max(axis=(1, 2), keepdims=True)
+        maps.append(
+            {
+                "name": str(name),
+                "rows": weights.shape[1],
+                "columns": weights.shape[2],
+                "weights": _base64(weights / np.where(largest > 0, largest, 1)),
+            }
+        )
+    return {
+        "kind": "caption",
+        "note": str(caption.note),
+        "image": images.setdefault(_base64_png(image), len(images)),
+        "height": image.shape[0],
+        "width": image.shape[1],
+        "words": [str(word) for word in caption.words],
+        "maps": maps,
+    }
 
 
 def _base64(weights: np.ndarray) -> str:
