@@ -4,6 +4,7 @@ import gzip
 import itertools
 import json
 import os
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -162,6 +163,14 @@ def test_shards_hold_all_pairs_in_their_order_or_shuffled(tokenizer, folder):
     counts = files.histogram()
     assert counts.sum() == len(PAIRS)
     assert counts[tuple(lengths[0])] == (lengths == lengths[0]).all(axis=1).sum()
+
+
+def test_shards_move_with_their_folder(tokenizer, folder, tmp_path):
+    moved = shards.load(shutil.copytree(folder, tmp_path / "moved"), ["x", 1])
+    for file in (tmp_path / "moved").glob("*.tfrecord"):
+        file.rename(file.with_suffix(".away"))
+    with pytest.raises(tf.errors.NotFoundError):
+        list(moved.pairs())
 
 
 def test_shards_cut_short_or_of_other_data_are_none(folder, tmp_path):

@@ -104,7 +104,7 @@ def test_files_of_different_length(tmp_path):
         (["--seed", "0"], "--seed 0: expected an integer from 1 to 4294967295"),
         (["--patience", "-1"], "--patience -1: expected an integer from 0 to 1000000"),
         (["--units", "10000000"], "--units 10000000: expected an integer from 1 to 16384"),
-        (["--max-length", "1000000"], "--max-length 1000000: expected an integer from 1 to 10000"),
+        (["--max-length", "1000000"], "--max-length 1000000: expected an integer from 1 to 4096"),
         (["--batch-tokens", f"{10**12}"], f"--batch-tokens {10**12}: expected an integer from"),
         (["--epochs", f"{10**20}"], f"--epochs {10**20}: expected an integer from 1 to 1000000"),
         (["--vocabulary-size", f"{10**11}"], f"--vocabulary-size {10**11}: expected an integer"),

@@ -69,7 +69,7 @@ class Config(config.Config):
     test_source: Path | None = option(None, CORPUS, "The same as two files.")
     test_target: Path | None = option(None, CORPUS, "The same as two files.")
     max_length: int = option(
-        40, CORPUS, "Tokens that a sentence may have, on either side.", (1, 10**4)
+        40, CORPUS, "Tokens that a sentence may have, on either side.", (1, 4096)
     )
     skip_long: bool = option(False, CORPUS, "Leave longer pairs out. Otherwise they are an error.")
     vocabulary_size: int = option(

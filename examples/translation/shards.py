@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterable
@@ -33,12 +34,14 @@ class Shards:
     """Files of encoded pairs.
 
     Attributes:
-        files: The path and the size in bytes of each.
+        folder: Where they are.
+        files: The name and the size in bytes of each.
         lengths: (S, T), how many pairs have s source and t target tokens, each with [END]; in one
             epoch, if pieces are drawn.
         skipped: How many pairs were too long, and left out.
     """
 
+    folder: Path
     files: list[list]
     lengths: list[list[int]]
     skipped: int
@@ -52,7 +55,8 @@ class Shards:
         In their order, or shuffled by a seed: first the files, then the pairs of several files.
         With a seed `sample`, made by `sampler`, draws the pieces.
         """
-        paths = tf.data.Dataset.from_tensor_slices([path for path, _ in self.files])
+        files = [os.fsencode(self.folder / name) for name, _ in self.files]
+        paths = tf.data.Dataset.from_tensor_slices(files)
         if seed is not None:
             paths = paths.shuffle(len(self.files), seed, reshuffle_each_iteration=False)
         records = paths.interleave(
@@ -79,8 +83,8 @@ def load(folder: Path, stamp) -> Shards | None:
     """The shards in `folder`, if they are those of `stamp`, and whole."""
     try:
         found = json.loads((folder / "shards.json").read_text("utf-8"))
-        shards = Shards(**found["shards"])
-        whole = all(Path(path).stat().st_size == size for path, size in shards.files)
+        shards = Shards(folder, **found["shards"])
+        whole = all((folder / name).stat().st_size == size for name, size in shards.files)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return shards if whole and found["stamp"] == stamp else None
@@ -129,11 +133,11 @@ def save(
         )
     if not counts.any():
         raise UserError(f"no pair has at most {limit} tokens on both sides: raise --max-length")
-    files = [[str(path), path.stat().st_size] for path in paths]
+    files = [[path.name, path.stat().st_size] for path in paths]
     # Sentences may be drawn as they are.
     sources, targets = np.maximum(longest, np.argwhere(counts).max(axis=0)) + 1
-    shards = Shards(files, counts[:sources, :targets].tolist(), long)
-    text = json.dumps({"stamp": stamp, "shards": dataclasses.asdict(shards)})
+    values = {"files": files, "lengths": counts[:sources, :targets].tolist(), "skipped": long}
+    shards, text = Shards(folder, **values), json.dumps({"stamp": stamp, "shards": values})
     write(folder / "shards.json", text)
     return shards
 
