@@ -24,6 +24,7 @@ def frozen(config: Config) -> keras.Model | int:
 
     From pixels (B, size, size, 3) in 0..255 to a map (B, size / 16, size / 16, C).
     """
+    check(config)
     if config.encoder == "cnn":
         return config.size
     network = _lite0() if config.encoder == "efficientnet" else _application(config)
@@ -32,6 +33,21 @@ def frozen(config: Config) -> keras.Model | int:
     model = keras.Model(network.input, keras.layers.Concatenate()([fine, beside]), name="frozen")
     model.trainable = False
     return model
+
+
+def check(config: Config) -> None:
+    """Raises UserError if there is no such encoder, or none without a file of weights."""
+    if config.encoder in ("cnn", "efficientnet"):
+        return
+    names = [name for name, value in vars(keras.applications).items() if inspect.isfunction(value)]
+    if config.encoder not in names:
+        raise UserError(
+            f"--encoder {config.encoder}: expected cnn, efficientnet or one of {', '.join(names)}"
+        )
+    if config.encoder_weights is None:
+        raise UserError(f"--encoder {config.encoder} needs --encoder-weights, a file of them")
+    if not Path(config.encoder_weights).exists():
+        raise UserError(f"{config.encoder_weights}: no such file")
 
 
 def _lite0() -> keras.Model:
@@ -43,14 +59,7 @@ def _lite0() -> keras.Model:
 
 def _application(config: Config) -> keras.Model:
     """The last map of 16 pixels a place, and the last one, of a network of `keras.applications`."""
-    make = getattr(keras.applications, config.encoder, None)
-    if not inspect.isfunction(make):
-        names = [n for n, value in vars(keras.applications).items() if inspect.isfunction(value)]
-        raise UserError(
-            f"--encoder {config.encoder}: expected cnn, efficientnet or one of {', '.join(names)}"
-        )
-    if config.encoder_weights is None:
-        raise UserError(f"--encoder {config.encoder} needs --encoder-weights, a file of them")
+    make = getattr(keras.applications, config.encoder)
     shape, side = (config.size, config.size, 3), config.size // STRIDE
     base = make(include_top=False, weights=None, input_shape=shape)
     fine = [layer.output for layer in base.layers if _is_map(layer.output, side)]
@@ -67,8 +76,6 @@ def _application(config: Config) -> keras.Model:
 
 
 def _load_weights(model: keras.Model, path: Path) -> None:
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # Keras only warns of layers that keep random weights

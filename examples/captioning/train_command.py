@@ -29,12 +29,13 @@ def train(
         given, lacking = ("images", "captions") if images else ("captions", "images")
         raise UserError(f"--{given} needs --{lacking} too")
     with quiet_import():
-        from examples.captioning import data
+        from examples.captioning import data, encoders
         from examples.captioning import train as training
         from examples.captioning.decoding import check, reason_of
         from examples.captioning.images import open_images
         from examples.captioning.run import Run
 
+    encoders.check(config)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: not a folder")
     if images is None:
