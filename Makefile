@@ -55,7 +55,7 @@ readme: .venv/with-test
 translator = .venv/bin/python -m examples.translation
 
 translate: out/translation/saved_model/saved_model.pb
-	$(translator) translate --model out/translation/saved_model 'red heart'
+	$(translator) translate --model out/translation/saved_model 'woman detective'
 
 out/translation/saved_model/saved_model.pb: out/translation/alignment.png
 	$(translator) export --out out/translation

@@ -58,7 +58,7 @@ TIED = ["--joint-vocabulary", "--tie-embeddings"]
 CHOICES = {
     "no attention": ["--attention", "none"],
     # The width of the state is not that of the embedding.
-    "tied, drawn": [*TIED, "--units", "12", "--subword-sampling", "0.3"],
+    "tied, drawn": [*TIED, "--attention", "luong", "--units", "12", "--subword-sampling", "0.3"],
 }
 
 
@@ -150,7 +150,7 @@ def test_a_step_is_the_same_under_xla(model):
         ({"attention": "bahdanau"}, "float16"),
         ({"attention": "luong"}, "bfloat16"),
         ({"model": "transformer"}, "float16"),
-        ({"joint_vocabulary": True, "tie_embeddings": True}, "float16"),
+        ({"attention": "luong", "joint_vocabulary": True, "tie_embeddings": True}, "float16"),
     ],
 )
 def test_mixed_precision_trains(choice, precision):

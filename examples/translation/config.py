@@ -99,9 +99,9 @@ class Config(config.Config):
         "recurrent", MODEL, "GRUs, or a Transformer, for which the second defaults below are."
     )
     attention: Literal["bahdanau", "luong", "none"] = option(
-        "luong",
+        "bahdanau",
         MODEL,
-        "Decoder and score: Luong's (general), or Bahdanau's; none: Luong's decoder reads the "
+        "Decoder and score: Bahdanau's, or Luong's (general); none: Luong's decoder reads the "
         "encoder's last state alone, which needs more --encoder-units.",
     )
     units: int = _either(
