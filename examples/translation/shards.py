@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import json
-import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterable
@@ -55,7 +54,7 @@ class Shards:
         In their order, or shuffled by a seed: first the files, then the pairs of several files.
         With a seed `sample`, made by `sampler`, draws the pieces.
         """
-        files = [os.fsencode(self.folder / name) for name, _ in self.files]
+        files = [bytes(self.folder / name) for name, _ in self.files]
         paths = tf.data.Dataset.from_tensor_slices(files)
         if seed is not None:
             paths = paths.shuffle(len(self.files), seed, reshuffle_each_iteration=False)
