@@ -127,7 +127,8 @@ def test_two_processes_of_jax(corpus, on_jax, tmp_path):
         processes[number].communicate()
     outputs = [ended(process)[0] for process in pair(arguments, arguments)]
     assert "training resumes after epoch" in outputs[0]
-    assert all(line.startswith("[Gloo]") for line in outputs[1].splitlines())
+    told = "[Gloo]", "waiting for all 2 processes of this training"
+    assert all(line.startswith(told) for line in outputs[1].splitlines())
     np.testing.assert_allclose(losses(folder), losses(on_jax), atol=1e-4)
 
 
