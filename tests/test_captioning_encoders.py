@@ -68,6 +68,12 @@ def test_a_network_of_keras_with_weights_from_a_file(weights):
         ({"encoder": "VGG16", "encoder_weights": "WEIGHTS"}, "not weights of vgg16 without its"),
         ({"encoder": "VGG16", "encoder_weights": "none.h5"}, "none.h5: no such file"),
         (
+            {"encoder": "efficientnet", "encoder_weights": "none.pth", "size": 224},
+            "none.pth: no such file",
+        ),
+        ({"encoder": "efficientnet", "encoder_weights": "WEIGHTS", "size": 224}, "not a readable"),
+        ({"encoder_weights": "WEIGHTS"}, "expected none with --encoder cnn"),
+        (
             {"encoder": "Xception", "encoder_weights": "WEIGHTS", "size": 71},
             "--encoder Xception: it has no map of 4 x 4 places for --size 71",
         ),

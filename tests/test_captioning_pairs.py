@@ -10,6 +10,7 @@ from examples.captioning.config import Config
 from examples.captioning.data import Picture
 from examples.captioning.features import Features
 from examples.captioning.tokenizer import learn
+from examples.common.errors import UserError
 
 FIRST = ("dog", "man", "girl", "horse")
 SECOND = ("hat", "ball", "rope", "book", "cup")
@@ -118,6 +119,15 @@ def test_without_attention_nothing_distracts(pictures, tokenizer):
     model = build(choices(attention="none", distractors=1.0, epochs=1), tokenizer)
     history = fit(model, *pictures, tokenizer).history
     assert "distraction" not in history
+
+
+def test_pairs_need_two_pictures_and_nouns_only_where_there_are_some(pictures, tokenizer):
+    source, listed = pictures
+    model = build(choices(), tokenizer)
+    with pytest.raises(UserError, match="one test picture; expected at least 2"):
+        pairs.measure(model, tokenizer, Features([source.shards[0][:1]]), listed[:1])
+    bare = [picture._replace(captions=("there is",)) for picture in listed[:3]]
+    assert [*pairs.measure(model, tokenizer, Features([source.shards[0][:3]]), bare)] == ["words"]
 
 
 def test_nouns_of_a_sentence():

@@ -4,6 +4,7 @@ Reference: Vedantam, Zitnick and Parikh, "CIDEr: Consensus-based Image Descripti
 2015, https://arxiv.org/abs/1411.5726.
 """
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -46,13 +47,17 @@ def scorer(references: Sequence[Sequence[str]]) -> Callable[[int, str], float]:
             vectors[len(gram) - 1][gram] = count * idf
         return vectors
 
+    # Of a few pictures: self-critical training scores two captions of each of a batch.
+    @functools.lru_cache(maxsize=256)
+    def weighed(picture: int) -> list[tuple[Vectors, int]]:
+        return [(weigh(ngrams(text)), len(text.split())) for text in references[picture]]
+
     def score(picture: int, text: str) -> float:
         vectors, length = weigh(ngrams(text)), len(text.split())
         total = 0.0
-        for reference in references[picture]:
-            gap = length - len(reference.split())
-            penalty = math.exp(-(gap**2) / (2 * SIGMA**2))
-            total += penalty * sum(map(similarity, vectors, weigh(ngrams(reference)))) / N
+        for others, other_length in weighed(picture):
+            penalty = math.exp(-((length - other_length) ** 2) / (2 * SIGMA**2))
+            total += penalty * sum(map(similarity, vectors, others)) / N
         return 10 * total / len(references[picture])
 
     return score

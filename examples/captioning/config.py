@@ -73,7 +73,7 @@ class Config(config.Config):
         "ImageNet; or a network of keras.applications, frozen, such as EfficientNetV2B0.",
     )
     encoder_weights: Path | None = option(
-        None, MODEL, "The file of such a network's weights, without its top."
+        None, MODEL, "The file of such a network's weights, without its top; or efficientnet's."
     )
     units: int = option(192, MODEL, "Width of the decoder's state.", WIDTHS)
     attention_units: int = option(128, MODEL, "Width of the attention.", WIDTHS)

@@ -24,9 +24,6 @@ class Splits(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-# ---------------------------------------------------------------- splits
-
-
 def load(images: Path, *captions: Path, skip_missing: bool = False) -> Splits:
     """The pictures of the files `captions` that are in `images`, split for training.
 

@@ -27,7 +27,7 @@ def frozen(config: Config) -> keras.Model | int:
     check(config)
     if config.encoder == "cnn":
         return config.size
-    network = _lite0() if config.encoder == "efficientnet" else _application(config)
+    network = _lite0(config) if config.encoder == "efficientnet" else _application(config)
     fine, coarse = network.outputs
     beside = keras.layers.Resizing(*fine.shape[1:3])(coarse)
     model = keras.Model(network.input, keras.layers.Concatenate()([fine, beside]), name="frozen")
@@ -36,7 +36,12 @@ def frozen(config: Config) -> keras.Model | int:
 
 
 def check(config: Config) -> None:
-    """Raises UserError if there is no such encoder, or none without a file of weights."""
+    """Raises UserError if there is no such encoder, or its file of weights is missing."""
+    path = config.encoder_weights
+    if path and config.encoder == "cnn":
+        raise UserError(f"--encoder-weights {path}: expected none with --encoder cnn")
+    if path and not Path(path).exists():
+        raise UserError(f"{path}: no such file")
     if config.encoder in ("cnn", "efficientnet"):
         return
     names = [name for name, value in vars(keras.applications).items() if inspect.isfunction(value)]
@@ -44,14 +49,13 @@ def check(config: Config) -> None:
         raise UserError(
             f"--encoder {config.encoder}: expected cnn, efficientnet or one of {', '.join(names)}"
         )
-    if config.encoder_weights is None:
+    if not path:
         raise UserError(f"--encoder {config.encoder} needs --encoder-weights, a file of them")
-    if not Path(config.encoder_weights).exists():
-        raise UserError(f"{config.encoder_weights}: no such file")
 
 
-def _lite0() -> keras.Model:
-    whole = efficientnet.encoder()
+def _lite0(config: Config) -> keras.Model:
+    path = config.encoder_weights
+    whole = efficientnet.encoder(Path(path) if path else None)
     # What the widening convolutions read: all that there is at these sizes, in few channels.
     maps = [whole.get_layer(name).input for name in ("blocks.11.expand_conv", "conv_head")]
     return keras.Model(whole.input, maps)

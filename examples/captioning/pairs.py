@@ -18,6 +18,7 @@ from examples.captioning.features import Features
 from examples.captioning.model import Captioner
 from examples.captioning.pipeline import encode
 from examples.captioning.tokenizer import Tokenizer, Words
+from examples.common.errors import UserError
 from examples.common.tokenizer import SPACE
 
 
@@ -27,9 +28,12 @@ def measure(
     """Shares in percent, each with the ends of its bootstrap interval of 95 % over the frames.
 
     "nouns" and "words": the share of the attention of such words to their own picture; "looks" is
-    that of nouns whose largest weight is there. Of each picture the first caption counts. Frame i
-    has the pictures i and i + 1, whose captions are forced in turn.
+    that of nouns whose largest weight is there; both are missing where no word is a noun. Of each
+    picture the first caption counts. Frame i has the pictures i and i + 1, whose captions are
+    forced in turn.
     """
+    if len(pictures) < 2:
+        raise UserError("--pairs: one test picture; expected at least 2")
     firsts = [picture._replace(captions=picture.captions[:1]) for picture in pictures]
     ids = encode(firsts, tokenizer, model.config.max_length)[1]
     pieces = tokenizer.pieces(ids[:, 1:]).numpy().astype("U")
@@ -41,11 +45,8 @@ def measure(
         word = np.cumsum(begins[number])[written[number]] - 1
         is_noun[number, written[number]] = np.array(found)[word]
     weights, peaks = own_shares(model, source, ids[:, :-1])
-    return {
-        "nouns": _interval(weights, is_noun),
-        "looks": _interval(peaks, is_noun),
-        "words": _interval(weights, written),
-    }
+    values = {"nouns": (weights, is_noun), "looks": (peaks, is_noun), "words": (weights, written)}
+    return {name: _interval(*each) for name, each in values.items() if each[1].any()}
 
 
 def own_shares(model: Captioner, source: Features, ids: np.ndarray, batch_size: int = 50):

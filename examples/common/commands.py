@@ -58,8 +58,9 @@ class quiet_import:
         os.dup2(self.stderr, 2)
         os.close(self.stderr)
         os.close(self.null)
-        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-        if isinstance(error, ValueError | ImportError) and backend != "tensorflow":
+        backend = os.environ.get("KERAS_BACKEND")
+        is_missing = isinstance(error, ImportError) and error.name == backend
+        if is_missing or str(error).startswith("Unable to import backend"):  # Keras's words
             raise UserError(
                 f"KERAS_BACKEND={backend}: cannot be imported ({error}); expected tensorflow, or "
                 "jax or torch where it is installed"
