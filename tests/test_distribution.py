@@ -192,7 +192,7 @@ def test_the_baseline_of_reinforce_stays_in_step(two_devices):
 def test_the_baseline_of_the_example_stays_in_step(two_devices):
     config = Config(data="", fingerprint="", images="", size=32, attention="hard", max_length=3)
     with two_devices.scope():
-        model = captioning.build(config, IDS)
+        model = captioning.build(config, IDS, (32, 32, 3))
     model.compile(keras.optimizers.SGD(0.01), run_eagerly=True)
     pictures = RANDOM.uniform(0, 255, size=(4, 32, 32, 3)).astype("float32")
     model.fit((pictures, TARGET_IN), TARGET_OUT, batch_size=4, epochs=2, verbose=0)

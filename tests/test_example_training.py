@@ -16,8 +16,9 @@ import pytest
 import tensorflow as tf
 
 from examples.common import files, fit
-from examples.common.config import Config
+from examples.common.config import TRAINING, Config
 from examples.common.errors import UserError
+from examples.common.options import option
 from examples.common.run import RunFolder
 
 ROOT = Path(__file__).parents[1]
@@ -26,7 +27,7 @@ STEPS = 7  # in an epoch
 
 @dataclasses.dataclass(frozen=True)
 class Choices(Config):
-    epochs: int = 3
+    epochs: int = option(3, TRAINING, "Passes over all batches.")
     dropout: float = 0.5
     learning_rate: float = 0.01
 
