@@ -206,3 +206,20 @@ def test_a_loop_over_queries_keeps_no_hidden_layer_for_the_gradients():
     ]
     assert stored
     assert max(stored) < B * S * U
+
+
+@pytest.mark.parametrize("largest", [0, 10**6], ids=["looped", "dense"])
+def test_gradients_through_a_function_of_unknown_shapes(monkeypatch, largest):
+    """By a tape outside of it, as `tf-keras-vis` takes them, or a loop of one's own."""
+    monkeypatch.setattr(module, "MAX_DENSE_SIZE", largest)
+    given = [tf.constant(x) for x in arrays()[:3]]
+    signature = [tf.TensorSpec(shape, tf.float64) for shape in UNKNOWN]
+    function = tf.function(additive_scores, input_signature=signature)
+
+    def gradients(function):
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            loss = tf.reduce_sum(function(*given) ** 2)
+        return numbers(tape.gradient(loss, given))
+
+    assert_close(gradients(function), gradients(dense_scores), 1e-10)

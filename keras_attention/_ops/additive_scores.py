@@ -46,10 +46,8 @@ def additive_scores(query: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
         is_small = num_activations(query, keys) <= MAX_DENSE_SIZE
         if isinstance(is_small, bool):
             scores = (dense_scores if is_small else looped_scores)(*tensors)
-        else:  # The shapes are unknown before the run.
-            scores = ops.cond(
-                is_small, lambda: _dense_with_gradient(*tensors), lambda: looped_scores(*tensors)
-            )
+        else:
+            scores = _scores_of_unknown_shapes(*tensors)
     return ops.cast(scores, dtype)
 
 
@@ -58,18 +56,12 @@ def dense_scores(query: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
     return ops.einsum("btsu,u->bts", _activations(query, keys), vector)
 
 
-@custom_gradient
-def _dense_with_gradient(query: Tensor, keys: Tensor, vector: Tensor) -> tuple[Tensor, Callable]:
-    """With a gradient of its own: in a branch, XLA compiles no sum over axes that it must infer."""
-
-    def gradients(d_scores: Tensor) -> Gradients:
-        d_scores = ops.expand_dims(d_scores, 3)
-        hidden = _activations(query, keys)
-        d_tanh = d_scores * (1 - hidden * hidden)
-        d_vector = ops.sum(d_scores * hidden, (0, 1, 2))
-        return ops.sum(d_tanh, 2) * vector, ops.sum(d_tanh, 1) * vector, d_vector
-
-    return dense_scores(query, keys, vector), gradients
+def _dense_gradients(query: Tensor, keys: Tensor, vector: Tensor, d_scores: Tensor) -> Gradients:
+    d_scores = ops.expand_dims(d_scores, 3)
+    hidden = _activations(query, keys)
+    d_tanh = d_scores * (1 - hidden * hidden)
+    d_vector = ops.sum(d_scores * hidden, (0, 1, 2))
+    return ops.sum(d_tanh, 2) * vector, ops.sum(d_tanh, 1) * vector, d_vector
 
 
 def _activations(query: Tensor, keys: Tensor) -> Tensor:
@@ -81,6 +73,29 @@ def looped_scores(query: Tensor, keys: Tensor, vector: Tensor) -> tuple[Tensor, 
     """As `additive_scores`, in loops."""
     gradients = functools.partial(_backward_over_queries, query, keys, vector)
     return _forward_over_units(query, keys, vector), gradients
+
+
+@custom_gradient
+def _scores_of_unknown_shapes(
+    query: Tensor, keys: Tensor, vector: Tensor
+) -> tuple[Tensor, Callable]:
+    """As `additive_scores`, where the sizes are known in the run only.
+
+    Around the branches, since TensorFlow cannot differentiate a function that holds a custom
+    gradient inside of one.
+    """
+    tensors = query, keys, vector
+    is_small = num_activations(query, keys) <= MAX_DENSE_SIZE
+
+    def gradients(d_scores: Tensor) -> Gradients:
+        return ops.cond(
+            is_small,
+            lambda: _dense_gradients(*tensors, d_scores),
+            lambda: _backward_over_queries(*tensors, d_scores),
+        )
+
+    scores = ops.cond(is_small, lambda: dense_scores(*tensors), lambda: looped_scores(*tensors))
+    return scores, gradients
 
 
 def _forward_over_units(query: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
