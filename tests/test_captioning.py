@@ -332,6 +332,9 @@ def test_the_peak_is_the_middle_of_its_cell():
 # ---------------------------------------------------------------- words and batches
 
 
+SHIFT = 4
+
+
 @pytest.fixture(scope="module")
 def batches():
     rng = np.random.default_rng(0)
@@ -341,14 +344,14 @@ def batches():
     pictures = [data.Picture(str(n), tuple(texts)) for n, texts in enumerate(captions)]
     numbers, ids = pipeline.encode(pictures, made, limit=12)
     assert numbers.tolist() == [n for n in range(20) for _ in "ab"]
-    return pipeline.Batches(source, numbers, ids, batch_size=8, augment=True, seed=3)
+    return pipeline.Batches(source, numbers, ids, batch_size=8, shift=SHIFT, flip=True, seed=3)
 
 
 def test_batches_have_few_fixed_shapes(batches):
     found = list(batches.epochs(0, 1).as_numpy_iterator())
     assert len(found) == batches.steps
     assert len(batches.shapes) == 3
-    rows, shifted = Counter(), 0
+    rows, shifted, mirrored = Counter(), 0, 0
     for (source, target_in), target_out in found:
         assert source.shape == (8, 16, 16, 3)
         assert target_in.shape == target_out.shape
@@ -361,26 +364,31 @@ def test_batches_have_few_fixed_shapes(batches):
             assert ids[0] == START
             assert ids[-1] == END
             assert words_in[words_in != PAD].tolist() == ids[:-1]
-            # It is a picture of that caption, moved by some pixels.
+            # It is a picture of that caption, moved by some pixels, and mirrored or not.
             rows[tuple(ids)] += 1
             fitting = [
-                (y, x)
+                (y, x, step)
                 for number in {
                     n
                     for n, row in zip(batches.numbers, batches.ids, strict=True)
                     if row[row != PAD].tolist() == ids
                 }
-                for y, x in itertools.product(range(2 * pipeline.SHIFT + 1), repeat=2)
-                if np.array_equal(padded(batches.source[number])[y : y + 16, x : x + 16], picture)
+                for y, x in itertools.product(range(2 * SHIFT + 1), repeat=2)
+                for step in (1, -1)
+                if np.array_equal(
+                    padded(batches.source[number][:, ::step])[y : y + 16, x : x + 16], picture
+                )
             ]
             assert len(fitting) == 1
-            shifted += fitting[0] != (pipeline.SHIFT, pipeline.SHIFT)
+            shifted += fitting[0][:2] != (SHIFT, SHIFT)
+            mirrored += fitting[0][2] < 0
     assert rows == Counter(tuple(row[row != PAD].tolist()) for row in batches.ids)
     assert shifted > 20
+    assert 10 < mirrored < 30
 
 
 def padded(picture):
-    around = (pipeline.SHIFT, pipeline.SHIFT)
+    around = (SHIFT, SHIFT)
     return np.pad(picture, [around, around, (0, 0)], "symmetric")
 
 

@@ -1,12 +1,18 @@
 """The captioning example's frozen encoders: fine maps with the last map beside them."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
+from typer.testing import CliRunner
 
-from examples.captioning import efficientnet, encoders
+from examples.captioning import efficientnet, encoders, inference
+from examples.captioning.cli import app
 from examples.captioning.config import Config
+from examples.captioning.run import Run
 from examples.common.errors import UserError
 
 
@@ -39,10 +45,15 @@ def test_lite0_is_cut_before_its_channels_widen():
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A file of weights for MobileNet without its top."""
+    """A file of weights for MobileNet without its top, of which something comes out at the end."""
     keras.utils.set_random_seed(7)
     path = tmp_path_factory.mktemp("weights") / "mobilenet.weights.h5"
-    keras.applications.MobileNet(include_top=False, weights=None).save_weights(path)
+    network = keras.applications.MobileNet(include_top=False, weights=None)
+    for layer in network.layers:
+        if hasattr(layer, "kernel"):
+            inputs = 9 if "dw" in layer.name else np.prod(layer.kernel.shape[:-1])
+            layer.kernel.assign(keras.random.normal(layer.kernel.shape, stddev=(2 / inputs) ** 0.5))
+    network.save_weights(path)
     return path
 
 
@@ -85,3 +96,72 @@ def test_bad_encoders(weights, options, told):
         encoders.frozen(config(**values))
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+# ---------------------------------------------------------------- training its last layers
+
+
+def mobilenet(weights, **options):
+    return config(encoder="MobileNet", encoder_weights=weights, size=64, **options)
+
+
+def test_the_last_layers_learn_and_statistics_stay(weights):
+    tuned, frozen = mobilenet(weights, train_encoder=3), mobilenet(weights)
+    network = encoders.pretrained(tuned)
+    names = [variable.path for variable in network.trainable_variables]
+    assert names == ["conv_pw_12/kernel", "conv_dw_13/kernel", "conv_pw_13/kernel"]
+    statistics = [np.array(variable) for variable in network.non_trainable_variables]
+    x = pixels(64)
+    np.testing.assert_allclose(network(x, training=True), encoders.frozen(frozen)(x), atol=1e-5)
+    assert all(map(np.array_equal, statistics, network.non_trainable_variables))
+    assert encoders.frozen(tuned) == 64  # nothing comes before the trained network
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"train_encoder": 28}, "--train-encoder 28: expected at most its 27 layers"),
+        ({"train_encoder": -1}, "--train-encoder -1: expected an integer from 0 to 10000"),
+    ],
+)
+def test_more_layers_than_there_are(weights, options, told):
+    with pytest.raises(UserError) as caught:
+        encoders.pretrained(mobilenet(weights, **options))
+    assert told in str(caught.value)
+
+
+def test_fine_tuning_goes_on_from_a_frozen_encoder(weights, tmp_path):
+    rng, listed = np.random.default_rng(0), {"train": [], "dev": [], "test": []}
+    for number in range(12):
+        name, split = f"{number}.png", ("train", "train", "dev", "test")[number // 3]
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype="uint8")).save(tmp_path / name)
+        listed[split].append({"image": name, "captions": [f"a picture of {number % 3} things"]})
+    (tmp_path / "captions.json").write_text(json.dumps(listed))
+
+    def train(out, *more):
+        sizes = ["units", "attention-units", "channels", "embedding", "max-length"]
+        options = [part for name in sizes for part in (f"--{name}", 6)]
+        options += ["--batch-size", 2]  # the rate of the first step is 0
+        options += ["--images", tmp_path, "--captions", tmp_path / "captions.json", "--size", 32]
+        options += ["--encoder", "MobileNet", "--encoder-weights", weights, "--epochs", 1]
+        result = CliRunner().invoke(app, ["train", *map(str, [*options, "--out", out, *more])])
+        assert result.exit_code == 0, result.output
+        return inference.load(Run(out / "soft"))
+
+    started = train(tmp_path / "frozen")
+    start = ["--start-from", tmp_path / "frozen" / "soft", "--learning-rate"]
+    still = train(tmp_path / "still", "--train-encoder", 2, *start, 1e-12)
+    learned = still.model.trainable_variables
+    assert [v.path for v in learned[:2]] == ["conv_dw_13/kernel", "conv_pw_13/kernel"]
+    for mine, theirs in zip(learned[2:], started.model.trainable_variables, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-6)
+    pretrained = still.model.network.encoder.get_layer("pretrained")
+    np.testing.assert_allclose(pretrained(pixels(32)), started.frozen(pixels(32)), rtol=1e-5)
+
+    tuned = train(tmp_path / "tuned", "--train-encoder", 2, *start, 1e-3)
+    before, after = (
+        {v.path: np.array(v) for v in each.get_layer("pretrained").variables}
+        for each in (still.model.network.encoder, tuned.model.network.encoder)
+    )
+    changed = {path for path in before if not np.allclose(before[path], after[path], atol=1e-6)}
+    assert changed == {"conv_dw_13/kernel", "conv_pw_13/kernel"}

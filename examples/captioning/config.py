@@ -75,6 +75,13 @@ class Config(config.Config):
     encoder_weights: Path | None = option(
         None, MODEL, "The file of such a network's weights, without its top; or efficientnet's."
     )
+    train_encoder: int = option(
+        0,
+        MODEL,
+        "How many of such a network's last layers to train too, on pictures that are flipped and "
+        "cropped at random; --learning-rate has to be low, as 1e-4 is.",
+        (0, 10**4),
+    )
     units: int = option(192, MODEL, "Width of the decoder's state.", WIDTHS)
     attention_units: int = option(128, MODEL, "Width of the attention.", WIDTHS)
     channels: int = option(128, MODEL, "Width of the map that is looked at.", WIDTHS)
@@ -83,7 +90,7 @@ class Config(config.Config):
     distractors: float = option(
         0.0,
         TRAINING,
-        "Weight of the loss that asks to look at the picture and not at another one beside it.",
+        "Weight of the loss that asks to look at the picture, half of which is another one then.",
     )
     doubly_stochastic: float = option(  # lambda in Xu 2015, eq. 14
         0.0, TRAINING, "Weight of the loss that asks to look everywhere in the end."

@@ -1,9 +1,11 @@
-"""Frozen encoders of photographs, cut where the places of their maps still know little of others.
+"""Encoders of photographs, cut where the places of their maps still know little of one another.
 
 The last map of a network for ImageNet has few places, 7 x 7, each of which has seen the whole
 picture: attention to one of them means little. An earlier one has 14 x 14, as that of Xu et al.
 2015, and knows less of what it sees. So each place has both: its own features, and beside them the
 last map's, resized.
+
+They are frozen, so that what they give is computed once and kept; or their last layers are trained.
 """
 
 import inspect
@@ -20,24 +22,31 @@ STRIDE = 16  # pixels from one place to the next
 
 
 def frozen(config: Config) -> keras.Model | int:
-    """The frozen network in front of the trained one; if there is none, the pictures' size.
-
-    From pixels (B, size, size, 3) in 0..255 to a map (B, size / 16, size / 16, C).
-    """
+    """The frozen network in front of the trained one; if there is none, the pictures' size."""
     check(config)
-    if config.encoder == "cnn":
-        return config.size
+    return config.size if config.encoder == "cnn" or config.train_encoder else pretrained(config)
+
+
+def pretrained(config: Config) -> keras.Model:
+    """From pixels (B, size, size, 3) in 0..255 to a map (B, size / 16, size / 16, C).
+
+    All but the last `config.train_encoder` layers is frozen. So are all batch normalizations: the
+    statistics of small batches would undo what they have learned.
+    """
     network = _lite0(config) if config.encoder == "efficientnet" else _application(config)
     fine, coarse = network.outputs
     beside = keras.layers.Resizing(*fine.shape[1:3])(coarse)
-    model = keras.Model(network.input, keras.layers.Concatenate()([fine, beside]), name="frozen")
-    model.trainable = False
-    return model
+    return keras.Model(network.input, keras.layers.Concatenate()([fine, beside]), name="pretrained")
 
 
 def check(config: Config) -> None:
     """Raises UserError if there is no such encoder, or its file of weights is missing."""
     path = config.encoder_weights
+    if config.train_encoder and config.encoder == "cnn":
+        raise UserError(
+            f"--train-encoder {config.train_encoder}: expected none with --encoder cnn, all of "
+            "which is trained"
+        )
     if path and config.encoder == "cnn":
         raise UserError(f"--encoder-weights {path}: expected none with --encoder cnn")
     if path and not Path(path).exists():
@@ -58,7 +67,9 @@ def _lite0(config: Config) -> keras.Model:
     whole = efficientnet.encoder(Path(path) if path else None)
     # What the widening convolutions read: all that there is at these sizes, in few channels.
     maps = [whole.get_layer(name).input for name in ("blocks.11.expand_conv", "conv_head")]
-    return keras.Model(whole.input, maps)
+    network = keras.Model(whole.input, maps)
+    _train_last(network, config)
+    return network
 
 
 def _application(config: Config) -> keras.Model:
@@ -75,8 +86,18 @@ def _application(config: Config) -> keras.Model:
     _load_weights(base, Path(config.encoder_weights))
     pixels = keras.Input(shape, name="pixels")
     maps = keras.Model(base.input, [fine[-1], base.output])
+    _train_last(maps, config)
     # From 0..255 to what its weights were learned with.
     return keras.Model(pixels, maps(inspect.getmodule(make).preprocess_input(pixels)))
+
+
+def _train_last(network: keras.Model, config: Config) -> None:
+    count, normalization = config.train_encoder, keras.layers.BatchNormalization
+    layers = [each for each in network.layers if each.weights]
+    layers = [each for each in layers if not isinstance(each, normalization)]
+    config.require("train_encoder", count <= len(layers), f"at most its {len(layers)} layers")
+    for layer in network.layers:
+        layer.trainable = layer in layers[len(layers) - count :]
 
 
 def _load_weights(model: keras.Model, path: Path) -> None:

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 import keras_attention as ka
+from examples.captioning import encoders
 from examples.captioning.config import Config
 from examples.common.special import END, PAD, SPECIAL
 
@@ -13,7 +14,7 @@ CONTEXT = 8  # channels
 
 
 def build(config: Config, vocabulary_size: int, source_shape: tuple) -> "Captioner":
-    """A `Captioner` of pixels (H, W, 3), or of a frozen encoder's features, with fresh weights."""
+    """A `Captioner` of pixels (H, W, 3), or of a frozen encoder's features, not trained yet."""
     cell = keras.layers.LSTMCell(config.units, dropout=config.dropout)
     head = keras.Sequential(
         [keras.layers.Dropout(config.dropout), keras.layers.Dense(vocabulary_size)]
@@ -45,7 +46,8 @@ def _encoder(config: Config, source_shape: tuple) -> keras.Model:
     if config.encoder == "cnn":
         features = _cnn(source, config.channels)
     else:
-        features = _project(source, config)
+        pixels = config.train_encoder > 0
+        features = _project(encoders.pretrained(config)(source) if pixels else source, config)
     if config.attention == "none":
         features = layers.GlobalAveragePooling2D(keepdims=True)(features)
     elif config.distractors:
@@ -65,12 +67,23 @@ def _project(features, config: Config):
 @final
 @keras.saving.register_keras_serializable("captioning")
 class Distractors(keras.layers.Layer):
-    """In training, lays beside each map (H, W, C), at its right, that of another picture."""
+    """In training, every second column of each map (B, H, W, C) is that of another picture.
+
+    The odd ones of one row, the even ones of the next: else to tell odd columns from even ones, by
+    what convolutions with strides leave, would be to tell pictures apart.
+    """
 
     def call(self, maps, training=None):
         if not training:
             return maps
-        return ops.concatenate([maps, ops.roll(maps, 1, axis=0)], axis=2)
+        others = self.others(maps)[:, None, :, None]
+        return ops.where(others, ops.roll(maps, 1, axis=0), maps)
+
+    @staticmethod
+    def others(maps):
+        """Which columns are those of another picture, (B, W)."""
+        rows, _, columns = map(ops.arange, ops.shape(maps)[:3])
+        return (rows[:, None] + columns) % 2 == 1
 
 
 def _cnn(pixels, channels: int):
@@ -189,8 +202,9 @@ class Captioner(keras.Model):
         self.nll.update_state(-ops.sum(log_likelihood) / words, words)
         weights = y_pred["weights"]
         if self.distracted and training:
-            weights, other = ops.split(weights, 2, axis=3)
-            other = ops.sum(ops.where(written, ops.sum(other, axis=(2, 3)), 0.0), axis=1)  # (B,)
+            others = Distractors.others(weights[:, 0])[:, None, None]
+            other = ops.sum(ops.where(others, weights, 0.0), axis=(2, 3))  # (B, T)
+            other = ops.sum(ops.where(written, other, 0.0), axis=1)  # (B,)
             self.distraction.update_state(ops.sum(other) / words, words)
             loss = loss + self.config.distractors * other
         if self.config.doubly_stochastic:

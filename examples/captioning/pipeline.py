@@ -12,7 +12,6 @@ from examples.common import batches
 from examples.common.special import END, PAD, START
 
 SHAPES = 3
-SHIFT = 4  # pixels by which a training picture is shifted at most
 
 
 def encode(pictures: list[Picture], tokenizer: Tokenizer, limit: int) -> tuple[np.ndarray, ...]:
@@ -39,13 +38,14 @@ class Batches(batches.Batches):
         numbers: (N,), the picture of each caption.
         ids: (N, T), the captions.
         batch_size: Captions in a batch.
-        augment: Whether the pictures of a batch are shifted, by the same few pixels.
-        seed: Decides order and shifts.
+        shift: By how many pixels the pictures of a batch, all alike, are shifted at most.
+        flip: Whether half of the pictures are mirrored.
+        seed: Decides order, shifts and mirrors.
     """
 
-    def __init__(self, source: Features, numbers, ids, batch_size, augment=False, seed=0):
+    def __init__(self, source: Features, numbers, ids, batch_size, shift=0, flip=False, seed=0):
         self.source, self.numbers, self.ids = source, numbers, ids
-        self.augment = augment
+        self.shift, self.flip = shift, flip
         self.batch_size = batch_size
         captions = tf.data.Dataset.from_tensor_slices((numbers, ids)).map(
             lambda number, ids: (number, ids[: tf.math.count_nonzero(ids)])
@@ -71,8 +71,10 @@ class Batches(batches.Batches):
         numbers = tf.where(beyond < 0, numbers, others)
         rows = tf.numpy_function(self.source.take, [numbers], self.source.dtype)
         rows = tf.ensure_shape(rows, (self.batch_size, *self.source.shape))
-        if self.augment:
-            around = [[0, 0], [SHIFT, SHIFT], [SHIFT, SHIFT], [0, 0]]
+        if self.flip:
+            rows = tf.image.stateless_random_flip_left_right(rows, seed)
+        if self.shift:
+            around = [[0, 0], [self.shift] * 2, [self.shift] * 2, [0, 0]]
             rows = tf.image.stateless_random_crop(
                 tf.pad(rows, around, "SYMMETRIC"), (self.batch_size, *self.source.shape), seed
             )

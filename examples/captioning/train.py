@@ -24,6 +24,8 @@ from examples.common.errors import UserError
 from examples.common.files import write
 from examples.common.fit import Checkpoints, fit, optimizer
 
+SHIFT = 24  # The part of a side by which training pictures are shifted at most.
+
 
 def train(run: Run, config: Config, splits: Splits, images: Images) -> dict:
     """Trains in the folder of `run`, from its checkpoint if there is one; returns the progress.
@@ -50,7 +52,8 @@ def train(run: Run, config: Config, splits: Splits, images: Images) -> dict:
         ids = self_critical.placeholders(numbers, config.max_length)
     batches = pipeline.Batches(
         *(train_source, numbers, ids, config.batch_size),
-        augment=config.encoder == "cnn",
+        shift=config.size // SHIFT if isinstance(frozen, int) else 0,
+        flip=config.train_encoder > 0,
         seed=config.seed,
     )
     model = network.build(config, tokenizer.size, train_source.shape)
@@ -97,13 +100,16 @@ def compile_model(model: network.Captioner, config: Config, steps: int) -> None:
 
 def _copy_weights(run: Run, model: network.Captioner, tokenizer: Tokenizer) -> None:
     """Gives the model the weights of another run, which may have another attention."""
-    _, _, other, other_tokenizer = inference.load(run)
+    other_config, _, other, other_tokenizer = inference.load(run)
     if _pieces(other_tokenizer) != _pieces(tokenizer):
         raise UserError(f"{run.folder}: --start-from needs a run on the same captions")
     mine, theirs = (
         [*each.trainable_variables, *each.network.encoder.non_trainable_variables]
         for each in (model, other)
     )
+    if model.config.train_encoder and not other_config.train_encoder:
+        pretrained = {id(v) for v in model.network.encoder.get_layer("pretrained").variables}
+        mine = [v for v in mine if id(v) not in pretrained]
     if [v.shape for v in mine] != [v.shape for v in theirs]:
         raise UserError(f"{run.folder}: --start-from needs a run of the same widths")
     for variable, value in zip(mine, theirs, strict=True):
