@@ -30,7 +30,7 @@ def frozen(config: Config) -> keras.Model | int:
 def pretrained(config: Config) -> keras.Model:
     """From pixels (B, size, size, 3) in 0..255 to a map (B, size / 16, size / 16, C).
 
-    All but the last `config.train_encoder` layers is frozen. So are all batch normalizations: the
+    All but the last `config.train_encoder` layers are frozen. So are all batch normalizations: the
     statistics of small batches would undo what they have learned.
     """
     network = _lite0(config) if config.encoder == "efficientnet" else _application(config)
