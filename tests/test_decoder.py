@@ -315,6 +315,12 @@ def test_one_memory_for_all_attentions_is_that_memory_for_each():
             ),
             ["`readout`", "Dense", "DeepOutput"],
         ),
+        (
+            lambda: ka.LuongDecoder(
+                LAYERS.GRUCell(3), ka.LuongAttention(), 3, readout=ka.DeepOutput(3)
+            ),
+            ["`attention_layer_size`", "3", "`readout`", "DeepOutput"],
+        ),
     ],
 )
 def test_wrong_parts_are_refused(make, words):

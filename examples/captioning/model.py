@@ -23,7 +23,13 @@ def build(config: Config, vocabulary_size: int, source_shape: tuple) -> "Caption
     network = ka.models.EncoderDecoder(
         _encoder(config, source_shape),
         keras.layers.Embedding(vocabulary_size, config.embedding, mask_zero=True),
-        ka.BahdanauDecoder(cell, _attention(config), readout=ka.DeepOutput(config.units, pieces=1)),
+        ka.LuongDecoder(
+            cell,
+            _attention(config),
+            # It looks when it has read the word before, and all steps of training look at once.
+            input_feeding=False,
+            readout=ka.DeepOutput(config.units, pieces=1),
+        ),
         head,
     )
     model = Captioner(network, config)

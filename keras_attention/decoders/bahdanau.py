@@ -7,9 +7,9 @@ import keras
 from keras import ops
 
 from keras_attention._internal import rnn
-from keras_attention._internal.serialization import deserialize, serialize
+from keras_attention._internal.serialization import serialize
 from keras_attention.decoders.base import AttentionDecoder
-from keras_attention.decoders.deep_output import DeepOutput
+from keras_attention.decoders.deep_output import get_readout
 from keras_attention.decoders.dims import DecoderDims
 
 
@@ -59,9 +59,7 @@ class BahdanauDecoder(AttentionDecoder):
         **kwargs: Any,
     ) -> None:
         super().__init__(cell, attention, return_state, return_attention_scores, **kwargs)
-        self.readout = deserialize(readout)
-        if readout is not None and not isinstance(self.readout, DeepOutput):
-            raise ValueError(f"`readout` is {readout!r}; expected None or a ka.DeepOutput.")
+        self.readout = get_readout(readout)
 
     def _step(self, inputs: Any, state: dict, attend: Callable) -> tuple:
         query = self._hidden_state(state["cell"])

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_attention._internal import validation
+from keras_attention._internal.serialization import deserialize
 from keras_attention._internal.sublayers import SavedSublayers
 
 
@@ -80,3 +81,11 @@ class DeepOutput(SavedSublayers):
 
     def get_config(self) -> dict:
         return {**super().get_config(), "units": self.units, "pieces": self.pieces}
+
+
+def get_readout(identifier: Any) -> DeepOutput | None:
+    """Returns the readout of a decoder: `identifier` itself, or of its serialized form."""
+    readout = deserialize(identifier)
+    if readout is not None and not isinstance(readout, DeepOutput):
+        raise ValueError(f"`readout` is {identifier!r}; expected None or a ka.DeepOutput.")
+    return readout

@@ -8,7 +8,9 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import rnn, validation
+from keras_attention._internal.serialization import serialize
 from keras_attention.decoders.base import AttentionDecoder
+from keras_attention.decoders.deep_output import get_readout
 from keras_attention.decoders.dims import DecoderDims
 
 
@@ -22,9 +24,10 @@ class LuongDecoder(AttentionDecoder):
         c_t = attention(h_t, memory)
         h~_t = tanh(W_c [c_t; h_t])                                            (eq. 5)
 
-    The output is h~_t, and h~_0 is zero. Without input feeding no step depends on the attention of
-    the step before: the cell runs as a fused Keras layer if it is a GRU or LSTM cell, and all steps
-    attend in one call.
+    The output is h~_t, and h~_0 is zero. With `readout` it is the readout's output for
+    [h_t; y_{t-1}; c_t] instead. Without input feeding no step depends on the attention of the step
+    before: the cell runs as a fused Keras layer if it is a GRU or LSTM cell, and all steps attend
+    in one call.
 
     Args:
         cell: Any Keras RNN cell, or `keras.layers.StackedRNNCells`.
@@ -34,12 +37,14 @@ class LuongDecoder(AttentionDecoder):
         input_feeding: Whether h~_{t-1} is concatenated to the input of the cell.
         return_state: Whether the call returns the cell's last states too.
         return_attention_scores: Whether the call returns the attention weights too.
+        readout: None, or a `ka.DeepOutput` of state, inputs and context, in place of the attention
+            layer.
 
     Call arguments, Returns, Masking: see `call`.
 
     Raises:
-        ValueError: `cell` or `attention` is of another class, or `attention_layer_size` is not
-            positive; or, in a call, a shape does not fit.
+        ValueError: `cell`, `attention` or `readout` is of another class, `attention_layer_size` is
+            not positive, or both it and `readout` are given; or, in a call, a shape does not fit.
 
     Example:
 
@@ -61,6 +66,7 @@ class LuongDecoder(AttentionDecoder):
         input_feeding: bool = True,
         return_state: bool = False,
         return_attention_scores: bool = False,
+        readout: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(cell, attention, return_state, return_attention_scores, **kwargs)
@@ -68,6 +74,12 @@ class LuongDecoder(AttentionDecoder):
         self.input_feeding = input_feeding
         if not input_feeding:
             self.recurrent_layer = _fused_rnn(self.cell)
+        self.readout = get_readout(readout)
+        if readout is not None and attention_layer_size is not None:
+            raise ValueError(
+                f"`attention_layer_size` is {attention_layer_size} and `readout` is {readout!r}; "
+                "expected one of them at most, as both make the output."
+            )
         self.attention_layer = None
         if attention_layer_size is not None:
             self.attention_layer = keras.layers.Dense(
@@ -79,11 +91,12 @@ class LuongDecoder(AttentionDecoder):
             )
 
     def _step(self, inputs: Any, state: dict, attend: Callable) -> tuple:
+        cell_inputs = inputs
         if self.input_feeding:
-            inputs = ops.concatenate([inputs, state["attentional_vector"]], axis=-1)
-        hidden, cell_state = self._call_cell(inputs, state["cell"])
+            cell_inputs = ops.concatenate([inputs, state["attentional_vector"]], axis=-1)
+        hidden, cell_state = self._call_cell(cell_inputs, state["cell"])
         context, weights, attention_state = attend(hidden, state=state["attention"])
-        attentional_vector = self._attentional_vector(context, hidden)
+        attentional_vector = self._attentional_vector(hidden, inputs, context)
         next_state = {**state, "cell": cell_state, "attention": attention_state}
         if self.input_feeding:
             next_state["attentional_vector"] = attentional_vector
@@ -102,7 +115,7 @@ class LuongDecoder(AttentionDecoder):
         )
         cell_state = keras.tree.pack_sequence_as(state["cell"], keras.tree.flatten(cell_state))
         state = {**state, "cell": cell_state, "attention": attention_state}
-        return self._attentional_vector(context, hidden), weights, state
+        return self._attentional_vector(hidden, inputs, context), weights, state
 
     def _initial_input_feed(self, memory: Any) -> dict:
         if not self.input_feeding:
@@ -113,6 +126,8 @@ class LuongDecoder(AttentionDecoder):
 
     def _dims(self, context_dim: int) -> DecoderDims:
         output_dim = self.attention_layer_size or context_dim
+        if self.readout is not None:
+            output_dim = self.readout.units
         return DecoderDims(
             extra_input=output_dim if self.input_feeding else 0,
             query=rnn.output_size(self.cell),
@@ -122,15 +137,21 @@ class LuongDecoder(AttentionDecoder):
     def _build_readout(self, context_dim: int) -> None:
         if self.attention_layer is not None and not self.attention_layer.built:
             self.attention_layer.build((None, context_dim + self.dims.query))
+        if self.readout is not None and not self.readout.built:
+            parts = (self.dims.query, self.inputs_dim, context_dim)
+            self.readout.build(*((None, None, dim) for dim in parts))
 
     def get_config(self) -> dict:
         return {
             **super().get_config(),
             "attention_layer_size": self.attention_layer_size,
             "input_feeding": self.input_feeding,
+            "readout": serialize(self.readout),
         }
 
-    def _attentional_vector(self, context: Any, hidden: Any) -> Any:
+    def _attentional_vector(self, hidden: Any, inputs: Any, context: Any) -> Any:
+        if self.readout is not None:
+            return self.readout(hidden, inputs, context)
         if self.attention_layer is None:
             return context
         return self.attention_layer(ops.concatenate([context, hidden], axis=-1))

@@ -109,20 +109,23 @@ def bahdanau(cell, look, inputs, states, inputs_mask, emit=None):
     return np.stack(outputs), np.stack(all_weights), states
 
 
-def luong(cell, look, inputs, states, inputs_mask, width, kernel=None, input_feeding=True):
+def attention_layer(kernel):
+    """Luong 2015, eq. 5: h~_t = tanh(W_c [c_t; h_t]); `kernel` (D + H, A) is W_c transposed."""
+    return lambda state, word, context: np.tanh(np.concatenate([context, state]) @ kernel)
+
+
+def luong(cell, look, inputs, states, inputs_mask, width, emit=None, input_feeding=True):
     """Luong 2015, 3 and 3.3: h_t = f([y; h~_{t-1}] or y), c_t from h_t, then h~_t.
 
-    h~_t = tanh(W_c [c_t; h_t]). `kernel` (D + H, A) is W_c transposed; None: h~_t = c_t. Its
-    width is `width`. Otherwise as `bahdanau`.
+    `emit` makes h~_t, of this width, of state, word and context; None: h~_t = c_t. Otherwise as
+    `bahdanau`.
     """
     fed = np.zeros(width)
     outputs, all_weights, remembered = [], [], None
     for x, real in zip(inputs, inputs_mask, strict=True):
         hidden, following = cell(np.concatenate([x, fed]) if input_feeding else x, states)
         context, weights, following_memory = look(hidden, remembered)
-        output = context
-        if kernel is not None:
-            output = np.tanh(np.concatenate([context, hidden]) @ kernel)
+        output = context if emit is None else emit(hidden, x, context)
         if real:
             states, fed, remembered = following, output, following_memory
         outputs.append(output if real else np.zeros_like(output))

@@ -54,14 +54,14 @@ def decode(layer, x, memory, inputs_mask=None, memory_mask=None, states=None):
             )
 
         arguments = (cell, look, x[b], first, inputs_mask[b])
+        emit = None if layer.readout is None else deep_output_oracle(layer.readout)
         if isinstance(layer, ka.BahdanauDecoder):
-            emit = None if layer.readout is None else deep_output_oracle(layer.readout)
             outputs, weights, last = decoder.bahdanau(*arguments, emit)
         else:
-            sized = layer.attention_layer_size is not None
-            kernel = to_numpy(layer.attention_layer.kernel) if sized else None
-            width = kernel.shape[1] if sized else memory.shape[2]
-            outputs, weights, last = decoder.luong(*arguments, width, kernel, layer.input_feeding)
+            if layer.attention_layer is not None:
+                emit = decoder.attention_layer(to_numpy(layer.attention_layer.kernel))
+            width = layer.dims.output
+            outputs, weights, last = decoder.luong(*arguments, width, emit, layer.input_feeding)
         results.append([outputs, weights, *keras.tree.flatten(last)])
     return [np.stack(parts) for parts in zip(*results, strict=True)]
 
@@ -225,5 +225,20 @@ ROWS = [
         ),
         [CELL],
         output=FINAL,
+    ),
+    *(
+        _decoder_row(
+            f"luong_decoder_deep_output_{name}",
+            (ka.LuongDecoder, ka.DeepOutput),
+            lambda feeding=feeding, **k: _luong(
+                keras.layers.GRUCell(CELL, dtype=k.get("dtype")),
+                input_feeding=feeding,
+                readout=ka.DeepOutput(FINAL, dtype=k.get("dtype")),
+                **k,
+            ),
+            [CELL],
+            output=FINAL,
+        )
+        for name, feeding in [("fed", True), ("unfed", False)]
     ),
 ]
