@@ -64,7 +64,9 @@ def _encoder(config: Config, source_shape: tuple) -> keras.Model:
 def _project(features, config: Config):
     """A frozen encoder's map in fewer channels; each position keeps only what it knows itself."""
     layers = keras.layers
-    scaled = layers.BatchNormalization(momentum=0.9)(features)  # its two maps differ in scale
+    # Its two maps differ in scale. Further weights in front of the dense layer's would change
+    # nothing, and would take a gradient for each of the features.
+    scaled = layers.BatchNormalization(momentum=0.9, center=False, scale=False)(features)
     local = layers.Dense(config.channels, activation="relu")(scaled)
     # The same channels at all positions: the mean would average independent noise away.
     return layers.SpatialDropout2D(config.dropout)(local)
