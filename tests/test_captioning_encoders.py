@@ -1,4 +1,4 @@
-"""The captioning example's frozen encoders: fine maps with the last map beside them."""
+"""The captioning example's encoders: the map of a picture, and beside it that of half its size."""
 
 import json
 
@@ -24,23 +24,23 @@ def pixels(size):
     return np.random.default_rng(3).uniform(0, 255, (2, size, size, 3)).astype("float32")
 
 
-def beside(fine, coarse):
-    """The fine map, and the coarse one in its size."""
-    resized = tf.image.resize(coarse, fine.shape[1:3])
-    return np.concatenate([fine, resized], axis=-1)
+def twice(network, pixels):
+    """The map of pictures, and that of the same at half their size, resized."""
+    halved = pixels.reshape(2, pixels.shape[1] // 2, 2, -1, 2, 3).mean((2, 4))
+    fine, coarse = network(pixels), network(halved)
+    return np.concatenate([fine, tf.image.resize(coarse, fine.shape[1:3])], axis=-1)
 
 
 def test_lite0_is_cut_before_its_channels_widen():
     whole, frozen = (
         efficientnet.encoder(),
-        encoders.frozen(config(encoder="efficientnet", size=224)),
+        encoders.frozen(config(encoder="efficientnet", size=448)),
     )
-    assert frozen.output_shape == (None, 14, 14, 112 + 320)
+    assert frozen.output_shape == (None, 14, 14, 320 + 320)
     assert not frozen.trainable_weights
-    layers = ("blocks.11.expand_conv", "conv_head")
-    maps = keras.Model(whole.input, [whole.get_layer(name).input for name in layers])
-    x = pixels(224)
-    np.testing.assert_allclose(frozen(x), beside(*maps(x)), rtol=1e-4, atol=1e-4)
+    network = keras.Model(whole.input, whole.get_layer("conv_head").input)
+    x = pixels(448)
+    np.testing.assert_allclose(frozen(x), twice(network, x), rtol=1e-4, atol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -58,16 +58,14 @@ def weights(tmp_path_factory):
 
 
 def test_a_network_of_keras_with_weights_from_a_file(weights):
-    frozen = encoders.frozen(config(encoder="MobileNet", encoder_weights=weights, size=64))
-    base = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(64, 64, 3))
+    frozen = encoders.frozen(config(encoder="MobileNet", encoder_weights=weights, size=128))
+    base = keras.applications.MobileNet(include_top=False, weights=None)
     base.load_weights(weights)
-    fine = base.get_layer("conv_pw_11_relu").output
-    maps = keras.Model(base.input, [fine, base.output])
-    x = pixels(64)
-    expected = beside(*maps(keras.applications.mobilenet.preprocess_input(x.copy())))
-    assert frozen.output_shape == (None, 4, 4, 512 + 1024)
+    x = pixels(128)
+    expected = twice(base, keras.applications.mobilenet.preprocess_input(x.copy()))
+    assert frozen.output_shape == (None, 4, 4, 1024 + 1024)
     found = np.asarray(frozen(x))
-    assert found[..., :512].std() > 0
+    assert found[..., :1024].std() > 0
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -79,21 +77,21 @@ def test_a_network_of_keras_with_weights_from_a_file(weights):
         ({"encoder": "VGG16", "encoder_weights": "WEIGHTS"}, "not weights of vgg16 without its"),
         ({"encoder": "VGG16", "encoder_weights": "none.h5"}, "none.h5: no such file"),
         (
-            {"encoder": "efficientnet", "encoder_weights": "none.pth", "size": 224},
+            {"encoder": "efficientnet", "encoder_weights": "none.pth"},
             "none.pth: no such file",
         ),
-        ({"encoder": "efficientnet", "encoder_weights": "WEIGHTS", "size": 224}, "not a readable"),
+        ({"encoder": "efficientnet", "encoder_weights": "WEIGHTS"}, "not a readable"),
         ({"encoder_weights": "WEIGHTS"}, "expected none with --encoder cnn"),
         (
-            {"encoder": "Xception", "encoder_weights": "WEIGHTS", "size": 71},
-            "--encoder Xception: it has no map of 4 x 4 places for --size 71",
+            {"encoder": "MobileNet", "encoder_weights": "WEIGHTS", "size": 127},
+            "--size 127: expected 448, or another from 128, for photographs",
         ),
     ],
 )
 def test_bad_encoders(weights, options, told):
     values = {name: weights if value == "WEIGHTS" else value for name, value in options.items()}
     with pytest.raises(UserError) as caught:
-        encoders.frozen(config(**values))
+        encoders.frozen(config(**({"size": 128} | values)))
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -102,7 +100,7 @@ def test_bad_encoders(weights, options, told):
 
 
 def mobilenet(weights, **options):
-    return config(encoder="MobileNet", encoder_weights=weights, size=64, **options)
+    return config(encoder="MobileNet", encoder_weights=weights, size=128, **options)
 
 
 def test_the_last_layers_learn_and_statistics_stay(weights):
@@ -111,10 +109,10 @@ def test_the_last_layers_learn_and_statistics_stay(weights):
     names = [variable.path for variable in network.trainable_variables]
     assert names == ["conv_pw_12/kernel", "conv_dw_13/kernel", "conv_pw_13/kernel"]
     statistics = [np.array(variable) for variable in network.non_trainable_variables]
-    x = pixels(64)
+    x = pixels(128)
     np.testing.assert_allclose(network(x, training=True), encoders.frozen(frozen)(x), atol=1e-5)
     assert all(map(np.array_equal, statistics, network.non_trainable_variables))
-    assert encoders.frozen(tuned) == 64  # nothing comes before the trained network
+    assert encoders.frozen(tuned) == 128  # nothing comes before the trained network
 
 
 @pytest.mark.parametrize(
@@ -142,7 +140,7 @@ def test_fine_tuning_goes_on_from_a_frozen_encoder(weights, tmp_path):
         sizes = ["units", "attention-units", "channels", "embedding", "max-length"]
         options = [part for name in sizes for part in (f"--{name}", 6)]
         options += ["--batch-size", 2]  # the rate of the first step is 0
-        options += ["--images", tmp_path, "--captions", tmp_path / "captions.json", "--size", 32]
+        options += ["--images", tmp_path, "--captions", tmp_path / "captions.json", "--size", 128]
         options += ["--encoder", "MobileNet", "--encoder-weights", weights, "--epochs", 1]
         result = CliRunner().invoke(app, ["train", *map(str, [*options, "--out", out, *more])])
         assert result.exit_code == 0, result.output
@@ -156,7 +154,7 @@ def test_fine_tuning_goes_on_from_a_frozen_encoder(weights, tmp_path):
     for mine, theirs in zip(learned[2:], started.model.trainable_variables, strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-6)
     pretrained = still.model.network.encoder.get_layer("pretrained")
-    np.testing.assert_allclose(pretrained(pixels(32)), started.frozen(pixels(32)), rtol=1e-5)
+    np.testing.assert_allclose(pretrained(pixels(128)), started.frozen(pixels(128)), rtol=1e-5)
 
     tuned = train(tmp_path / "tuned", "--train-encoder", 2, *start, 1e-3)
     before, after = (

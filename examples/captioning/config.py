@@ -38,7 +38,7 @@ class Config(config.Config):
         False, DATA, "Leave captions without a picture out. Otherwise they are an error."
     )
     size: int = option(
-        96, DATA, "Side of the pictures in pixels; efficientnet takes 224.", (8, 2048)
+        96, DATA, "Side of the pictures in pixels; 448 for networks of ImageNet.", (8, 2048)
     )
     vocabulary: Literal["auto", "words", "subwords"] = option(
         "auto",
@@ -123,5 +123,3 @@ class Config(config.Config):
             raise UserError("--self-critical needs --start-from, a trained run")
         if self.self_critical and self.jit:
             raise UserError("--self-critical: not with --jit, as XLA cannot compute its rewards")
-        fits = self.encoder != "efficientnet" or self.size == 224
-        self.require("size", fits, "224 for the encoder efficientnet")

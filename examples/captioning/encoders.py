@@ -1,9 +1,9 @@
-"""Encoders of photographs, cut where the places of their maps still know little of one another.
+"""Encoders of photographs, whose places know what is there and little of the rest.
 
-The last map of a network for ImageNet has few places, 7 x 7, each of which has seen the whole
-picture: attention to one of them means little. An earlier one has 14 x 14, as that of Xu et al.
-2015, and knows less of what it sees. So each place has both: its own features, and beside them the
-last map's, resized.
+Each place of the last map of a network for ImageNet, 7 x 7 of 224 pixels, has seen the whole
+picture: attention to one of them means little. Of twice as many pixels there are 14 x 14, as in
+Xu et al. 2015, each of which has seen a part. Beside them lies the last map of the picture at half
+its size, resized: there things are as small as in the pictures that the network learned from.
 
 They are frozen, so that what they give is computed once and kept; or their last layers are trained.
 """
@@ -18,7 +18,7 @@ from examples.captioning import efficientnet
 from examples.captioning.config import Config
 from examples.common.errors import UserError
 
-STRIDE = 16  # pixels from one place to the next
+STRIDE = 32  # pixels from one place to the next
 
 
 def frozen(config: Config) -> keras.Model | int:
@@ -28,15 +28,16 @@ def frozen(config: Config) -> keras.Model | int:
 
 
 def pretrained(config: Config) -> keras.Model:
-    """From pixels (B, size, size, 3) in 0..255 to a map (B, size / 16, size / 16, C).
+    """From pixels (B, size, size, 3) in 0..255 to a map (B, size / 32, size / 32, 2 C).
 
     All but the last `config.train_encoder` layers are frozen. So are all batch normalizations: the
     statistics of small batches would undo what they have learned.
     """
     network = _lite0(config) if config.encoder == "efficientnet" else _application(config)
-    fine, coarse = network.outputs
+    pixels = keras.Input((config.size, config.size, 3), name="pixels")
+    fine, coarse = network(pixels), network(keras.layers.AveragePooling2D(2)(pixels))
     beside = keras.layers.Resizing(*fine.shape[1:3])(coarse)
-    return keras.Model(network.input, keras.layers.Concatenate()([fine, beside]), name="pretrained")
+    return keras.Model(pixels, keras.layers.Concatenate()([fine, beside]), name="pretrained")
 
 
 def check(config: Config) -> None:
@@ -51,7 +52,11 @@ def check(config: Config) -> None:
         raise UserError(f"--encoder-weights {path}: expected none with --encoder cnn")
     if path and not Path(path).exists():
         raise UserError(f"{path}: no such file")
-    if config.encoder in ("cnn", "efficientnet"):
+    if config.encoder == "cnn":
+        return
+    least = 4 * STRIDE
+    config.require("size", config.size >= least, f"448, or another from {least}, for photographs")
+    if config.encoder == "efficientnet":
         return
     names = [name for name, value in vars(keras.applications).items() if inspect.isfunction(value)]
     if config.encoder not in names:
@@ -65,30 +70,20 @@ def check(config: Config) -> None:
 def _lite0(config: Config) -> keras.Model:
     path = config.encoder_weights
     whole = efficientnet.encoder(Path(path) if path else None)
-    # What the widening convolutions read: all that there is at these sizes, in few channels.
-    maps = [whole.get_layer(name).input for name in ("blocks.11.expand_conv", "conv_head")]
-    network = keras.Model(whole.input, maps)
+    # What its last convolution reads: all that there is, in a quarter of the channels.
+    network = keras.Model(whole.input, whole.get_layer("conv_head").input)
     _train_last(network, config)
     return network
 
 
 def _application(config: Config) -> keras.Model:
-    """The last map of 16 pixels a place, and the last one, of a network of `keras.applications`."""
-    make = getattr(keras.applications, config.encoder)
-    shape, side = (config.size, config.size, 3), config.size // STRIDE
+    """A network of `keras.applications`, from pixels in 0..255, with the weights of the file."""
+    make, shape = getattr(keras.applications, config.encoder), (None, None, 3)
     base = make(include_top=False, weights=None, input_shape=shape)
-    fine = [layer.output for layer in base.layers if _is_map(layer.output, side)]
-    if not fine or _is_map(base.output, side):
-        raise UserError(
-            f"--encoder {config.encoder}: it has no map of {side} x {side} places for --size "
-            f"{config.size}; expected another network or size"
-        )
     _load_weights(base, Path(config.encoder_weights))
+    _train_last(base, config)
     pixels = keras.Input(shape, name="pixels")
-    maps = keras.Model(base.input, [fine[-1], base.output])
-    _train_last(maps, config)
-    # From 0..255 to what its weights were learned with.
-    return keras.Model(pixels, maps(inspect.getmodule(make).preprocess_input(pixels)))
+    return keras.Model(pixels, base(inspect.getmodule(make).preprocess_input(pixels)))
 
 
 def _train_last(network: keras.Model, config: Config) -> None:
@@ -108,7 +103,3 @@ def _load_weights(model: keras.Model, path: Path) -> None:
     except (ValueError, OSError, KeyError, UserWarning) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: not weights of {model.name} without its top ({reason})") from None
-
-
-def _is_map(output, side: int) -> bool:
-    return getattr(output, "shape", ())[1:3] == (side, side)
