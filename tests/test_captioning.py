@@ -329,6 +329,16 @@ def test_the_peak_is_the_middle_of_its_cell():
     assert scoring.peak(np.eye(4)[:3][::-1]) == (2.5 / 4, 0.5 / 3)
 
 
+def test_entropy_is_a_share_of_that_of_equal_weights():
+    even, one = np.full((3, 5), 1 / 15), np.eye(15)[7].reshape(3, 5)
+    two = np.zeros((3, 5))
+    two[[0, 2], [1, 4]] = 0.5
+    assert scoring.entropy([["a", "dog"]], [np.stack([even, one, two])]) == 50
+    half = 100 * np.log(2) / np.log(15)
+    assert scoring.entropy([["a"], ["dog"], []], [[two], [two], [one]]) == round(half, 2)
+    assert scoring.entropy([[]], [[one]]) == 0
+
+
 # ---------------------------------------------------------------- words and batches
 
 

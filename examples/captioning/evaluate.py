@@ -94,6 +94,8 @@ def _score(
         if not isinstance(tokenizer, Words):
             looks = (scoring.whole_words(*look) for look in looks)
         headline["pointing"] = scoring.pointing(*zip(*looks, strict=True), pictures)
+    if config.attention != "none":
+        metrics["entropy"] = scoring.entropy(found["words"], found["attention"])
     if with_pairs and config.attention != "none":
         metrics["pairs"] = pairs.measure(model, tokenizer, source, pictures)
     metrics["beam"] |= {"beam_width": beam_width, "length_penalty": length_penalty}

@@ -1,10 +1,11 @@
-"""Scores of captions: BLEU-1 to 4, ROUGE-L, CIDEr-D, exact match; and of attention, pointing."""
+"""Scores of captions: BLEU-1 to 4, ROUGE-L, CIDEr-D, exact match; of attention: pointing, entropy."""
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from sacrebleu.metrics import BLEU
+from scipy.special import entr
 
 from examples.captioning import scenes
 from examples.captioning.cider import cider_d
@@ -64,6 +65,16 @@ def pointing(found: Iterable[Sequence[str]], maps: Iterable, pictures: Iterable[
                 boxes = [box for name, box in picture.objects if name == noun]
                 hits.append(any(_holds(box, *peak(map_)) for box in boxes))
     return round(100 * float(np.mean(hits)), 2) if hits else 0.0
+
+
+def entropy(found: Iterable[Sequence[str]], maps: Iterable) -> float:
+    """The mean entropy of the words' maps (H, W), in percent of that of equal weights."""
+    shares = [
+        entr(map_).sum() / np.log(map_.size)
+        for words, weights in zip(found, maps, strict=True)
+        for map_ in weights[: len(words)]
+    ]
+    return round(100 * float(np.mean(shares)), 2) if shares else 0.0
 
 
 def whole_words(pieces: Sequence[str], maps: np.ndarray) -> tuple[list[str], list[np.ndarray]]:

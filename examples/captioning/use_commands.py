@@ -41,8 +41,8 @@ def evaluate(
 ):
     """Score the best model of each run of a study on the test pictures.
 
-    BLEU-1 to 4, ROUGE-L, CIDEr-D, exact match and pointing, greedy and beam search, into
-    metrics.json; attention.html and attention.png show where they look, side by side;
+    BLEU-1 to 4, ROUGE-L, CIDEr-D, exact match, pointing, and the attention's entropy in percent of
+    the largest, of greedy and beam search, into metrics.json; attention.html and attention.png show where they look, side by side;
     captions.tsv of a run lists its captions.
     """
     with quiet_import():
@@ -54,7 +54,7 @@ def evaluate(
 
     columns = ["exact_match", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider"]
     columns += ["meteor"] * meteor
-    table = Table("attention", "search", *columns, "pointing", "train s")
+    table = Table("attention", "search", *columns, "pointing", "entropy", "train s")
     for kind, row in metrics.items():
         for search in ("greedy", "beam"):
             last = search == "beam"
@@ -62,7 +62,10 @@ def evaluate(
                 kind,
                 search,
                 *(f"{row[search][name]:.2f}" for name in columns),
-                f"{row['pointing']:.2f}" if last and "pointing" in row else "",
+                *(
+                    f"{row[name]:.2f}" if last and name in row else ""
+                    for name in ("pointing", "entropy")
+                ),
                 f"{row['train_seconds']:.0f}" if last else "",
             )
     Console(width=120).print(table)
