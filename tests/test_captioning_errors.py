@@ -131,7 +131,10 @@ def study(trained, tmp_path):
             ["--encoder", "vgg", "--size", "448"],
             "--encoder vgg: expected cnn, efficientnet or one of ConvNeXtBase, ",
         ),
-        (["--encoder", "VGG16", "--size", "448"], "--encoder VGG16 needs --encoder-weights, a file of them"),
+        (
+            ["--encoder", "VGG16", "--size", "448"],
+            "--encoder VGG16 needs --encoder-weights, a file of them",
+        ),
         (["--encoder", "VGG16", "--encoder-weights", "none.h5"], "none.h5: no such file"),
         (["--self-critical"], "--self-critical needs --start-from, a trained run"),
         (["--self-critical", "--start-from", "X", "--jit"], "--self-critical: not with --jit"),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from examples.captioning import model as network
-from examples.captioning import pairs, pipeline, train
+from examples.captioning import distractors, pairs, pipeline, train
 from examples.captioning.config import Config
 from examples.captioning.data import Picture
 from examples.captioning.features import Features
@@ -87,13 +87,25 @@ def test_shares_are_those_of_each_frame_alone(pictures, tokenizer, attention):
 
 
 def test_distractors_are_pictures_of_the_batch():
-    layer = network.Distractors()
     maps = np.random.default_rng(1).normal(size=(3, 2, 5, 4)).astype("float32")
-    np.testing.assert_array_equal(layer(maps), maps)
     expected = maps.copy()
     expected[[0, 2], :, 1::2] = maps[[2, 1], :, 1::2]
     expected[1, :, ::2] = maps[0, :, ::2]
-    np.testing.assert_array_equal(layer(maps, training=True), expected)
+    np.testing.assert_array_equal(distractors.mix(maps), expected)
+    weights = np.random.default_rng(2).uniform(size=(3, 7, 2, 5)).astype("float32")
+    others = [weights[0, ..., 1::2], weights[1, ..., ::2], weights[2, ..., 1::2]]
+    shares = [each.sum((1, 2)) for each in others]
+    np.testing.assert_allclose(distractors.share_of_others(weights), shares, rtol=1e-6)
+
+
+def test_captions_are_learned_from_whole_pictures(pictures, tokenizer):
+    """Where distractors weigh nothing, or nearly so, the loss is that of training without."""
+    source, listed = pictures
+    losses = []
+    for weight in (0.0, 1e-12):
+        model = build(choices(distractors=weight, epochs=2), tokenizer)
+        losses.append(fit(model, source, listed, tokenizer).history["nll"])
+    np.testing.assert_allclose(*losses, rtol=1e-4)
 
 
 def test_attention_learns_to_look_at_its_picture(pictures, tokenizer):

@@ -90,7 +90,7 @@ class Config(config.Config):
     distractors: float = option(
         0.0,
         TRAINING,
-        "Weight of the loss on attention to the columns of another picture, mixed in in training.",
+        "Weight of the loss on attention to another picture, whose columns are mixed into the map.",
     )
     doubly_stochastic: float = option(  # lambda in Xu 2015, eq. 14
         0.0, TRAINING, "Weight of the loss that asks to look everywhere in the end."

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 import keras_attention as ka
-from examples.captioning import encoders
+from examples.captioning import distractors, encoders
 from examples.captioning.config import Config
 from examples.common.special import END, PAD, SPECIAL
 
@@ -56,8 +56,6 @@ def _encoder(config: Config, source_shape: tuple) -> keras.Model:
         features = _project(encoders.pretrained(config)(source) if pixels else source, config)
     if config.attention == "none":
         features = layers.GlobalAveragePooling2D(keepdims=True)(features)
-    elif config.distractors:
-        features = Distractors()(features)
     return keras.Model(source, features, name="encoder")
 
 
@@ -70,28 +68,6 @@ def _project(features, config: Config):
     local = layers.Dense(config.channels, activation="relu")(scaled)
     # The same channels at all positions: the mean would average independent noise away.
     return layers.SpatialDropout2D(config.dropout)(local)
-
-
-@final
-@keras.saving.register_keras_serializable("captioning")
-class Distractors(keras.layers.Layer):
-    """In training, every second column of each map (B, H, W, C) is that of another picture.
-
-    The odd ones of one row, the even ones of the next: else to tell odd columns from even ones, by
-    what convolutions with strides leave, would be to tell pictures apart.
-    """
-
-    def call(self, maps, training=None):
-        if not training:
-            return maps
-        others = self.others(maps)[:, None, :, None]
-        return ops.where(others, ops.roll(maps, 1, axis=0), maps)
-
-    @staticmethod
-    def others(maps):
-        """Which columns are those of another picture, (B, W)."""
-        rows, _, columns = map(ops.arange, ops.shape(maps)[:3])
-        return (rows[:, None] + columns) % 2 == 1
 
 
 def _cnn(pixels, channels: int):
@@ -147,7 +123,8 @@ class Captioner(keras.Model):
         L = -log p(y | x) + lambda sum_i (1 - sum_t alpha_ti)^2               (Xu 2015, eq. 14)
 
     per word of the batch. With REINFORCE, `ka.losses.reinforce` is added; with distractors, their
-    weight times the share of attention that is on the other picture. A sample weight is the
+    weight times the share of attention that is on the other picture of mixed maps, which are looked
+    at for this loss alone. A sample weight is the
     advantage of a sampled caption, by which its -log p is multiplied, see `self_critical`.
 
     Attributes:
@@ -161,10 +138,8 @@ class Captioner(keras.Model):
         self.prepare = lambda data: data
         attends = config.attention != "none"
         samples = attends and isinstance(network.decoder.attention.alignment, ka.alignments.Hard)
-        # Looks at the most probable places in training too, as when the captions are sampled.
-        self.settled = samples and config.self_critical
-        self.reinforced = samples and not self.settled
-        self.distracted = attends and not self.settled and config.distractors > 0
+        self.reinforced = samples and not config.self_critical
+        self.distracted = attends and not config.self_critical and config.distractors > 0
         self.nll = keras.metrics.Mean(
             "nll"
         )  # per word: the loss with REINFORCE is no measure of quality
@@ -187,9 +162,23 @@ class Captioner(keras.Model):
         self.network.build(input_shape)
 
     def call(self, inputs, training=None):
-        training = training and not self.settled
-        logits, weights, state = self.network.decode(inputs, training)
-        return {"logits": logits, "weights": weights, "attention": state["attention"]}
+        # The baseline of a sampled caption is right for the model that it was sampled from alone:
+        # with dropout, what all captions gain on it would drive that model away from this one.
+        training = training and not self.config.self_critical
+        network, (source, target_in) = self.network, inputs
+        maps = network.encoder(source, training=training)
+        words = network.target_embedding(target_in)
+
+        def decode(maps):
+            first = network.bridge(maps)
+            return network.decoder.decode(words, maps, initial_state=first, training=training)
+
+        hidden, weights, state = decode(maps)
+        logits = network.head(hidden, training=training)
+        outputs = {"logits": logits, "weights": weights, "attention": state["attention"]}
+        if self.distracted and training:
+            outputs["distraction"] = distractors.share_of_others(decode(distractors.mix(maps))[1])
+        return outputs
 
     def train_step(self, data):
         return super().train_step(self.prepare(data))
@@ -210,9 +199,7 @@ class Captioner(keras.Model):
         self.nll.update_state(-ops.sum(log_likelihood) / words, words)
         weights = y_pred["weights"]
         if self.distracted and training:
-            others = Distractors.others(weights[:, 0])[:, None, None]
-            other = ops.sum(ops.where(others, weights, 0.0), axis=(2, 3))  # (B, T)
-            other = ops.sum(ops.where(written, other, 0.0), axis=1)  # (B,)
+            other = ops.sum(ops.where(written, y_pred["distraction"], 0.0), axis=1)  # (B,)
             self.distraction.update_state(ops.sum(other) / words, words)
             loss = loss + self.config.distractors * other
         if self.config.doubly_stochastic:
