@@ -1,8 +1,8 @@
 """Captions of Flickr8k, with soft, hard and no attention: `python -m benchmarks.flickr8k ...`.
 
-The Python that runs it is ours, with what the examples need. `--captions` is a file in the layout of
-the example, whose dev pictures are only scored with here: 315 of its training pictures, the last of
-them, choose the epochs. A training that was stopped goes on when the command is given again.
+The Python that runs it is ours, with what the examples need. `--captions` is a file in the layout
+of the example, whose dev pictures are only scored with here: 315 of its training pictures, the last
+of them, choose the epochs. A training that was stopped goes on when the command is given again.
 """
 
 import argparse

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from examples.captioning import model as network
 from examples.captioning import distractors, pairs, pipeline, train
+from examples.captioning import model as network
 from examples.captioning.config import Config
 from examples.captioning.data import Picture
 from examples.captioning.features import Features

@@ -32,7 +32,8 @@ BLOCKS = [
 def encoder(weights: Path | None = None) -> keras.Model:
     """The frozen network up to, but not with, its pooling: (B, H, W, 3) to (B, H/32, W/32, 1280).
 
-    Pixels are float32 in 0..255; the weights were learned with 224 x 224 of them. The weights are those of the package, or of a file like its own.
+    Pixels are float32 in 0..255; the weights were learned with 224 x 224 of them. They are those of
+    the package, or of a file like its own.
     """
     path = weights or find_packaged_weights()
     state = read_state(path)

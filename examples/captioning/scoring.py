@@ -1,4 +1,4 @@
-"""Scores of captions: BLEU-1 to 4, ROUGE-L, CIDEr-D, exact match; of attention: pointing, entropy."""
+"""Scores of captions: BLEU-1 to 4, ROUGE-L, CIDEr-D, exact match. Of maps: pointing, entropy."""
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
