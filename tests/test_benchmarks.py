@@ -7,11 +7,18 @@ import types
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from benchmarks import bars, case, environments, measure, report, run, steps, worker
 from benchmarks.bars import Bar
 from benchmarks.case import Case, Contender
 from benchmarks.cases import import_time
+from benchmarks.flickr8k import __main__ as flickr8k
+from benchmarks.flickr8k import table
+from examples.captioning import scoring
+from examples.captioning.cli import app
+from examples.captioning.config import Config
+from examples.captioning.data import Picture, to_json
 
 MIB = 2**20
 CASES = case.load_all()
@@ -319,3 +326,65 @@ def test_a_step_without_upstream_has_no_gradients():
     options["backward"] = False
     forward = steps.gradient_work(layer, [layer.kernel], problem, options).outputs()
     assert set(forward) == {"output"}
+
+
+# ---------------------------------------------------------------- captions of Flickr8k
+
+
+def test_each_run_of_flickr8k_is_a_training_that_starts_from_one_before(tmp_path):
+    before = {""}
+    for step in flickr8k.STEPS:
+        for start, options in step.values():
+            assert start in before
+            arguments = [*flickr8k.OPTIONS.split(), *options.split(), "--start-from", "X"]
+            result = CliRunner().invoke(app, ["train", *arguments, "--images", str(tmp_path)])
+            assert result.output.splitlines()[-1] == "error: --images needs --captions too"
+        before |= step.keys()
+    assert {f"{table.STUDY}/{kind}" for kind in ("soft", "hard", "none")} <= before
+
+
+def test_the_table_of_flickr8k_tells_what_is_above_none(tmp_path):
+    pictures = [
+        Picture(f"{i}.jpg", (f"a {noun} runs over the grass", f"the {noun} is on grass"))
+        for i, noun in enumerate(["dog", "man", "girl", "horse"] * 3)
+    ]
+    scores = dict.fromkeys(table.SCORES, 1.0)
+    wrong = {"soft": {"dog"}, "hard": set(), "none": {"dog", "girl"}}
+    folders = [tmp_path / "seed1", tmp_path / "seed2"]
+    for number, folder in enumerate(folders):
+        metrics = {}
+        for kind, missed in wrong.items():
+            run_folder = folder / table.STUDY / kind
+            run_folder.mkdir(parents=True)
+            start = tmp_path / "seed1" / table.STUDY / "none" if kind == "hard" else ""
+            config = Config("", "", attention=kind, start_from=str(start))
+            (run_folder / "config.json").write_text(config.to_json())
+            (run_folder / "test.json").write_text(to_json(pictures))
+            lines = ["image\tfound\treferences"]
+            for picture in reversed(pictures):
+                noun = picture.captions[0].split()[1]
+                found = "somebody is there" if noun in missed else picture.captions[0]
+                lines.append(f"{picture.name}\t{found}\t{picture.captions[1]}")
+            (run_folder / "captions.tsv").write_text("".join(f"{line}\n" for line in lines))
+            metrics[kind] = {"train_seconds": 60 * (number + 1), "test_pictures": 12}
+            (run_folder / "metrics.json").write_text(json.dumps(metrics[kind]))
+            metrics[kind] |= {"beam": scores, "greedy": scores, "entropy": 50 + number}
+            metrics[kind]["pairs"] = {name: [60, 50, 70] for name in table.PAIRS}
+        (folder / table.STUDY / "metrics.json").write_text(json.dumps(metrics))
+    studies = [folder / table.STUDY for folder in folders]
+    samples = table.above_none(studies)
+    assert samples["hard"].shape == (table.SAMPLES, 2)
+    assert (samples["soft"] >= 0).all()
+    assert (samples["hard"].mean(0) > samples["soft"].mean(0)).all()
+    # All pictures at once are what sacrebleu makes of them.
+    texts = table.captions(studies[0] / "none", pictures)
+    references = [picture.captions for picture in pictures]
+    counts = [*map(table.bleu_counts, texts, references)]
+    expected = scoring.scores(texts, references)["bleu4"]
+    assert table.bleu4(np.sum(counts, axis=0)) == pytest.approx(expected, abs=0.006)
+    lines = table.table(folders).splitlines()
+    assert lines[0] == "2 seeds, 12 pictures"
+    assert lines[4].startswith("| soft | 1.00 ± 0.00 |")
+    assert lines[4].endswith("| 50.50 ± 0.71 | 1.50 ± 0.71 |")
+    assert lines[5].endswith("| 2.50 ± 0.71 |")  # with the minute of the run before
+    assert "| soft | 60.0 (50.0 to 70.0) |" in "\n".join(lines)

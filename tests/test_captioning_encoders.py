@@ -84,7 +84,11 @@ def test_a_network_of_keras_with_weights_from_a_file(weights):
         ({"encoder_weights": "WEIGHTS"}, "expected none with --encoder cnn"),
         (
             {"encoder": "MobileNet", "encoder_weights": "WEIGHTS", "size": 127},
-            "--size 127: expected 448, or another from 128, for photographs",
+            "--size 127: expected at least 128, best 448, with a pretrained",
+        ),
+        (
+            {"encoder": "InceptionV3", "encoder_weights": "WEIGHTS", "size": 128},
+            "--encoder InceptionV3: it does not take pictures of 128 and 64 pixels",
         ),
     ],
 )

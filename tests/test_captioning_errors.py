@@ -121,20 +121,17 @@ def study(trained, tmp_path):
     [
         (["--images", "X"], "--images needs --captions too"),
         (["--captions", "X"], "--captions needs --images too"),
-        (["--encoder", "efficientnet"], "--size 96: expected 448, or another from 128"),
+        (["--encoder", "efficientnet"], "--size 96: expected at least 128, best 448"),
         (["--epochs", "0"], "--epochs 0: expected an integer from 1 to 1000000"),
         (["--min-count", "0"], "--min-count 0: expected an integer from 1 to 1000000"),
         (["--dropout", "1"], "--dropout 1.0: expected a number from 0 up to 1"),
         (["--doubly-stochastic", "-1"], "--doubly-stochastic -1.0: expected a number from 0"),
         (["--learning-rate", "nan"], "--learning-rate nan: expected a number above 0"),
         (
-            ["--encoder", "vgg", "--size", "448"],
+            ["--encoder", "vgg"],
             "--encoder vgg: expected cnn, efficientnet or one of ConvNeXtBase, ",
         ),
-        (
-            ["--encoder", "VGG16", "--size", "448"],
-            "--encoder VGG16 needs --encoder-weights, a file of them",
-        ),
+        (["--encoder", "VGG16"], "--encoder VGG16 needs --encoder-weights, a file of them"),
         (["--encoder", "VGG16", "--encoder-weights", "none.h5"], "none.h5: no such file"),
         (["--self-critical"], "--self-critical needs --start-from, a trained run"),
         (["--self-critical", "--start-from", "X", "--jit"], "--self-critical: not with --jit"),

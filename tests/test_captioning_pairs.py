@@ -11,6 +11,7 @@ from examples.captioning.data import Picture
 from examples.captioning.features import Features
 from examples.captioning.tokenizer import learn
 from examples.common.errors import UserError
+from examples.common.special import PAD
 
 FIRST = ("dog", "man", "girl", "horse")
 SECOND = ("hat", "ball", "rope", "book", "cup")
@@ -129,6 +130,17 @@ def test_attention_learns_to_look_at_its_picture(pictures, tokenizer):
     fit(hard, source, listed, tokenizer)
     looks = pairs.measure(hard, tokenizer, source, listed)["looks"]
     assert looks[1] > 60
+
+
+def test_accuracy_is_that_of_words(pictures, tokenizer):
+    """A model that always says [PAD] is never right, however long the captions of a batch are."""
+    source, listed = pictures
+    short = [listed[0]._replace(captions=("there",)), *listed[1:]]
+    model = build(choices(epochs=1, learning_rate=1e-12), tokenizer)
+    head = model.network.head.layers[-1]
+    head.bias.assign(1e3 * np.eye(tokenizer.size)[PAD])
+    history = fit(model, source, short, tokenizer).history
+    assert history["sparse_categorical_accuracy"] == [0]
 
 
 def test_without_attention_nothing_distracts(pictures, tokenizer):

@@ -84,7 +84,7 @@ def taught(config, tokenizer, pictures):
     batches = pipeline.Batches(pictures[0], numbers, ids, 12, seed=1)
     sampler, model.prepare = model.prepare, lambda data: data
     model.compile(keras.optimizers.Adam(0.01))
-    epochs = 12 if config.attention == "none" else 3  # What it looks at comes from one state.
+    epochs = 12 if config.attention == "none" else 3  # It learns more slowly.
     model.fit(batches.epochs(0, epochs), steps_per_epoch=batches.steps, epochs=epochs, verbose=0)
     model.prepare = sampler
     return model

@@ -1,9 +1,10 @@
-"""Encoders of photographs, whose places know what is there and little of the rest.
+"""Encoders of photographs, whose places know mostly what is there.
 
-Each place of the last map of a network for ImageNet, 7 x 7 of 224 pixels, has seen the whole
-picture: attention to one of them means little. Of twice as many pixels there are 14 x 14, as in
-Xu et al. 2015, each of which has seen a part. Beside them lies the last map of the picture at half
-its size, resized: there things are as small as in the pictures that the network learned from.
+The last map of a network for ImageNet has 7 x 7 places for 224 pixels. For twice as many it has
+14 x 14, as in Xu et al. 2015. Its receptive field is still wider than the picture, but weighs the
+middle most, and the middle is now a smaller part of the picture. Beside it lies the last map of the
+picture at half its size, resized. That one has seen the whole picture, with things as large as in
+the pictures that the network learned from.
 
 They are frozen, so that what they give is computed once and kept; or their last layers are trained.
 """
@@ -18,7 +19,7 @@ from examples.captioning import efficientnet
 from examples.captioning.config import Config
 from examples.common.errors import UserError
 
-STRIDE = 32  # pixels from one place to the next
+LEAST = 128  # pixels of a side: 4 x 4 places, and 2 x 2 of the picture at half its size
 
 
 def frozen(config: Config) -> keras.Model | int:
@@ -28,7 +29,7 @@ def frozen(config: Config) -> keras.Model | int:
 
 
 def pretrained(config: Config) -> keras.Model:
-    """From pixels (B, size, size, 3) in 0..255 to a map (B, size / 32, size / 32, 2 C).
+    """From pixels (B, size, size, 3) in 0..255 to a map of about (B, size / 32, size / 32, 2 C).
 
     All but the last `config.train_encoder` layers are frozen. So are all batch normalizations: the
     statistics of small batches would undo what they have learned.
@@ -41,7 +42,7 @@ def pretrained(config: Config) -> keras.Model:
 
 
 def check(config: Config) -> None:
-    """Raises UserError if there is no such encoder, or its file of weights is missing."""
+    """Raises UserError without such an encoder or its weights, or if pictures are too small."""
     path = config.encoder_weights
     if config.train_encoder and config.encoder == "cnn":
         raise UserError(
@@ -54,16 +55,19 @@ def check(config: Config) -> None:
         raise UserError(f"{path}: no such file")
     if config.encoder == "cnn":
         return
-    least = 4 * STRIDE
-    config.require("size", config.size >= least, f"448, or another from {least}, for photographs")
-    if config.encoder == "efficientnet":
-        return
+    if config.encoder != "efficientnet":
+        _check_application(config)
+    expected = f"at least {LEAST}, best 448, with a pretrained encoder"
+    config.require("size", config.size >= LEAST, expected)
+
+
+def _check_application(config: Config) -> None:
     names = [name for name, value in vars(keras.applications).items() if inspect.isfunction(value)]
     if config.encoder not in names:
         raise UserError(
             f"--encoder {config.encoder}: expected cnn, efficientnet or one of {', '.join(names)}"
         )
-    if not path:
+    if not config.encoder_weights:
         raise UserError(f"--encoder {config.encoder} needs --encoder-weights, a file of them")
 
 
@@ -80,6 +84,15 @@ def _application(config: Config) -> keras.Model:
     """A network of `keras.applications`, from pixels in 0..255, with the weights of the file."""
     make, shape = getattr(keras.applications, config.encoder), (None, None, 3)
     base = make(include_top=False, weights=None, input_shape=shape)
+    sides = config.size, config.size // 2
+    try:
+        for side in sides:
+            base.compute_output_shape((None, side, side, 3))
+    except ValueError:
+        raise UserError(
+            f"--encoder {config.encoder}: it does not take pictures of {sides[0]} and {sides[1]} "
+            "pixels; expected another network or --size"
+        ) from None
     _load_weights(base, Path(config.encoder_weights))
     _train_last(base, config)
     pixels = keras.Input(shape, name="pixels")

@@ -87,15 +87,16 @@ def _score(
         metrics[search] = {**scores, "seconds": seconds}
         if with_meteor:
             metrics[search]["meteor"] = round(100 * meteor(found["text"], references), 2)
+    words, maps = found["words"], found["attention"]
+    if not isinstance(tokenizer, Words):
+        looks = map(scoring.whole_words, words, maps)
+        words, maps = zip(*looks, strict=True)
     # The exported model searches with the beam, so its figures are the headline.
     headline = {name: metrics["beam"][name] for name in ("exact_match", "bleu4")}
     if config.attention != "none" and any(picture.objects for picture in pictures):
-        looks = zip(found["words"], found["attention"], strict=True)
-        if not isinstance(tokenizer, Words):
-            looks = (scoring.whole_words(*look) for look in looks)
-        headline["pointing"] = scoring.pointing(*zip(*looks, strict=True), pictures)
-    if config.attention != "none":
-        metrics["entropy"] = scoring.entropy(found["words"], found["attention"])
+        headline["pointing"] = scoring.pointing(words, maps, pictures)
+    if config.attention == "soft":
+        metrics["entropy"] = scoring.entropy(words, maps)
     if with_pairs and config.attention != "none":
         metrics["pairs"] = pairs.measure(model, tokenizer, source, pictures)
     metrics["beam"] |= {"beam_width": beam_width, "length_penalty": length_penalty}

@@ -26,7 +26,7 @@ def build(config: Config, vocabulary_size: int, source_shape: tuple) -> "Caption
         ka.LuongDecoder(
             cell,
             _attention(config),
-            # It looks when it has read the word before, and all steps of training look at once.
+            # It attends after it has read the last word, and all steps of training attend at once.
             input_feeding=False,
             readout=ka.DeepOutput(config.units, pieces=1),
         ),
@@ -62,8 +62,8 @@ def _encoder(config: Config, source_shape: tuple) -> keras.Model:
 def _project(features, config: Config):
     """A frozen encoder's map in fewer channels; each position keeps only what it knows itself."""
     layers = keras.layers
-    # Its two maps differ in scale. Further weights in front of the dense layer's would change
-    # nothing, and would take a gradient for each of the features.
+    # Its two maps differ in scale. A scale and an offset here would add nothing to the dense layer,
+    # and would take a gradient for every feature.
     scaled = layers.BatchNormalization(momentum=0.9, center=False, scale=False)(features)
     local = layers.Dense(config.channels, activation="relu")(scaled)
     # The same channels at all positions: the mean would average independent noise away.
@@ -123,9 +123,9 @@ class Captioner(keras.Model):
         L = -log p(y | x) + lambda sum_i (1 - sum_t alpha_ti)^2               (Xu 2015, eq. 14)
 
     per word of the batch. With REINFORCE, `ka.losses.reinforce` is added; with distractors, their
-    weight times the share of attention that is on the other picture of mixed maps, which are looked
-    at for this loss alone. A sample weight is the
-    advantage of a sampled caption, by which its -log p is multiplied, see `self_critical`.
+    weight times the share of attention that is on the other picture, in a second pass over mixed
+    maps. A sample weight is the advantage of a sampled caption, by which its -log p is multiplied,
+    see `self_critical`.
 
     Attributes:
         prepare: A function of each batch, to what the model is trained on.
@@ -162,16 +162,16 @@ class Captioner(keras.Model):
         self.network.build(input_shape)
 
     def call(self, inputs, training=None):
-        # The baseline of a sampled caption is right for the model that it was sampled from alone:
-        # with dropout, what all captions gain on it would drive that model away from this one.
+        # No dropout, as none was applied when the captions were sampled: only over samples of the
+        # same model does the gradient of log p average to zero, so that the baseline adds no bias.
         training = training and not self.config.self_critical
         network, (source, target_in) = self.network, inputs
         maps = network.encoder(source, training=training)
         words = network.target_embedding(target_in)
 
         def decode(maps):
-            first = network.bridge(maps)
-            return network.decoder.decode(words, maps, initial_state=first, training=training)
+            state = network.bridge(maps)
+            return network.decoder.decode(words, maps, initial_state=state, training=training)
 
         hidden, weights, state = decode(maps)
         logits = network.head(hidden, training=training)
@@ -222,7 +222,7 @@ class Captioner(keras.Model):
         return ops.sum(loss) / words
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        return super().compute_metrics(x, y, y_pred["logits"], sample_weight)
+        return super().compute_metrics(x, y, y_pred["logits"], ops.not_equal(y, PAD))
 
 
 def of_captions(logits):

@@ -92,7 +92,7 @@ def compile_model(model: network.Captioner, config: Config, steps: int) -> None:
     """Compiles for epochs of `steps` batches; the loss is the model's own."""
     model.compile(
         optimizer(config, steps),
-        metrics=["sparse_categorical_accuracy"],
+        weighted_metrics=["sparse_categorical_accuracy"],
         jit_compile=config.jit,
     )
     model.optimizer.build(model.trainable_variables)

@@ -24,10 +24,10 @@ class LuongDecoder(AttentionDecoder):
         c_t = attention(h_t, memory)
         h~_t = tanh(W_c [c_t; h_t])                                            (eq. 5)
 
-    The output is h~_t, and h~_0 is zero. With `readout` it is the readout's output for
-    [h_t; y_{t-1}; c_t] instead. Without input feeding no step depends on the attention of the step
-    before: the cell runs as a fused Keras layer if it is a GRU or LSTM cell, and all steps attend
-    in one call.
+    The output is h~_t, and h~_0 is zero. With `readout`, its output for [h_t; y_{t-1}; c_t] takes
+    the place of h~_t, in the input of the next step too. Without input feeding no step depends on
+    the attention of the step before: the cell runs as a fused Keras layer if it is a GRU or LSTM
+    cell, and all steps attend in one call.
 
     Args:
         cell: Any Keras RNN cell, or `keras.layers.StackedRNNCells`.
