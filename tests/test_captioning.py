@@ -488,7 +488,7 @@ def test_hard_attention_starts_from_a_soft_run(study, drawn, tmp_path):
         np.testing.assert_allclose(mine, theirs, atol=1e-6)
     wide = ["--units", 17, "--out", tmp_path / "wide"]
     refused = command("train", *of(drawn), *still, *start, *wide, code=2)
-    assert "--start-from needs a run of the same widths" in refused.output
+    assert "--start-from needs a run with the same encoder, --train-encoder and" in refused.output
     nowhere = ["--start-from", tmp_path / "nothing", "--out", tmp_path / "other"]
     assert "holds no run" in command("train", *of(drawn), *still, *nowhere, code=2).output
 

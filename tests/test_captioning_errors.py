@@ -121,10 +121,13 @@ def study(trained, tmp_path):
     [
         (["--images", "X"], "--images needs --captions too"),
         (["--captions", "X"], "--captions needs --images too"),
-        (["--encoder", "efficientnet"], "--size 96: expected at least 128, best 448"),
+        (["--encoder", "efficientnet"], "--size 96: expected a multiple of 64 from 128, best 448"),
         (["--epochs", "0"], "--epochs 0: expected an integer from 1 to 1000000"),
         (["--min-count", "0"], "--min-count 0: expected an integer from 1 to 1000000"),
         (["--dropout", "1"], "--dropout 1.0: expected a number from 0 up to 1"),
+        (["--patch-dropout", "-1"], "--patch-dropout -1.0: expected a number from 0 up to 1"),
+        (["--patch-dropout", "0.5"], "--patch-dropout 0.5: expected 0 with --encoder cnn"),
+        (["--encoder", "NASNetMobile"], "--encoder NASNetMobile: expected cnn, efficientnet or"),
         (["--doubly-stochastic", "-1"], "--doubly-stochastic -1.0: expected a number from 0"),
         (["--learning-rate", "nan"], "--learning-rate nan: expected a number above 0"),
         (

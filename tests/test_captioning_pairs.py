@@ -9,7 +9,9 @@ from examples.captioning import model as network
 from examples.captioning.config import Config
 from examples.captioning.data import Picture
 from examples.captioning.features import Features
+from examples.captioning.patch_dropout import PatchDropout
 from examples.captioning.tokenizer import learn
+from examples.common import tokenizer as subwords
 from examples.common.errors import UserError
 from examples.common.special import PAD
 
@@ -132,6 +134,23 @@ def test_attention_learns_to_look_at_its_picture(pictures, tokenizer):
     assert looks[1] > 60
 
 
+@pytest.mark.parametrize(("rate", "rows"), [(0.0, 4), (0.5, 2), (0.75, 1), (0.99, 1)])
+def test_patch_dropout_keeps_other_places_each_time(rate, rows):
+    layer = PatchDropout(rate, seed=3)
+    maps = np.arange(2 * 4 * 5 * 3).reshape(2, 4, 5, 3).astype("float32")
+    np.testing.assert_array_equal(layer(maps), maps)
+    drawn = [np.asarray(layer(maps, training=True)) for _ in range(2)]
+    assert (drawn[0] == drawn[1]).all() == (rate == 0)
+    for kept in drawn:
+        assert kept.shape == (2, rows, 5, 3)
+        places = kept[0].reshape(-1, 3)
+        assert len({tuple(place) for place in places}) == rows * 5
+        assert {tuple(place) for place in places} <= {tuple(p) for p in maps[0].reshape(-1, 3)}
+        np.testing.assert_array_equal(kept[1], kept[0] + 60)  # the same places of each picture
+    again = PatchDropout.from_config(layer.get_config())
+    np.testing.assert_array_equal(again(maps, training=True), drawn[0])
+
+
 def test_accuracy_is_that_of_words(pictures, tokenizer):
     """A model that always says [PAD] is never right, however long the captions of a batch are."""
     source, listed = pictures
@@ -156,6 +175,16 @@ def test_pairs_need_two_pictures_and_nouns_only_where_there_are_some(pictures, t
         pairs.measure(model, tokenizer, Features([source.shards[0][:1]]), listed[:1])
     bare = [picture._replace(captions=("there is",)) for picture in listed[:3]]
     assert [*pairs.measure(model, tokenizer, Features([source.shards[0][:3]]), bare)] == ["words"]
+
+
+def test_pairs_of_any_words(pictures):
+    """Words that are not ASCII, and pieces of words, of which each counts."""
+    source, listed = Features([pictures[0].shards[0][:20]]), pictures[1][:20]
+    listed = [row._replace(captions=(f"voilà {row.captions[0]}",)) for row in listed]
+    captions = [picture.captions[0] for picture in listed]
+    for made in (learn(captions, "words", 1, 0), subwords.Tokenizer(subwords.learn(captions, 300))):
+        model = build(choices(), made)
+        assert [*pairs.measure(model, made, source, listed)] == ["nouns", "looks", "words"]
 
 
 def test_nouns_of_a_sentence():

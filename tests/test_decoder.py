@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_attention as ka
 from comparing import assert_close, numbers, to_numpy
@@ -220,6 +221,21 @@ def test_without_feeding_the_cell_is_the_keras_layer(cell):
     hidden = layer(INPUTS)
     context, wanted = decoder.attention(hidden, MEMORIES, return_attention_scores=True)
     assert_close(numbers([outputs, weights]), numbers([context, wanted]))
+
+
+@pytest.mark.parametrize("cell", [LAYERS.GRUCell, LAYERS.LSTMCell, LAYERS.SimpleRNNCell])
+def test_one_known_memory_for_inputs_of_an_unknown_batch_size(cell):
+    decoder = ka.LuongDecoder(cell(6), ka.LuongAttention("general"), 7, input_feeding=False)
+    inputs, memory = np.ones((1, 5, 4), "float32"), np.ones((1, 3, 8), "float32")
+    signature = [tf.TensorSpec((None, None, 4)), tf.TensorSpec(memory.shape)]
+    mask = np.array([[True, True, True, False, False]])
+    for each in (None, mask):
+        more = [] if each is None else [tf.TensorSpec((None, None), "bool")]
+        graph = tf.function(decoder, input_signature=[*signature, *more])
+        results = [
+            call(inputs, memory, *([] if each is None else [each])) for call in (decoder, graph)
+        ]
+        assert_close(*(numbers([result]) for result in results), atol=1e-6)
 
 
 def test_the_memory_is_never_kept():

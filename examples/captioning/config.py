@@ -87,6 +87,12 @@ class Config(config.Config):
     channels: int = option(128, MODEL, "Width of the map that is looked at.", WIDTHS)
     embedding: int = option(64, MODEL, "Width of the embeddings.", WIDTHS)
     dropout: float = option(0.0, MODEL, "Share of features dropped in training.")
+    patch_dropout: float = option(
+        0.0,
+        MODEL,
+        "Share of the places of a pretrained encoder's map that are left out in training; 0.5 is "
+        "good for photographs.",
+    )
     distractors: float = option(
         0.0,
         TRAINING,
@@ -117,6 +123,8 @@ class Config(config.Config):
     )
 
     def check(self):
+        share = 0 <= self.patch_dropout < 1
+        self.require("patch_dropout", share, "a number from 0 up to 1")
         for name in ("distractors", "doubly_stochastic", "reward", "entropy"):
             self.require(name, getattr(self, name) >= 0, "a number from 0")
         if self.self_critical and not self.start_from:

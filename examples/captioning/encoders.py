@@ -19,7 +19,7 @@ from examples.captioning import efficientnet
 from examples.captioning.config import Config
 from examples.common.errors import UserError
 
-LEAST = 128  # pixels of a side: 4 x 4 places, and 2 x 2 of the picture at half its size
+STRIDE = 32  # pixels from one place to the next
 
 
 def frozen(config: Config) -> keras.Model | int:
@@ -31,12 +31,13 @@ def frozen(config: Config) -> keras.Model | int:
 def pretrained(config: Config) -> keras.Model:
     """From pixels (B, size, size, 3) in 0..255 to a map of about (B, size / 32, size / 32, 2 C).
 
-    All but the last `config.train_encoder` layers are frozen. So are all batch normalizations: the
-    statistics of small batches would undo what they have learned.
+    All but the last `config.train_encoder` layers are frozen. All batch normalizations are, since
+    small batches would undo what they have learned, and nothing is dropped.
     """
     network = _lite0(config) if config.encoder == "efficientnet" else _application(config)
     pixels = keras.Input((config.size, config.size, 3), name="pixels")
-    fine, coarse = network(pixels), network(keras.layers.AveragePooling2D(2)(pixels))
+    halved = keras.layers.AveragePooling2D(2)(pixels)
+    fine, coarse = (network(each, training=False) for each in (pixels, halved))
     beside = keras.layers.Resizing(*fine.shape[1:3])(coarse)
     return keras.Model(pixels, keras.layers.Concatenate()([fine, beside]), name="pretrained")
 
@@ -54,15 +55,19 @@ def check(config: Config) -> None:
     if path and not Path(path).exists():
         raise UserError(f"{path}: no such file")
     if config.encoder == "cnn":
+        config.require("patch_dropout", not config.patch_dropout, "0 with --encoder cnn")
         return
     if config.encoder != "efficientnet":
         _check_application(config)
-    expected = f"at least {LEAST}, best 448, with a pretrained encoder"
-    config.require("size", config.size >= LEAST, expected)
+    # In pictures of other sizes networks of Keras see different places than those that fit them.
+    fits = config.size >= 4 * STRIDE and config.size % (2 * STRIDE) == 0
+    expected = f"a multiple of {2 * STRIDE} from {4 * STRIDE}, best 448, with a pretrained encoder"
+    config.require("size", fits, expected)
 
 
 def _check_application(config: Config) -> None:
     names = [name for name, value in vars(keras.applications).items() if inspect.isfunction(value)]
+    names = [name for name in names if "NASNet" not in name]  # It takes pictures of one size only.
     if config.encoder not in names:
         raise UserError(
             f"--encoder {config.encoder}: expected cnn, efficientnet or one of {', '.join(names)}"

@@ -8,6 +8,7 @@ from keras import ops
 import keras_attention as ka
 from examples.captioning import distractors, encoders
 from examples.captioning.config import Config
+from examples.captioning.patch_dropout import PatchDropout
 from examples.common.special import END, PAD, SPECIAL
 
 CONTEXT = 8  # channels
@@ -53,7 +54,8 @@ def _encoder(config: Config, source_shape: tuple) -> keras.Model:
         features = _cnn(source, config.channels)
     else:
         pixels = config.train_encoder > 0
-        features = _project(encoders.pretrained(config)(source) if pixels else source, config)
+        features = encoders.pretrained(config)(source) if pixels else source
+        features = _project(PatchDropout(config.patch_dropout, config.seed)(features), config)
     if config.attention == "none":
         features = layers.GlobalAveragePooling2D(keepdims=True)(features)
     return keras.Model(source, features, name="encoder")

@@ -36,7 +36,7 @@ def measure(
         raise UserError("--pairs: one test picture; expected at least 2")
     firsts = [picture._replace(captions=picture.captions[:1]) for picture in pictures]
     ids = encode(firsts, tokenizer, model.config.max_length)[1]
-    pieces = tokenizer.pieces(ids[:, 1:]).numpy().astype("U")
+    pieces = np.char.decode(tokenizer.pieces(ids[:, 1:]).numpy().astype("S"), "utf-8")
     written = pieces != ""
     begins = written if isinstance(tokenizer, Words) else np.char.startswith(pieces, SPACE)
     is_noun = np.zeros_like(written)

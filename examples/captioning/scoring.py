@@ -70,7 +70,7 @@ def pointing(found: Iterable[Sequence[str]], maps: Iterable, pictures: Iterable[
 def entropy(found: Iterable[Sequence[str]], maps: Iterable) -> float:
     """The mean entropy of the words' maps (H, W), in percent of that of equal weights."""
     shares = [
-        entr(map_).sum() / np.log(map_.size)
+        entr(map_).sum() / np.log(max(2, map_.size))
         for words, weights in zip(found, maps, strict=True)
         for map_ in weights[: len(words)]
     ]

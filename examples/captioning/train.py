@@ -36,11 +36,14 @@ def train(run: Run, config: Config, splits: Splits, images: Images) -> dict:
     started = time.monotonic()
     keras.utils.set_random_seed(config.seed)
     frozen = encoders.frozen(config)
+    tokenizer = _tokenizer(run, config, splits)
+    model = network.build(config, tokenizer.size, features.layout(frozen)[0])
+    if config.start_from and not run.checkpoint.exists():
+        _copy_weights(Run(Path(config.start_from)), model, tokenizer)
     train_source, dev_source = (
         features.compute(frozen, images, [picture.name for picture in pictures], run.cache)
         for pictures in (splits.train, splits.dev)
     )
-    tokenizer = _tokenizer(run, config, splits)
     write(run.folder / "config.json", config.to_json())
     suffix, units = ("txt", "words") if isinstance(tokenizer, Words) else ("model", "sub-words")
     write(run.folder / f"vocabulary.{suffix}", tokenizer.model)
@@ -56,7 +59,6 @@ def train(run: Run, config: Config, splits: Splits, images: Images) -> dict:
         flip=config.train_encoder > 0,
         seed=config.seed,
     )
-    model = network.build(config, tokenizer.size, train_source.shape)
     compile_model(model, config, batches.steps)
     print(
         f"{config.data}: {len(splits.train)} training, {len(splits.dev)} development, "
@@ -83,8 +85,6 @@ def train(run: Run, config: Config, splits: Splits, images: Images) -> dict:
         references = [picture.captions for picture in splits.train]
         model.prepare = self_critical.sampler(model, tokenizer, references, config)
     checkpoints = Checkpoints(run, config, score, started)
-    if config.start_from and not checkpoints.resumes:
-        _copy_weights(Run(Path(config.start_from)), model, tokenizer)
     return fit(model, batches, checkpoints)
 
 
@@ -104,14 +104,17 @@ def _copy_weights(run: Run, model: network.Captioner, tokenizer: Tokenizer) -> N
     if _pieces(other_tokenizer) != _pieces(tokenizer):
         raise UserError(f"{run.folder}: --start-from needs a run on the same captions")
     mine, theirs = (
-        [*each.trainable_variables, *each.network.encoder.non_trainable_variables]
+        [*each.trainable_weights, *each.network.encoder.non_trainable_weights]
         for each in (model, other)
     )
     if model.config.train_encoder and not other_config.train_encoder:
         pretrained = {id(v) for v in model.network.encoder.get_layer("pretrained").variables}
         mine = [v for v in mine if id(v) not in pretrained]
     if [v.shape for v in mine] != [v.shape for v in theirs]:
-        raise UserError(f"{run.folder}: --start-from needs a run of the same widths")
+        raise UserError(
+            f"{run.folder}: --start-from needs a run with the same encoder, --train-encoder and "
+            "widths"
+        )
     for variable, value in zip(mine, theirs, strict=True):
         variable.assign(value)
 

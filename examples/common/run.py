@@ -164,8 +164,8 @@ class RunFolder(abc.ABC):
             raise UserError(f"{path}: no such file: train for an epoch first")
         try:
             model.load_weights(path)
-        except ValueError as error:
-            reason = f"it does not fit the run's config and vocabularies: {error}"
+        except ValueError:
+            reason = "it does not fit the run's config and vocabularies, or is of an older version"
             raise damaged(path, reason) from None
         except (OSError, KeyError) as error:
             raise damaged(path, error) from None

@@ -65,8 +65,13 @@ def scan(step: Callable, inputs: Any, state: Any, mask: Any = None, dtype: Any =
 def run_loop(loop: keras.layers.RNN, inputs: Any, state: list, mask: Any = None) -> tuple:
     """Returns the outputs (B, T, O) of a recurrent layer, and its states after the last step.
 
-    Keras's loops fail without a step: an empty sequence gets one, whose results are dropped.
+    Keras's loops fail without a step: an empty sequence gets one, whose results are dropped. They
+    fail too if the batch of the states is known and that of the inputs is not.
     """
+    batch_size = keras.tree.flatten(state)[0].shape[0]
+    if inputs.shape[0] is None and batch_size is not None:
+        inputs = ops.reshape(inputs, (batch_size, *ops.shape(inputs)[1:]))
+        mask = mask if mask is None else ops.reshape(mask, (batch_size, ops.shape(mask)[1]))
     if inputs.shape[1] not in (None, 0):  # None on TensorFlow only
         outputs, *final_state = loop(inputs, initial_state=state, mask=mask)
         return outputs, final_state

@@ -60,7 +60,7 @@ class ScoredAttention(MemoryAttention, abc.ABC):
         if self.gate is not None:
             # Flattened, as the gradient of a product of rank 3 does not compile in a loop.
             beta = self.gate(ops.reshape(query, (-1, query.shape[-1])))
-            context = ops.reshape(beta, (-1, ops.shape(query)[1], 1)) * context
+            context = ops.reshape(beta, (*ops.shape(query)[:2], 1)) * context
         return context, weights, state
 
 
