@@ -191,6 +191,12 @@ def test_second_gradients_in_blocks_are_those_at_once(window, monkeypatch):
     assert_close(numbers(second(few=0)), numbers(second(few=10**6)), 1e-4)
 
 
+def test_spatial_attention_without_a_query_has_no_context():
+    layer = ka.SoftSpatialAttention(5)
+    maps = np.ones((3, 2, 3, 8), "float32")
+    assert tuple(layer(np.ones((3, 0, 6), "float32"), maps).shape) == (3, 0, 8)
+
+
 @pytest.mark.parametrize("feeding", [True, False])
 def test_stepping_and_dropout_in_the_cell(feeding):
     """Steps equal the call at inference; training with dropout runs, in the loop and out of it."""
