@@ -20,12 +20,13 @@ from examples.captioning.evaluate import KINDS
 DEV = 315
 OPTIONS = (
     "--encoder efficientnet --size 448 --min-count 5 --max-length 18 --units 256 "
-    "--attention-units 128 --channels 256 --embedding 128 --dropout 0.3 --batch-size 64"
+    "--attention-units 128 --channels 256 --embedding 128 --dropout 0.3 --patch-dropout 0.5 "
+    "--batch-size 64 --keep 5"
 )
 # From captions to words, from distractors where to look, and from rewards what captions are for.
-WORDS = "--epochs 6 --learning-rate 2e-3"
-LOOKS = "--epochs 3 --learning-rate 1e-3 --distractors 2"
-HARDER = "--epochs 2 --learning-rate 5e-4 --distractors 2 --estimator straight_through"
+WORDS = "--epochs 8 --learning-rate 2e-3"
+LOOKS = "--epochs 3 --learning-rate 1e-3 --distractors 1"
+HARDER = "--epochs 2 --learning-rate 5e-4 --distractors 1 --estimator straight_through"
 REWARDS = "--epochs 2 --learning-rate 5e-5 --self-critical"
 # One step after the other, and in each these runs: from which one it starts, its options.
 STEPS: tuple[dict[str, tuple[str, str]], ...] = (
