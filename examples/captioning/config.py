@@ -116,7 +116,7 @@ class Config(config.Config):
         "reward; --learning-rate has to be low.",
     )
     entropy: float = option(0.01, TRAINING, "Weight of the entropy in REINFORCE.")  # lambda_e
-    epochs: int = option(5, TRAINING, "Times to go through the captions; more can be given later.")
+    epochs: int = option(4, TRAINING, "Times to go through the captions; more can be given later.")
     batch_size: int = option(32, TRAINING, "Captions in a batch.")
     learning_rate: float = option(
         2e-3, TRAINING, "Adam's, after half an epoch; a cosine leads it to 0."
