@@ -807,7 +807,7 @@ def photographs(tmp_path_factory):
 
 def test_a_frozen_encoder_on_photographs(photographs, tmp_path):
     source = ["--images", photographs / "images", "--captions", photographs / "captions.json"]
-    frozen = ["--encoder", "efficientnet", "--size", 224, "--epochs", 1, "--attention", "hard"]
+    frozen = ["--encoder", "efficientnet", "--size", 448, "--epochs", 1, "--attention", "hard"]
     result = command("train", *source, *OPTIONS, *frozen, "--out", tmp_path)
     assert "left out: 2 pictures that cannot be decoded, 3.jpg, 8.jpg" in result.stdout
     run = Run(tmp_path / "hard")

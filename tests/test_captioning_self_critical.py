@@ -72,7 +72,7 @@ def trained(model):
     return [*model.trainable_variables, *model.network.encoder.non_trainable_variables]
 
 
-def taught(config, tokenizer, pictures):
+def taught(config, tokenizer, pictures, epochs=3):
     """A model that has seen captions for some epochs; of hard attention, one that was soft."""
     model = build(config, tokenizer, pictures)
     if config.attention == "hard":
@@ -84,7 +84,6 @@ def taught(config, tokenizer, pictures):
     batches = pipeline.Batches(pictures[0], numbers, ids, 12, seed=1)
     sampler, model.prepare = model.prepare, lambda data: data
     model.compile(keras.optimizers.Adam(0.01))
-    epochs = 12 if config.attention == "none" else 3  # It learns more slowly.
     model.fit(batches.epochs(0, epochs), steps_per_epoch=batches.steps, epochs=epochs, verbose=0)
     model.prepare = sampler
     return model
@@ -197,7 +196,8 @@ def learn_by_itself(folder, pictures, alive=True, **others):
     """Trains, or goes on; without `alive` it stops at the end of the second epoch, unsaved."""
     config = choices(epochs=12, save_every=4, **others)
     tokenizer = tokenizer_of(pictures)
-    model = taught(config, tokenizer, pictures)
+    slow = config.attention == "none"
+    model = taught(config, tokenizer, pictures, epochs=12 if slow else 3)
     numbers, _ = pipeline.encode(pictures[1], tokenizer, LIMIT)
     ids = self_critical.placeholders(numbers, LIMIT)
     batches = pipeline.Batches(pictures[0], numbers, ids, config.batch_size, seed=config.seed)

@@ -17,7 +17,7 @@ from examples.common.errors import UserError, user_errors
 from examples.common.serving import open_model
 
 # Pictures that are in memory at a time: so many, or where they are large, so many bytes.
-BATCH, BYTES = 16, 32 * 2**20
+BATCH, BYTES = 4, 32 * 2**20
 
 
 def open_captioner(path: Path, beam_width: int, length_penalty: float):
