@@ -77,11 +77,10 @@ class BahdanauDecoder(AttentionDecoder):
         return self.readout(step_output[..., :cell_dim], inputs, step_output[..., cell_dim:])
 
     def _dims(self, context_dim: int) -> DecoderDims:
-        no_readout = self.readout is None
         return DecoderDims(
             extra_input=context_dim,
             query=self._hidden_state(rnn.state_sizes(self.cell)),
-            output=rnn.output_size(self.cell) if no_readout else self.readout.units,
+            output=self.readout.units if self.readout else rnn.output_size(self.cell),
         )
 
     def _build_readout(self, context_dim: int) -> None:
