@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks.flickr8k import table
 from examples.captioning.evaluate import KINDS
+from examples.common.files import write
 
 DEV = 315
 OPTIONS = (
@@ -46,7 +47,7 @@ def main() -> None:
     listed = json.loads(settings.captions.read_text("utf-8"))
     splits = {"train": listed["train"][:-DEV], "dev": listed["train"][-DEV:], "test": listed["dev"]}
     captions = out / "captions.json"
-    captions.write_text(json.dumps(splits), "utf-8")
+    write(captions, json.dumps(splits))
     source = ["--images", settings.images.absolute(), "--captions", captions]
     folders = [out / f"seed{seed}" for seed in range(1, settings.seeds + 1)]
 
@@ -91,13 +92,14 @@ def run(log: Path, *command) -> None:
     """Runs a command of the example on one core; its output goes to a file."""
     threads = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "2"}
     with log.open("a") as file:
-        subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "examples.captioning", *map(str, command)],
             env={**os.environ, **threads},
             stdout=file,
             stderr=subprocess.STDOUT,
-            check=True,
         )
+    if done.returncode:
+        raise SystemExit(f"a run ended with exit code {done.returncode}; {log} tells the reason")
 
 
 if __name__ == "__main__":

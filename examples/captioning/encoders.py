@@ -43,7 +43,7 @@ def pretrained(config: Config) -> keras.Model:
 
 
 def check(config: Config) -> None:
-    """Raises UserError without such an encoder or its weights, or if pictures are too small."""
+    """Raises UserError without such an encoder or its weights, or if the size does not fit it."""
     path = config.encoder_weights
     if config.train_encoder and config.encoder == "cnn":
         raise UserError(

@@ -41,9 +41,9 @@ def evaluate(
 ):
     """Score the best model of each run of a study on the test pictures.
 
-    BLEU-1 to 4, ROUGE-L, CIDEr-D, exact match, pointing, and the attention's entropy in percent of
-    the largest, of greedy and beam search, into metrics.json; attention.html and attention.png
-    show where they look, side by side; captions.tsv of a run lists its captions.
+    BLEU-1 to 4, ROUGE-L, CIDEr-D and exact match of greedy and beam search, and of attention
+    pointing and entropy, in percent of the largest, into metrics.json; attention.html and
+    attention.png show where they look, side by side; captions.tsv of a run lists its captions.
     """
     with quiet_import():
         from examples.captioning.evaluate import evaluate

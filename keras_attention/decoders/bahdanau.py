@@ -77,10 +77,13 @@ class BahdanauDecoder(AttentionDecoder):
         return self.readout(step_output[..., :cell_dim], inputs, step_output[..., cell_dim:])
 
     def _dims(self, context_dim: int) -> DecoderDims:
+        output_dim = rnn.output_size(self.cell)
+        if self.readout is not None:
+            output_dim = self.readout.units
         return DecoderDims(
             extra_input=context_dim,
             query=self._hidden_state(rnn.state_sizes(self.cell)),
-            output=self.readout.units if self.readout else rnn.output_size(self.cell),
+            output=output_dim,
         )
 
     def _build_readout(self, context_dim: int) -> None:

@@ -58,9 +58,12 @@ def decode(layer, x, memory, inputs_mask=None, memory_mask=None, states=None):
         if isinstance(layer, ka.BahdanauDecoder):
             outputs, weights, last = decoder.bahdanau(*arguments, emit)
         else:
-            if layer.attention_layer is not None:
-                emit = decoder.attention_layer(to_numpy(layer.attention_layer.kernel))
-            width = layer.dims.output
+            width = memory.shape[2]
+            if layer.readout is not None:
+                width = layer.readout.units
+            elif layer.attention_layer is not None:
+                kernel = to_numpy(layer.attention_layer.kernel)
+                emit, width = decoder.attention_layer(kernel), kernel.shape[1]
             outputs, weights, last = decoder.luong(*arguments, width, emit, layer.input_feeding)
         results.append([outputs, weights, *keras.tree.flatten(last)])
     return [np.stack(parts) for parts in zip(*results, strict=True)]
