@@ -44,9 +44,9 @@ def multi_source_oracle(layer, inputs, masks):
         if isinstance(layer, ka.BahdanauDecoder):
             outputs, _, last = decoder.bahdanau(cell, look, x[b], [np.zeros(CELL)], read[b])
         else:
-            kernel = to_numpy(layer.attention_layer.kernel)
+            emit = decoder.attention_layer(to_numpy(layer.attention_layer.kernel))
             outputs, _, last = decoder.luong(
-                cell, look, x[b], [np.zeros(CELL)], read[b], FINAL, kernel, layer.input_feeding
+                cell, look, x[b], [np.zeros(CELL)], read[b], FINAL, emit, layer.input_feeding
             )
         results.append([outputs, *last])
     return [np.stack(parts) for parts in zip(*results, strict=True)]
