@@ -1,5 +1,6 @@
 """Validation of arguments: a `ValueError` names the argument, its value and what is expected."""
 
+import math
 import numbers
 from collections.abc import Callable
 from typing import Any
@@ -156,6 +157,13 @@ def not_negative(argument: str, value: Any) -> Any:
 def positive(argument: str, value: Any) -> Any:
     """Returns `value` if it is a number above 0."""
     return _number(argument, value, lambda x: x > 0, "a number above 0")
+
+
+def at_least(argument: str, value: Any, least: float) -> Any:
+    """Returns `value` if it is a number of at least `least`."""
+    return _number(
+        argument, value, lambda x: least <= x < math.inf, f"a number of at least {least}"
+    )
 
 
 def probability(argument: str, value: Any) -> Any:

@@ -12,3 +12,9 @@ from keras_attention.search.greedy_and_sample import greedy as greedy
 from keras_attention.search.greedy_and_sample import sample as sample
 from keras_attention.search.loop import SearchResult as SearchResult
 from keras_attention.search.loop_state import shares_state as shares_state
+from keras_attention.search.processors import BadWords as BadWords
+from keras_attention.search.processors import ForcedPrefix as ForcedPrefix
+from keras_attention.search.processors import MinLength as MinLength
+from keras_attention.search.processors import NoRepeatNGram as NoRepeatNGram
+from keras_attention.search.processors import RepetitionPenalty as RepetitionPenalty
+from keras_attention.search.processors import SuppressTokens as SuppressTokens

@@ -2,7 +2,7 @@
 
 import math
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from keras import ops
@@ -22,6 +22,7 @@ from keras_attention.search.loop import (
     write_time_major,
 )
 from keras_attention.search.loop_state import LoopState
+from keras_attention.search.processors import process, validate_processors
 from keras_attention.search.top_k import largest
 
 
@@ -35,6 +36,7 @@ def beam(
     length_penalty_weight: float = 0.0,
     coverage_penalty_weight: float = 0.0,
     n_best: int | None = None,
+    processors: Sequence[Callable] = (),
 ) -> SearchResult:
     """Keeps the `beam_width` best sequences at each step, ranked by
 
@@ -44,10 +46,12 @@ def beam(
 
     A finished sequence does not change any more. As in TensorFlow Addons, |Y| includes its end id
     from the following step on, and cp applies to finished sequences only, over the memory steps
-    with non-zero attention, so that padding costs nothing.
+    with non-zero attention, so that padding costs nothing. The search ends when no other sequence
+    can come among the best N any more, as log p only falls with each token. A processor that
+    raises log p above 0, or a negative coverage penalty, makes this a guess.
 
     Args:
-        step, state, start_id, end_id, max_length: See `greedy`.
+        step, state, start_id, end_id, max_length, processors: See `greedy`.
         beam_width: Sequences kept per batch entry.
         length_penalty_weight: 0 for none; larger favors longer sequences.
         coverage_penalty_weight: 0 for none; larger favors attention that covers the memory.
@@ -62,7 +66,15 @@ def beam(
         raise ValueError(f"`n_best` is {n_best}; expected at most `beam_width`, {beam_width}.")
     _validate_finite("length_penalty_weight", length_penalty_weight)
     _validate_finite("coverage_penalty_weight", coverage_penalty_weight)
-    options = _Options(end_id, beam_width, length_penalty_weight, coverage_penalty_weight)
+    options = _Options(
+        end_id,
+        max_length,
+        beam_width,
+        n_best,
+        length_penalty_weight,
+        coverage_penalty_weight,
+        validate_processors(processors),
+    )
 
     # Before the first step there is one empty sequence; the beams are its best continuations.
     batch_size, step = get_batch_size(state), FlatStep(step)
@@ -73,13 +85,15 @@ def beam(
             f"`coverage_penalty_weight` is {coverage_penalty_weight}, and `step` returns None for "
             "its weights; expected weights (N, S)."
         )
+    no_tokens = full_int32((batch_size, beam_width, max_length), fill_id(end_id))
     empty = {
+        "tokens": no_tokens[:, :1],
         "log_probs": ops.zeros((batch_size, 1), dtype="float32"),
         "lengths": full_int32((batch_size, 1), 0),
         "coverage": ops.cast(weights, "float32")[:, None],
         "finished": ops.zeros((batch_size, 1), dtype="bool"),
     }
-    scores, log_probs, _, tokens, has_nan = select(logits, empty, options)
+    scores, log_probs, _, tokens, has_nan = select(ops.zeros((), "int32"), logits, empty, options)
 
     def repeat_beams(tensor: Any) -> Any:
         return ops.repeat(tensor, beam_width, axis=0)
@@ -87,7 +101,6 @@ def beam(
     loop_state = LoopState(step, state, next_state, repeat_beams)
     weights = repeat_beams(weights)  # (B K, S)
     no_weights = ops.zeros((max_length, *ops.shape(weights)), dtype=weights.dtype)
-    no_tokens = full_int32((batch_size, beam_width, max_length), fill_id(end_id))
     beams = {
         "state": [repeat_beams(tensor) for tensor in loop_state.changing(next_state)],
         "tokens": write_step(no_tokens, 0, tokens),
@@ -102,9 +115,7 @@ def beam(
         "scores": scores,
         "lengths": ops.ones_like(tokens),
         "finished": is_end(tokens, end_id),
-        # One more step after the last end ranks all sequences as finished ones, so that a result
-        # does not depend on the other entries of the batch.
-        "all_finished_before": ops.zeros((), dtype="bool"),
+        "all_settled": ops.zeros((), dtype="bool"),
         "has_nan": has_nan,
         "last": tokens,
     }
@@ -112,16 +123,19 @@ def beam(
         lambda time, beams: _advance(time, beams, step, loop_state, options),
         beams,
         max_length,
-        lambda beams: beams["all_finished_before"],
+        lambda beams: beams["all_settled"],
     )
-    return _result(beams, n_best, options, step)
+    return _result(beams, options, step)
 
 
 class _Options(NamedTuple):
     end_id: int | None
+    max_length: int
     beam_width: int
+    n_best: int
     length_penalty_weight: float
     coverage_penalty_weight: float
+    processors: tuple[Callable, ...]
 
 
 def _advance(
@@ -134,10 +148,11 @@ def _advance(
     weights = ops.where(ops.reshape(finished, (-1, 1)), 0, weights)
     step_coverage = ops.reshape(ops.cast(weights, "float32"), ops.shape(beams["coverage"]))
     coverage = beams["coverage"] + step_coverage
-    candidates = select(logits, {**beams, "coverage": coverage}, options)
+    candidates = select(time, logits, {**beams, "coverage": coverage}, options)
     scores, log_probs, parents, tokens, has_nan = candidates
     rows = parents + _first_rows(parents)  # (B, K)
     finished = reorder(finished, rows)
+    lengths = reorder(beams["lengths"], rows) + ops.cast(ops.logical_not(finished), "int32")
     return {
         "state": [reorder_rows(tensor, rows) for tensor in loop_state.changing(state)],
         "tokens": write_step(reorder(beams["tokens"], rows), time, tokens),
@@ -146,18 +161,32 @@ def _advance(
         "coverage": reorder(coverage, rows),
         "log_probs": log_probs,
         "scores": scores,
-        "lengths": reorder(beams["lengths"], rows) + ops.cast(ops.logical_not(finished), "int32"),
+        "lengths": lengths,
         "finished": ops.logical_or(finished, is_end(tokens, options.end_id)),
-        "all_finished_before": ops.all(beams["finished"]),
+        "all_settled": ops.all(_settled(scores, log_probs, finished, options)),
         "has_nan": ops.logical_or(beams["has_nan"], has_nan),
         "last": tokens,
     }
 
 
-def _result(beams: dict, n_best: int, options: _Options, step: FlatStep) -> SearchResult:
+def _settled(scores: Any, log_probs: Any, finished_before: Any, options: _Options) -> Any:
+    """Returns which of the sequences (B, K) have their last score, or cannot be among the N best.
+
+    The last score is that of the step after the end, which counts it. At best, all that follows
+    has probability 1, and the length is the one that the penalty favors.
+    """
+    weight, at_best = options.length_penalty_weight, scores
+    if weight > 0:
+        at_best = log_probs / _length_penalty(options.max_length, weight)
+    is_beaten = at_best < scores[:, options.n_best - 1, None]
+    is_none = log_probs == -float("inf")
+    return ops.logical_or(finished_before, ops.logical_or(is_beaten, is_none))
+
+
+def _result(beams: dict, options: _Options, step: FlatStep) -> SearchResult:
     """Returns the best sequences; empty ones where there are fewer, with probability 0."""
     tokens, lengths, finished, log_probs, scores, path = (
-        beams[name][:, :n_best]
+        beams[name][:, : options.n_best]
         for name in ("tokens", "lengths", "finished", "log_probs", "scores", "path")
     )
     is_none = log_probs == -float("inf")
@@ -179,7 +208,7 @@ def _result(beams: dict, n_best: int, options: _Options, step: FlatStep) -> Sear
     )
 
 
-def select(logits: Any, beams: dict, options: _Options) -> tuple:
+def select(time: Any, logits: Any, beams: dict, options: _Options) -> tuple:
     """Selects the K best continuations of sequences (B, K), by the logits (B K, V) of their tokens.
 
     A sequence's penalty is the same for all tokens but the end id, so few candidates suffice: its
@@ -193,13 +222,21 @@ def select(logits: Any, beams: dict, options: _Options) -> tuple:
     end_id, beam_width = options.end_id, options.beam_width
     finished = beams["finished"][:, :, None]  # (B, K, 1)
     logits = ops.cast(logits, "float32")
+    log_total: Any = 0.0
+    if options.processors:
+        logits = ops.log_softmax(logits, axis=-1)
+        is_nan = ops.isnan(logits[:, :1])  # and so is the whole row
+        so_far = ops.reshape(beams["tokens"], (-1, options.max_length))
+        logits = process(options.processors, logits, so_far, time)
     top, tokens = largest(logits, min(beam_width + 1, logits.shape[-1]))
-    log_total = ops.log(ops.sum(ops.exp(logits - top[:, :1]), axis=-1, keepdims=True)) + top[:, :1]
+    if not options.processors:  # A pass over the vocabulary less: the maximum is known.
+        exp_sum = ops.sum(ops.exp(logits - top[:, :1]), axis=-1, keepdims=True)
+        log_total = ops.log(exp_sum) + top[:, :1]
+        is_nan = ops.isnan(log_total)  # (B K, 1), if any logit is
     if end_id is not None:
         top = ops.where(tokens == end_id, -float("inf"), top)
         top = ops.concatenate([top, logits[:, end_id : end_id + 1]], axis=-1)
         tokens = ops.pad(tokens, [[0, 0], [0, 1]], constant_values=end_id)  # (B K, C)
-    is_nan = ops.isnan(log_total)  # (B K, 1), if any logit is
     candidates = ops.where(is_nan, -float("inf"), top - log_total)
 
     rows, count = finished.shape[1], tokens.shape[-1]
@@ -235,14 +272,17 @@ def penalized_scores(
     """Returns s(Y) of candidates (B, K, C), by the coverage (B, K, S) of their sequences (B, K)."""
     scores = log_probs
     if options.length_penalty_weight:
-        length_penalty = (5.0 + ops.cast(lengths, "float32")) / 6.0
-        scores = scores / length_penalty**options.length_penalty_weight
+        scores = scores / _length_penalty(lengths, options.length_penalty_weight)
     if options.coverage_penalty_weight:
         covered = ops.where(coverage == 0, 1.0, ops.minimum(coverage, 1.0))  # (B, K, S)
         penalty = ops.where(finished, ops.sum(ops.log(covered), axis=-1), 0.0)
         scores = scores + options.coverage_penalty_weight * penalty[:, :, None]
     # Also where a NaN in the attention came with the logits that ended the sequence.
     return ops.where(log_probs == -float("inf"), log_probs, scores)
+
+
+def _length_penalty(lengths: Any, weight: float) -> Any:
+    return ((5.0 + ops.cast(lengths, "float32")) / 6.0) ** weight
 
 
 def reorder(tensor: Any, rows: Any) -> Any:

@@ -1,6 +1,6 @@
 """One sequence per batch entry: greedy search and sampling."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -21,10 +21,16 @@ from keras_attention.search.loop import (
     write_time_major,
 )
 from keras_attention.search.loop_state import LoopState
+from keras_attention.search.processors import process, validate_processors
 
 
 def greedy(
-    step: Callable, state: Any, start_id: Any, end_id: int | None, max_length: int
+    step: Callable,
+    state: Any,
+    start_id: Any,
+    end_id: int | None,
+    max_length: int,
+    processors: Sequence[Callable] = (),
 ) -> SearchResult:
     """Takes the most probable token at each step; N is 1.
 
@@ -35,12 +41,14 @@ def greedy(
         start_id: The first token: an integer, or one per batch entry (B,).
         end_id: The token that ends a sequence. None: all sequences have `max_length` tokens.
         max_length: The maximum number of steps, T.
+        processors: Functions of logits (N, V), tokens (N, T) and the time to logits, such as
+            `MinLength`; one after the other.
     """
 
     def most_probable(log_probs: Any, time: Any) -> Any:
         return ops.argmax(log_probs, axis=-1)
 
-    return _decode_one(most_probable, step, state, start_id, end_id, max_length)
+    return _decode_one(most_probable, step, state, start_id, end_id, max_length, processors)
 
 
 def sample(
@@ -53,11 +61,12 @@ def sample(
     top_k: int | None = None,
     top_p: float | None = None,
     seed: Any = None,
+    processors: Sequence[Callable] = (),
 ) -> SearchResult:
     """Samples each token from the model's distribution; N is 1.
 
     Args:
-        step, state, start_id, end_id, max_length: See `greedy`.
+        step, state, start_id, end_id, max_length, processors: See `greedy`.
         temperature: Divides the logits; below 1 sharpens, above 1 flattens.
         top_k: Samples from the k most probable tokens only.
         top_p: Samples from the smallest set of tokens that has probability p or more (nucleus
@@ -88,24 +97,36 @@ def sample(
         target = ops.take(uniform, time, axis=0)[:, None] * cdf[:, -1:] * (1 - 1e-6)
         return ops.argmax(ops.cast(cdf > target, "int32"), axis=-1)
 
-    return _decode_one(sample_token, step, state, start_id, end_id, max_length)
+    return _decode_one(sample_token, step, state, start_id, end_id, max_length, processors)
 
 
 def _decode_one(
-    choose: Callable, step: Callable, state: Any, start_id: Any, end_id: Any, max_length: int
+    choose: Callable,
+    step: Callable,
+    state: Any,
+    start_id: Any,
+    end_id: Any,
+    max_length: int,
+    processors: Sequence[Callable],
 ) -> SearchResult:
     """Decodes one sequence per batch entry, whose tokens `choose(log_probs, time)` picks."""
     max_length = validation.positive_integer("max_length", max_length)
     batch_size, step = get_batch_size(state), FlatStep(step)
+    processors = validate_processors(processors)
 
     def append(found: dict, time: Any, logits: Any, weights: Any, changing: list) -> dict:
         finished = found["finished"]
         log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
-        is_nan = ops.isnan(log_probs[:, 0])  # and so is the whole row
+        # NaN, in the whole row then, or -inf, where all tokens are forbidden: the sequence ends.
+        has_none = ops.isnan(log_probs[:, 0])
+        if processors:
+            log_probs = process(processors, log_probs, found["tokens"], time)
+            forbidden = ops.max(log_probs, axis=-1) == -float("inf")
+            has_none = ops.logical_or(has_none, forbidden)
         tokens = ops.cast(choose(log_probs, time), "int32")
-        tokens = ops.where(ops.logical_or(finished, is_nan), fill_id(end_id), tokens)
+        tokens = ops.where(ops.logical_or(finished, has_none), fill_id(end_id), tokens)
         token_log_probs = ops.take_along_axis(log_probs, tokens[:, None], axis=1)[:, 0]
-        ended = ops.logical_or(ops.logical_or(finished, is_nan), is_end(tokens, end_id))
+        ended = ops.logical_or(ops.logical_or(finished, has_none), is_end(tokens, end_id))
         weights = ops.where(finished[:, None], 0, weights)
         return {
             "state": changing,
