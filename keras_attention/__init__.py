@@ -1,6 +1,7 @@
 """Attention layers for Keras 3, each about a page long and in the notation of its paper.
 
-Layers are in this namespace; alignments, losses, masks, models, scores and search are modules.
+Layers are in this namespace; alignments, losses, masks, models, processors, scores and search are
+modules.
 `ka.export`, `ka.tfa` and `ka.visualize` are modules too, loaded on first use.
 """
 
@@ -12,6 +13,7 @@ from keras_attention import alignments as alignments
 from keras_attention import losses as losses
 from keras_attention import masks as masks
 from keras_attention import models as models
+from keras_attention import processors as processors
 from keras_attention import scores as scores
 from keras_attention import search as search
 from keras_attention.attention import Attention as Attention

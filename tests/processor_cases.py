@@ -23,12 +23,12 @@ def cases(name, count):
 
 def _min_length(random):
     length, end = (int(x) for x in random.integers([STEPS, VOCABULARY]))
-    return ka.search.MinLength(length, end), _each(oracle.min_length, length, end)
+    return ka.processors.MinLength(length, end), _each(oracle.min_length, length, end)
 
 
 def _suppress_tokens(random):
     ids = [int(x) for x in random.integers(VOCABULARY, size=random.integers(4))]
-    return ka.search.SuppressTokens(ids), _each(oracle.suppress_tokens, ids)
+    return ka.processors.SuppressTokens(ids), _each(oracle.suppress_tokens, ids)
 
 
 def _forced_prefix(random):
@@ -39,17 +39,17 @@ def _forced_prefix(random):
         b = row // BEAMS
         return oracle.forced_prefix(logits, so_far, prefix[b, : lengths[b]].tolist())
 
-    return ka.search.ForcedPrefix(prefix, lengths), of_row
+    return ka.processors.ForcedPrefix(prefix, lengths), of_row
 
 
 def _no_repeat_ngram(random):
     n = int(random.integers(1, 5))
-    return ka.search.NoRepeatNGram(n), _each(oracle.no_repeat_ngram, n)
+    return ka.processors.NoRepeatNGram(n), _each(oracle.no_repeat_ngram, n)
 
 
 def _repetition_penalty(random):
     penalty = float(random.uniform(1, 3))
-    return ka.search.RepetitionPenalty(penalty), _each(oracle.repetition_penalty, penalty)
+    return ka.processors.RepetitionPenalty(penalty), _each(oracle.repetition_penalty, penalty)
 
 
 def _bad_words(random):
@@ -57,7 +57,7 @@ def _bad_words(random):
         random.integers(VOCABULARY, size=random.integers(1, 4)).tolist()
         for _ in range(random.integers(1, 20))
     ]
-    return ka.search.BadWords(sequences), _each(oracle.bad_words, sequences)
+    return ka.processors.BadWords(sequences), _each(oracle.bad_words, sequences)
 
 
 def _each(function, *options):

@@ -19,8 +19,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A package, or a module beside the packages, imports from itself and from lower floors only.
 FLOORS = [
     {"_internal", "masks"},
-    {"_ops", "export", "search", "visualize"},
-    {"alignments", "losses", "scores", "self_attention", "snail"},
+    {"_ops", "export", "processors", "visualize"},
+    {"alignments", "losses", "scores", "search", "self_attention", "snail"},
     {"attention", "ntm", "pointer", "transformer"},
     {"decoders"},
     {"models", "tfa"},

@@ -53,12 +53,12 @@ WEIGHTS = _random.dirichlet([1.0] * MEMORY, size=WORDS).astype("float32")
 STATE = np.zeros((BATCH, 1), "float32")
 PREFIXES = np.array([[3, 0], [0, 3]])
 PROCESSORS = {
-    "min": ka.search.MinLength(2, END),
-    "suppress": ka.search.SuppressTokens([1]),
-    "prefix": ka.search.ForcedPrefix(PREFIXES, [1, 2]),
-    "ngram": ka.search.NoRepeatNGram(2),
-    "repetition": ka.search.RepetitionPenalty(1.3),
-    "bad": ka.search.BadWords([[3, 3], [0, 1, 0]]),
+    "min": ka.processors.MinLength(2, END),
+    "suppress": ka.processors.SuppressTokens([1]),
+    "prefix": ka.processors.ForcedPrefix(PREFIXES, [1, 2]),
+    "ngram": ka.processors.NoRepeatNGram(2),
+    "repetition": ka.processors.RepetitionPenalty(1.3),
+    "bad": ka.processors.BadWords([[3, 3], [0, 1, 0]]),
 }
 SUBSETS = [s for size in range(7) for s in itertools.combinations(PROCESSORS, size)]
 
@@ -165,13 +165,13 @@ def test_a_search_ends_when_nothing_can_change_the_best():
 @pytest.mark.parametrize("search", ["greedy", "sample", "beam"])
 def test_where_all_is_forbidden_a_sequence_ends_without_probability(search):
     options = {"beam_width": 3} if search == "beam" else {}
-    after = ka.search.SuppressTokens(range(WORDS))
+    after = ka.processors.SuppressTokens(range(WORDS))
 
     def forbid(logits, tokens, time):
         first = ops.reshape(tokens[:, :1] == 3, (-1, 1))
         return ops.where(ops.logical_and(first, time > 0), after(logits, tokens, time), logits)
 
-    start = ka.search.ForcedPrefix([[3], [0]])
+    start = ka.processors.ForcedPrefix([[3], [0]])
     found = getattr(ka.search, search)(
         step, STATE, START, END, STEPS, processors=[start, forbid], **options
     )
@@ -203,17 +203,17 @@ def test_searches_with_processors_are_the_same_in_a_graph(search):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: ka.search.MinLength(-1, END), ["`length`", "-1"]),
-        (lambda: ka.search.MinLength(1, 2.5), ["`end_id`", "2.5"]),
-        (lambda: ka.search.SuppressTokens([1, "a"]), ["`ids`", "'a'"]),
-        (lambda: ka.search.NoRepeatNGram(0), ["`n`", "0"]),
-        (lambda: ka.search.RepetitionPenalty(0.5), ["`penalty`", "0.5", "at least 1"]),
-        (lambda: ka.search.RepetitionPenalty(np.inf), ["`penalty`", "inf"]),
-        (lambda: ka.search.BadWords([[1], []]), ["`sequences`", "empty"]),
-        (lambda: ka.search.ForcedPrefix([1, 2]), ["`tokens`", "(2,)"]),
-        (lambda: _search([ka.search.SuppressTokens([WORDS])]), ["`ids`", str(WORDS)]),
-        (lambda: _search([ka.search.MinLength(1, WORDS)]), ["`end_id`", str(WORDS)]),
-        (lambda: _search([ka.search.ForcedPrefix([[0]] * 3)]), ["`tokens`", "3", "2"]),
+        (lambda: ka.processors.MinLength(-1, END), ["`length`", "-1"]),
+        (lambda: ka.processors.MinLength(1, 2.5), ["`end_id`", "2.5"]),
+        (lambda: ka.processors.SuppressTokens([1, "a"]), ["`ids`", "'a'"]),
+        (lambda: ka.processors.NoRepeatNGram(0), ["`n`", "0"]),
+        (lambda: ka.processors.RepetitionPenalty(0.5), ["`penalty`", "0.5", "at least 1"]),
+        (lambda: ka.processors.RepetitionPenalty(np.inf), ["`penalty`", "inf"]),
+        (lambda: ka.processors.BadWords([[1], []]), ["`sequences`", "empty"]),
+        (lambda: ka.processors.ForcedPrefix([1, 2]), ["`tokens`", "(2,)"]),
+        (lambda: _search([ka.processors.SuppressTokens([WORDS])]), ["`ids`", str(WORDS)]),
+        (lambda: _search([ka.processors.MinLength(1, WORDS)]), ["`end_id`", str(WORDS)]),
+        (lambda: _search([ka.processors.ForcedPrefix([[0]] * 3)]), ["`tokens`", "3", "2"]),
         (lambda: _search([lambda logits, tokens, time: None]), ["`processors`", "None"]),
         (lambda: _search([lambda logits, *_: logits[:, :2]]), ["`processors`", "(2, 2)"]),
         (lambda: _search(PROCESSORS["min"]), ["`processors`", "MinLength"]),

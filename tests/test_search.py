@@ -7,6 +7,7 @@ from keras import ops
 
 import keras_attention as ka
 from comparing import to_numpy
+from keras_attention._ops.largest import largest
 from oracles import search as oracle
 
 START, END, VOCABULARY, WIDTH, MEMORY = 1, 2, 11, 5, 7
@@ -155,7 +156,7 @@ def test_the_largest_are_those_of_a_stable_sort(size, levels):
     values = random.integers(-levels, levels, size=(13, size)).astype("float32")
     values[0] = -np.inf
     values[1, 1:] = -np.inf
-    top, indices = ka.search.top_k.largest(ops.convert_to_tensor(values), 3)
+    top, indices = largest(ops.convert_to_tensor(values), 3)
     expected = np.argsort(-values, axis=1, kind="stable")[:, :3]
     np.testing.assert_array_equal(to_numpy(indices, "int32"), expected)
     np.testing.assert_array_equal(to_numpy(top), np.take_along_axis(values, expected, axis=1))

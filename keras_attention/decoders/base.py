@@ -19,8 +19,9 @@ from keras_attention._internal.keras_masks import get_keras_mask
 from keras_attention._internal.loop_variables import read_variables_once
 from keras_attention._internal.one_step import call_on_step
 from keras_attention.decoders.dims import memory_shapes, validate_inputs
-from keras_attention.decoders.feedback import OutputFeedback, Unrolled, stop_after
+from keras_attention.decoders.feedback import OutputFeedback
 from keras_attention.decoders.stepwise import StepwiseDecoder, unflatten_weights
+from keras_attention.search.unroll import Unrolled, stop_after
 
 
 class AttentionDecoder(StepwiseDecoder, abc.ABC):

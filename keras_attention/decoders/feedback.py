@@ -5,31 +5,13 @@ last_output, noise)`, called in each step: see `AttentionDecoder.decode`.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import keras
 from keras import ops
 
-from keras_attention import masks
-from keras_attention._internal import validation
 from keras_attention._internal.one_step import call_on_step
 from keras_attention._internal.typing import Tensor
-
-
-class Unrolled(NamedTuple):
-    """The result of `unroll`.
-
-    Attributes:
-        outputs: (B, T, O); zero after the stop.
-        attention: (B, T, S), the attention weights, or (B, T, H, W); zero after the stop.
-        lengths: (B,), int32: the number of steps, that of the stop included.
-        state: The state after step T.
-    """
-
-    outputs: Any
-    attention: Any
-    lengths: Any
-    state: dict
 
 
 @final
@@ -81,31 +63,3 @@ def choose_steps(inputs: Tensor, probability: Any, seed_generator: Any) -> Tenso
         return ops.broadcast_to(not_first, shape)
     chances = keras.random.uniform(shape, dtype="float32", seed=seed_generator)
     return ops.logical_and(chances < ops.cast(probability, "float32"), not_first)
-
-
-def stop_after(stop: Callable | None, outputs: Tensor, attention: Tensor, state: dict) -> Unrolled:
-    """Returns the steps up to the first one for which `stop(outputs)`, (B, T) or (B, T, 1), holds.
-
-    All steps without a `stop`.
-    """
-    batch_size, steps = ops.shape(outputs)[:2]
-    if stop is None:
-        lengths = ops.broadcast_to(ops.cast(steps, "int32"), (batch_size,))
-        return Unrolled(outputs, attention, lengths, state)
-    stops = ops.convert_to_tensor(stop(outputs))
-    dtype = keras.backend.standardize_dtype(stops.dtype)
-    if dtype != "bool" or not any(
-        validation.shapes_match(stops.shape, (*outputs.shape[:2], *rest)) for rest in ((), (1,))
-    ):
-        raise ValueError(
-            f"`stop` returned {dtype} of shape {tuple(stops.shape)}; expected booleans of shape "
-            f"{tuple(outputs.shape[:2])}, (batch, steps)."
-        )
-    stops = ops.cast(ops.reshape(stops, (batch_size, steps)), "int32")
-    running = ops.cumsum(stops, axis=1) - stops == 0  # (B, T)
-    return Unrolled(
-        masks.zero_masked(outputs, running),
-        masks.zero_masked(attention, running),
-        ops.sum(ops.cast(running, "int32"), axis=1),
-        state,
-    )

@@ -15,7 +15,7 @@ from keras_attention._internal.loop_variables import read_variables_once
 from keras_attention._internal.one_step import call_on_step
 from keras_attention._internal.serialization import build_once, deserialize, sharing_scope
 from keras_attention.decoders.base import AttentionDecoder
-from keras_attention.decoders.feedback import OutputFeedback, Unrolled, stop_after
+from keras_attention.decoders.feedback import OutputFeedback
 from keras_attention.models.base import (
     Seq2SeqModel,
     build_from_spec,
@@ -26,6 +26,7 @@ from keras_attention.models.base import (
 )
 from keras_attention.models.bridge import get_bridge, split_states, validate_states
 from keras_attention.models.scheduled_sampling import ScheduledSampler
+from keras_attention.search.unroll import Unrolled, stop_after
 
 
 @final

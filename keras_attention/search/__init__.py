@@ -8,13 +8,10 @@ Shapes: B batch, N results per batch entry, T steps, S memory steps, V vocabular
 """
 
 from keras_attention.search.beam_search import beam as beam
-from keras_attention.search.greedy_and_sample import greedy as greedy
-from keras_attention.search.greedy_and_sample import sample as sample
+from keras_attention.search.ensemble import ensemble as ensemble
 from keras_attention.search.loop import SearchResult as SearchResult
 from keras_attention.search.loop_state import shares_state as shares_state
-from keras_attention.search.processors import BadWords as BadWords
-from keras_attention.search.processors import ForcedPrefix as ForcedPrefix
-from keras_attention.search.processors import MinLength as MinLength
-from keras_attention.search.processors import NoRepeatNGram as NoRepeatNGram
-from keras_attention.search.processors import RepetitionPenalty as RepetitionPenalty
-from keras_attention.search.processors import SuppressTokens as SuppressTokens
+from keras_attention.search.one_sequence import greedy as greedy
+from keras_attention.search.one_sequence import sample as sample
+from keras_attention.search.one_sequence import score as score
+from keras_attention.search.unroll import unroll as unroll

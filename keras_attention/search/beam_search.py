@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from keras_attention._internal import validation
+from keras_attention._ops.largest import largest
 from keras_attention.search.loop import (
     FlatStep,
     SearchResult,
@@ -16,14 +17,14 @@ from keras_attention.search.loop import (
     full_int32,
     get_batch_size,
     is_end,
+    process,
     run_loop,
     validate_ids,
+    validate_processors,
     write_step,
     write_time_major,
 )
 from keras_attention.search.loop_state import LoopState
-from keras_attention.search.processors import process, validate_processors
-from keras_attention.search.top_k import largest
 
 
 def beam(

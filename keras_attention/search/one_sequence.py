@@ -1,4 +1,4 @@
-"""One sequence per batch entry: greedy search and sampling."""
+"""One sequence per batch entry: greedy search, sampling, and the score of a given one."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,13 +15,14 @@ from keras_attention.search.loop import (
     full_int32,
     get_batch_size,
     is_end,
+    process,
     run_loop,
     validate_ids,
+    validate_processors,
     write_step,
     write_time_major,
 )
 from keras_attention.search.loop_state import LoopState
-from keras_attention.search.processors import process, validate_processors
 
 
 def greedy(
@@ -42,7 +43,7 @@ def greedy(
         end_id: The token that ends a sequence. None: all sequences have `max_length` tokens.
         max_length: The maximum number of steps, T.
         processors: Functions of logits (N, V), tokens (N, T) and the time to logits, such as
-            `MinLength`; one after the other.
+            `ka.processors.MinLength`; one after the other.
     """
 
     def most_probable(log_probs: Any, time: Any) -> Any:
@@ -98,6 +99,29 @@ def sample(
         return ops.argmax(ops.cast(cdf > target, "int32"), axis=-1)
 
     return _decode_one(sample_token, step, state, start_id, end_id, max_length, processors)
+
+
+def score(
+    step: Callable, state: Any, tokens: Any, start_id: Any, end_id: int | None
+) -> SearchResult:
+    """Scores given sequences, as the loss of teacher forcing does: `log_probs` is log p of them.
+
+    Args:
+        step, state, start_id, end_id: See `greedy`.
+        tokens: (B, T), integers. The first end id counts, and what follows it does not; a sequence
+            without one counts as it is.
+
+    Returns:
+        What a search that finds these sequences does; N is 1. `attention` is their alignment.
+    """
+    tokens = ops.cast(ops.convert_to_tensor(tokens), "int32")
+    validation.rank("tokens", tokens.shape, "(batch, steps)")
+    validation.static_dim("tokens", tokens.shape)
+
+    def given(log_probs: Any, time: Any) -> Any:
+        return ops.take(tokens, time, axis=1)
+
+    return _decode_one(given, step, state, start_id, end_id, tokens.shape[1], ())
 
 
 def _decode_one(

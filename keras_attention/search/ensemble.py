@@ -1,0 +1,50 @@
+"""Several models as one."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from keras import ops
+
+from keras_attention.search.loop_state import shared_parts, shares_state
+
+
+def ensemble(steps: Sequence[Callable]) -> Callable:
+    """Returns a step that averages the probabilities of several steps.
+
+        log p(y) = log(1/M sum_m p_m(y))
+
+    Its state is the list of their states. Its weights are the mean of theirs, and None if one
+    returns None.
+
+    Args:
+        steps: Functions of tokens (N,) and a state to logits (N, V), weights and the next state,
+            over one vocabulary and, if they have weights, one memory.
+    """
+    steps = list(steps)
+    if not steps:
+        raise ValueError("`steps` is empty; expected one step or more.")
+
+    def parts(states: list) -> list:
+        each = zip(map(shared_parts, steps), states, strict=True)
+        return [own(state) if own else () for own, state in each]
+
+    @shares_state(parts)
+    def step(tokens: Any, states: list) -> tuple:
+        results = [each(tokens, state) for each, state in zip(steps, states, strict=True)]
+        logits, weights, states = (list(found) for found in zip(*results, strict=True))
+        _validate_alike("logits", logits)
+        log_probs = [ops.log_softmax(ops.cast(x, "float32"), axis=-1) for x in logits]
+        mean = ops.logsumexp(ops.stack(log_probs), axis=0) - math.log(len(steps))
+        if any(found is None for found in weights):
+            return mean, None, states
+        _validate_alike("weights", weights)
+        return mean, sum(weights) / len(steps), states
+
+    return step
+
+
+def _validate_alike(what: str, found: list) -> None:
+    shapes = [tuple(each.shape) for each in found]
+    if len({shape[1:] for shape in shapes}) > 1:
+        raise ValueError(f"`steps` return {what} of shapes {shapes}; expected equal ones.")
