@@ -222,23 +222,16 @@ def select(time: Any, logits: Any, beams: dict, options: _Options) -> tuple:
     """
     end_id, beam_width = options.end_id, options.beam_width
     finished = beams["finished"][:, :, None]  # (B, K, 1)
-    logits = ops.cast(logits, "float32")
-    log_total: Any = 0.0
-    if options.processors:
-        logits = ops.log_softmax(logits, axis=-1)
-        is_nan = ops.isnan(logits[:, :1])  # and so is the whole row
-        so_far = ops.reshape(beams["tokens"], (-1, options.max_length))
-        logits = process(options.processors, logits, so_far, time)
+    logits = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+    is_nan = ops.isnan(logits[:, :1])  # (B K, 1); and so is the whole row
+    so_far = ops.reshape(beams["tokens"], (-1, options.max_length))
+    logits = process(options.processors, logits, so_far, time)
     top, tokens = largest(logits, min(beam_width + 1, logits.shape[-1]))
-    if not options.processors:  # A pass over the vocabulary less: the maximum is known.
-        exp_sum = ops.sum(ops.exp(logits - top[:, :1]), axis=-1, keepdims=True)
-        log_total = ops.log(exp_sum) + top[:, :1]
-        is_nan = ops.isnan(log_total)  # (B K, 1), if any logit is
     if end_id is not None:
         top = ops.where(tokens == end_id, -float("inf"), top)
         top = ops.concatenate([top, logits[:, end_id : end_id + 1]], axis=-1)
         tokens = ops.pad(tokens, [[0, 0], [0, 1]], constant_values=end_id)  # (B K, C)
-    candidates = ops.where(is_nan, -float("inf"), top - log_total)
+    candidates = ops.where(is_nan, -float("inf"), top)
 
     rows, count = finished.shape[1], tokens.shape[-1]
     shape = (ops.shape(finished)[0], rows, count)
