@@ -14,18 +14,20 @@ import threading
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from typer.testing import CliRunner
 
 from examples.common import fonts
-from examples.common.special import PAD
+from examples.common.special import END, PAD, START
 from examples.translation import alignments, corpora, data, inference, train
 from examples.translation import model as network
 from examples.translation.cli import app
 from examples.translation.config import FILES, Config
 from examples.translation.run import Run
+from examples.translation.search import Search
 
 ROOT = Path(__file__).parents[1]
 NUMBERS = {"one": "un", "two": "deux", "three": "trois", "four": "quatre", "five": "cinq"}
@@ -288,7 +290,9 @@ def test_an_average_is_evaluated_and_exported(run, tmp_path):
     texts, scores = tf.constant(["one, two red cat"]), {}
     for average in ("last", "none"):
         config, network, *tokenizers = inference.load(run, average)
-        translate = inference.translator(network, *tokenizers, config.max_length, beam_width=5)
+        translate = inference.translator(
+            network, *tokenizers, config.max_length, Search(beam_width=5)
+        )
         scores[average] = translate(texts)["score"].numpy()
     np.testing.assert_allclose(served(text=texts)["score"], scores["last"], atol=1e-5)
     assert abs(scores["last"] - scores["none"]) > 1e-3
@@ -303,7 +307,7 @@ TEXTS = ["one, two red cat", "", "Привет мир 漢字", "  FIVE, one   bl
 def test_the_export_gives_the_same_numbers(run_of, model):
     run = run_of(model)
     config, network, source, target = inference.load(run)
-    eager = inference.translator(network, source, target, config.max_length, beam_width=3)
+    eager = inference.translator(network, source, target, config.max_length, Search(beam_width=3))
     loaded = tf.saved_model.load(str(run.folder / "saved_model"))
     exported = loaded.signatures["serving_default"]
     texts = [text.encode("utf-8", "surrogateescape") for text in TEXTS]
@@ -419,11 +423,108 @@ def test_a_beam_wider_than_the_vocabulary(run):
     size = target.size
     texts = tf.constant(["one, two red cat"])
     wide, all_of_it = (
-        inference.translator(network, source, target, config.max_length, width)(texts)
+        inference.translator(network, source, target, config.max_length, Search(beam_width=width))(
+            texts
+        )
         for width in (size + 40, size)
     )
     assert wide["n_best_score"].shape == (1, size)
     np.testing.assert_array_equal(wide["n_best_text"], all_of_it["n_best_text"])
+
+
+SCORED = ["one, two red cat", "five, one black dog"]
+
+
+def from_run(run, *options, code=0):
+    """The rows of lines that the run itself translates, with options of the search."""
+    given = ["--model", run.folder, "--json", *options, *SCORED]
+    result = command("translate", *given, code=code)
+    return [json.loads(line) for line in result.stdout.splitlines()] if code == 0 else result
+
+
+@pytest.fixture(scope="module")
+def brief(run, tmp_path_factory):
+    """The run with a bias towards the end, so that its translations end before the limit."""
+    folder = tmp_path_factory.mktemp("brief") / "run"
+    shutil.copytree(run.folder, folder)
+    brief = Run(folder)
+    _, model, *_ = inference.load(brief)
+    for _ in range(40):
+        model.head.bias.assign(model.head.bias + 0.5 * (np.arange(model.head.units) == END))
+        model.save_weights(brief.weights)
+        if all(len(row["tokens"]) < 12 for row in from_run(brief)):
+            return brief
+    raise AssertionError("no bias ends a translation")
+
+
+def test_options_of_the_search(brief):
+    plain = from_run(brief)
+    for row, other in zip(plain, from_run(brief, "--min-length", 12), strict=True):
+        assert len(row["tokens"]) < 12 <= len(other["tokens"])
+    for row in from_run(brief, "--prefix", "Deux,"):
+        assert row["text"].startswith("Deux,")
+    for row in from_run(brief, "--no-repeat-ngram", 1, "--min-length", 12):
+        assert len(set(row["tokens"])) == len(row["tokens"]) >= 12
+    covered = from_run(brief, "--coverage-penalty", 2)
+    assert all(row["score"] < other["score"] for row, other in zip(covered, plain, strict=True))
+    told = from_run(brief, "--prefix", "deux " * 100, code=2).stderr
+    assert re.fullmatch(r"error: --prefix: \d+ tokens, expected at most 30\n", told)
+
+
+def test_samples_are_drawn_and_sorted(brief):
+    options = ["--sample", "--beam-width", 6, "--n-best", 6]
+    rows = from_run(brief, *options, "--temperature", 3)
+    for row in rows:
+        found, scores = zip(*(one.values() for one in row["n_best"]), strict=True)
+        assert len(set(found)) > 1
+        assert list(scores) == sorted(scores, reverse=True)
+    assert from_run(brief, *options, "--temperature", 3) == rows
+    assert from_run(brief, *options, "--temperature", 3, "--seed", 2) != rows
+    greedy = [row["score"] for row in from_run(brief, "--beam-width", 1)]
+    cold = [row["score"] for row in from_run(brief, *options, "--temperature", 1e-4)]
+    np.testing.assert_allclose(cold, greedy, rtol=1e-3)
+
+
+def test_pairs_are_scored_as_by_teacher_forcing(run, tmp_path):
+    path = tmp_path / "pairs.tsv"
+    path.write_text("one, two red cat\tun, deux chat rouge\nfive\tcinq chien chien\n")
+    found = command("translate", "--model", run.folder, "--score", path).stdout.split()
+    _, model, source, target = inference.load(run)
+    for score, pair in zip(found, corpora.read_tsv(path), strict=True):
+        (ids,), (said,) = (
+            tokenizer.encode(tokenizer.normalize(tf.constant([text]))).to_list()
+            for tokenizer, text in ((source, pair.source), (target, pair.target))
+        )
+        logits = model((np.array([[*ids, END]]), np.array([[START, *said]])))
+        losses = keras.losses.sparse_categorical_crossentropy(
+            np.array([[*said, END]]), logits, from_logits=True
+        )
+        assert float(score) == pytest.approx(-float(np.sum(losses)), abs=1e-3)
+    exported = run.folder / "saved_model"
+    told = command("translate", "--model", exported, "--score", path, code=2).stderr
+    assert told.startswith(f"error: {exported}")
+    assert told.count("\n") == 1
+
+
+def test_an_ensemble_of_runs(run, run_of, tmp_path):
+    """Of a run and itself it is the run; of two runs it is neither; and it is exported."""
+    alone, itself = from_run(run), from_run(run, "--ensemble", run.folder)
+    assert [row["text"] for row in itself] == [row["text"] for row in alone]
+    assert itself[0]["score"] == pytest.approx(alone[0]["score"], abs=1e-4)
+    other = run_of("transformer")
+    both = from_run(run, "--ensemble", other.folder)
+    assert both[0]["score"] not in (alone[0]["score"], from_run(other)[0]["score"])
+    command("export", "--out", run.folder, "--ensemble", other.folder, "--to", tmp_path / "both")
+    exported = command("translate", "--model", tmp_path / "both", "--json", *SCORED).stdout
+    for row, line in zip(both, exported.splitlines(), strict=True):
+        assert json.loads(line)["text"] == row["text"]
+        assert json.loads(line)["score"] == pytest.approx(row["score"], abs=1e-4)
+    foreign = run_of("tied, drawn")
+    told = from_run(run, "--ensemble", foreign.folder, code=2).stderr
+    assert told.startswith(f"error: {foreign.folder}: its ")
+    assert "tokenizer is not that of" in told
+    mixed = ["--ensemble", run.folder / "saved_model"]
+    assert "expected a run folder for an ensemble" in from_run(run, *mixed, code=2).stderr
 
 
 def test_a_pipe_gets_its_lines_at_once_and_may_be_closed(run):

@@ -26,9 +26,9 @@ OPTIONS = (
 )
 # From captions to words, from distractors where to look, and from rewards what captions are for.
 WORDS = "--epochs 8 --learning-rate 2e-3"
-LOOKS = "--epochs 3 --learning-rate 1e-3 --distractors 1"
+LOOKS = "--epochs 2 --learning-rate 5e-4 --distractors 1"
 HARDER = "--epochs 2 --learning-rate 5e-4 --distractors 1 --estimator straight_through"
-REWARDS = "--epochs 2 --learning-rate 5e-5 --self-critical"
+REWARDS = "--epochs 1 --learning-rate 1e-4 --self-critical"
 # One step after the other, and in each these runs: from which one it starts, its options.
 STEPS: tuple[dict[str, tuple[str, str]], ...] = (
     {"words/soft": ("", WORDS), "words/none": ("", WORDS)},

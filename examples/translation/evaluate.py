@@ -1,5 +1,6 @@
 """The held-out test pairs: greedy and beam side by side, the worst sentences, alignments."""
 
+import dataclasses
 import time
 
 from sacrebleu.metrics.chrf import CHRF
@@ -8,9 +9,10 @@ from examples.common.files import write
 from examples.translation import alignments, inference, scoring
 from examples.translation.corpora import read_tsv
 from examples.translation.run import Run
+from examples.translation.search import GREEDY, Search
 
 
-def evaluate(run: Run, beam_width: int, length_penalty: float, pictures: int, average: str) -> dict:
+def evaluate(run: Run, search: Search, pictures: int, average: str) -> dict:
     """Scores the run's best model; writes metrics.json, translations.tsv and alignment.png.
 
     Returns the metrics, and under "rows" each test pair with what was found, the worst first.
@@ -20,15 +22,14 @@ def evaluate(run: Run, beam_width: int, length_penalty: float, pictures: int, av
     texts = [pair.source for pair in pairs]
     references = inference.references(target, pairs)
     found, results = {}, {}
-    searches = {"greedy": (1, 0.0), "beam": (beam_width, length_penalty)}
-    for name, (width, penalty) in searches.items():
-        translate = inference.translator(model, source, target, config.max_length, width, penalty)
+    for name, settings in {"greedy": GREEDY, "beam": search}.items():
+        translate = inference.translator(model, source, target, config.max_length, settings)
         start = time.perf_counter()
         found[name] = inference.translate_all(translate, texts)
         seconds = time.perf_counter() - start
         result = scoring.scores(found[name], references, config.bleu_tokenize)
         results[name] = {**result, "seconds": round(seconds, 1)}
-    results["beam"] |= {"beam_width": beam_width, "length_penalty": length_penalty}
+    results["beam"] |= dataclasses.asdict(search)
 
     # The exported model searches with the beam, so its figures are the headline.
     metrics = {

@@ -8,19 +8,18 @@ from examples.common.errors import UserError
 from examples.common.serving import export_model
 from examples.translation import inference
 from examples.translation.run import Run
+from examples.translation.search import Search
 
 
-def export(run: Run, path: Path, beam_width: int, length_penalty: float, average: str) -> None:
-    """Writes the SavedModel to `path`. Tokenizers and beam search are inside; only TensorFlow and
-    tensorflow-text are needed to run it."""
+def export(runs: list[Run], path: Path, search: Search, average: str) -> None:
+    """Writes the SavedModel to `path`. Tokenizers and search are inside; only TensorFlow and
+    tensorflow-text are needed to run it. Of several runs it is the ensemble."""
     if (backend := keras.backend.backend()) != "tensorflow":
         raise UserError(
             f"KERAS_BACKEND is {backend}: expected tensorflow, which reads its runs too"
         )
-    config, model, source, target = inference.load(run, average)
-    translate = inference.translator(
-        model, source, target, config.max_length, beam_width, length_penalty
-    )
+    config, model, *tokenizers = inference.load_ensemble(runs, average)
+    translate = inference.translator(model, *tokenizers, config.max_length, search)
     export_model(
         model,
         path,

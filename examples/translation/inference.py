@@ -1,5 +1,6 @@
 """Text in, text out: tokenizers, network and search as one function of the graph."""
 
+import dataclasses
 from typing import final
 
 import keras
@@ -8,6 +9,7 @@ import tensorflow as tf
 
 import keras_attention as ka
 from examples.common import devices
+from examples.common.errors import UserError
 from examples.common.run import damaged
 from examples.common.special import END, START
 from examples.common.tokenizer import Tokenizer
@@ -15,29 +17,79 @@ from examples.translation import model as network
 from examples.translation.config import Config
 from examples.translation.data import Pair
 from examples.translation.run import Run
+from examples.translation.search import GREEDY, Search
 
 TEXT = tf.TensorSpec([None], tf.string, name="text")
 
 
 @final
-class BeamSearch(keras.Model):
+class Ensemble(keras.Model):
+    """Several networks as one that can be searched: their probabilities are averaged."""
+
+    def __init__(self, models: list[network.Model]):
+        super().__init__()
+        self.models, self.built = models, True
+        self.step = ka.search.ensemble([model.step for model in models])
+
+    def begin(self, ids):
+        return [model.begin(ids) for model in self.models]
+
+
+@final
+class Searcher(keras.Model):
     """The search of a translator, (B, S) ids in, which `predict_on_batch` compiles on any backend.
 
     Args:
         model: Its network.
-        options: Those of `ka.search.beam`, from `max_length` on.
+        max_length: The maximum number of tokens, with the end.
+        search: The settings; K is its beam width.
+        prefix: The ids of its prefix.
     """
 
-    def __init__(self, model: network.Model, *options):
+    def __init__(self, model, max_length: int, search: Search, prefix: list[int]):
         super().__init__()
-        self.model, self.options, self.built = model, options, True
+        self.model, self.search, self.built = model, search, True
+        self.options = {"start_id": START, "end_id": END, "max_length": max_length}
+        processors = [
+            ka.processors.ForcedPrefix([prefix]) if prefix else None,
+            ka.processors.MinLength(search.min_length, END) if search.min_length else None,
+            ka.processors.NoRepeatNGram(search.no_repeat_ngram) if search.no_repeat_ngram else None,
+        ]
+        self.options["processors"] = [each for each in processors if each]
 
     def call(self, ids):
-        result = ka.search.beam(self.model.step, self.model.begin(ids), START, END, *self.options)
+        found = self.draw(ids) if self.search.sample else self.beam(ids)
         scores, attention = (
-            keras.ops.cast(each, "float32") for each in (result.scores, result.attention[:, 0])
+            keras.ops.cast(each, "float32") for each in (found.scores, found.attention[:, 0])
         )
-        return {"tokens": result.tokens, "scores": scores, "attention": attention}
+        return {"tokens": found.tokens, "scores": scores, "attention": attention}
+
+    def beam(self, ids) -> ka.search.SearchResult:
+        return ka.search.beam(
+            self.model.step,
+            self.model.begin(ids),
+            beam_width=self.search.beam_width,
+            length_penalty_weight=self.search.length_penalty,
+            coverage_penalty_weight=self.search.coverage_penalty,
+            **self.options,
+        )
+
+    def draw(self, ids) -> ka.search.SearchResult:
+        """K samples of each sentence, the most probable first."""
+        count = self.search.beam_width
+        state = self.model.begin(keras.ops.repeat(ids, count, axis=0))
+        temperature, seed = self.search.temperature, self.search.seed
+        found = ka.search.sample(
+            self.model.step, state, temperature=temperature, seed=seed, **self.options
+        )
+        grouped = [keras.ops.reshape(x, (-1, count, *keras.ops.shape(x)[2:])) for x in found]
+        order = keras.ops.flip(keras.ops.argsort(grouped[3], axis=1), axis=1)  # by score
+
+        def sort(x):
+            axes = (*keras.ops.shape(order), *[1] * (len(x.shape) - 2))
+            return keras.ops.take_along_axis(x, keras.ops.reshape(order, axes), axis=1)
+
+        return ka.search.SearchResult(*map(sort, grouped))
 
     def on_any_backend(self, ids: tf.Tensor) -> dict:
         """The same eagerly. Few shapes are compiled: others are filled up to one of them."""
@@ -53,10 +105,9 @@ def translator(
     source: Tokenizer,
     target: Tokenizer,
     max_length: int,
-    beam_width: int = 1,
-    length_penalty: float = 0.0,
+    search: Search = GREEDY,
 ):
-    """A function of (B,) texts; beam width 1 is the greedy search.
+    """A function of (B,) texts.
 
     It returns a dict: text (B,), tokens (B, T) and source_tokens (B, S) as strings, "" behind the
     last one, score (B,), the log-probability with its penalty, attention (B, T, S), or (B, T, 1)
@@ -66,8 +117,14 @@ def translator(
     rest is not read: source_length (B,) tells how many it has, source_tokens which were read.
     On TensorFlow all of it is one graph; on other backends the search between the tokenizers is.
     """
-    beam_width = min(beam_width, target.size)
-    search = BeamSearch(model, max_length + 1, beam_width, length_penalty)
+    if not search.sample:
+        search = dataclasses.replace(search, beam_width=min(search.beam_width, target.size))
+    beam_width, prefix = search.beam_width, []
+    if search.prefix:
+        (prefix,) = target.encode(target.normalize([search.prefix])).to_list()
+    if len(prefix) > max_length:
+        raise UserError(f"--prefix: {len(prefix)} tokens, expected at most {max_length}")
+    searcher = Searcher(model, max_length + 1, search, prefix)
 
     def encode(text):
         # Recurrent layers need a batch of at least one: without any text an empty one is searched.
@@ -97,7 +154,7 @@ def translator(
     def translate(text):
         ids, sizes = encode(text)
         in_graph = keras.backend.backend() == "tensorflow"
-        found = search(ids) if in_graph else search.on_any_backend(ids)
+        found = searcher(ids) if in_graph else searcher.on_any_backend(ids)
         outputs = decode(ids, sizes, found)
         return {name: output[: tf.size(text)] for name, output in outputs.items()}
 
@@ -144,3 +201,34 @@ def load(run: Run, average: str = "none") -> tuple[Config, network.Model, Tokeni
     model = network.build(config, source.size, target.size)
     run.load_weights(model, average)
     return config, model, source, target
+
+
+def load_ensemble(
+    runs: list[Run], average: str = "none"
+) -> tuple[Config, network.Model | Ensemble, Tokenizer, Tokenizer]:
+    """The same of several runs, which must have the tokenizers of the first one."""
+    loaded = [load(run, average) for run in runs]
+    config, model, *tokenizers = loaded[0]
+    for run, (_, _, *others) in zip(runs, loaded, strict=True):
+        for name, one, other in zip(("source", "target"), tokenizers, others, strict=True):
+            if (one.model, one.fold_case) != (other.model, other.fold_case):
+                raise UserError(
+                    f"{run.folder}: its {name} tokenizer is not that of {runs[0].folder}; "
+                    "expected runs with the same"
+                )
+    return config, model if len(runs) == 1 else Ensemble([each[1] for each in loaded]), *tokenizers
+
+
+def score_pairs(model, source: Tokenizer, target: Tokenizer, pairs: list[Pair]) -> list[float]:
+    """log p of each target sentence, given its source."""
+    scores = []
+    for start in range(0, len(pairs), 64):
+        sides = list(zip(*((p.source, p.target) for p in pairs[start : start + 64]), strict=True))
+        ids, targets = (
+            tf.concat([found, tf.fill((len(texts), 1), END)], axis=1).to_tensor()
+            for texts, tokenizer in zip(sides, (source, target), strict=True)
+            for found in [tokenizer.encode(tokenizer.normalize(tf.constant(texts)))]
+        )
+        found = ka.search.score(model.step, model.begin(ids.numpy()), targets.numpy(), START, END)
+        scores += keras.ops.convert_to_numpy(found.log_probs[:, 0]).tolist()
+    return scores

@@ -14,19 +14,28 @@ import tensorflow_text  # noqa: F401  registers the operations of the tokenizers
 
 from examples.common.errors import UserError
 from examples.common.serving import open_model
+from examples.translation.search import Search
 
 
-def open_translator(path: Path, beam_width: int, length_penalty: float):
-    """A function from (B,) texts to the dict of `inference.translator`."""
+def open_translator(paths: list[Path], search: Search):
+    """A function from (B,) texts to the dict of `inference.translator`.
 
-    def open_run():
+    Args:
+        paths: An exported model; or a run, or the runs of an ensemble.
+        search: The settings, for runs.
+    """
+
+    def open_runs():
         from examples.translation import inference
         from examples.translation.run import Run
 
-        config, *parts = inference.load(Run(path))
-        return inference.translator(*parts, config.max_length, beam_width, length_penalty)
+        config, *parts = inference.load_ensemble([Run(path) for path in paths])
+        return inference.translator(*parts, config.max_length, search)
 
-    return open_model(path, open_run, what="translator", takes="text", gives="source_length")
+    for path in paths[1:]:
+        if (path / "saved_model.pb").exists():
+            raise UserError(f"{path}: an exported model; expected a run folder for an ensemble")
+    return open_model(paths[0], open_runs, what="translator", takes="text", gives="source_length")
 
 
 def read_batches(stream: BinaryIO, size: int = 64) -> Iterator[list[bytes]]:

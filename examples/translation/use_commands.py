@@ -11,16 +11,22 @@ import typer
 from examples.common.commands import quiet_import
 from examples.common.errors import UserError
 from examples.common.files import write_with
-from examples.common.serving import Average, BeamWidth, LengthPenalty
+from examples.common.options import with_options
+from examples.common.serving import Average
 from examples.translation.config import OUT
+from examples.translation.search import Search
 
 Out = Annotated[Path, typer.Option(help="The run folder.")]
+Ensemble = Annotated[
+    list[Path] | None,
+    typer.Option(help="One more run, to average its probabilities; may be given more than once."),
+]
 
 
+@with_options
 def evaluate(
+    config: Search,
     out: Out = OUT,
-    beam_width: BeamWidth = 5,
-    length_penalty: LengthPenalty = 0.0,
     average: Average = "none",
     worst: Annotated[int, typer.Option(min=0, help="How many of the worst to list.")] = 5,
     pictures: Annotated[int, typer.Option(min=1, help="Alignments to draw.")] = 4,
@@ -37,13 +43,13 @@ def evaluate(
     with quiet_import():
         from examples.translation.evaluate import evaluate
 
-    result = evaluate(run, beam_width, length_penalty, pictures, average)
+    result = evaluate(run, config, pictures, average)
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
     table = Table("search", "BLEU", "exact match", "seconds")
-    for search, label in (("greedy", "greedy"), ("beam", f"beam {beam_width}")):
+    for search, label in (("greedy", "greedy"), ("beam", f"beam {config.beam_width}")):
         row = result[search]
         table.add_row(
             label, f"{row['bleu']:.2f}", f"{row['exact_match']:.2f} %", str(row["seconds"])
@@ -57,13 +63,14 @@ def evaluate(
     print(f"{run.folder / 'metrics.json'}, translations.tsv {picture}")
 
 
+@with_options
 def export(
+    config: Search,
     out: Out = OUT,
+    ensemble: Ensemble = None,
     to: Annotated[
         Path | None, typer.Option(help="Where to; without it, saved_model in the run folder.")
     ] = None,
-    beam_width: BeamWidth = 5,
-    length_penalty: LengthPenalty = 0.0,
     average: Average = "none",
 ):
     """Export a run's best model as a SavedModel: text in; text, tokens, score, attention out.
@@ -73,25 +80,31 @@ def export(
     """
     from examples.translation.run import Run
 
-    run = Run(out)
-    run.config()
+    runs = [Run(folder) for folder in (out, *(ensemble or ()))]
+    for run in runs:
+        run.config()
     with quiet_import():
         from examples.translation.export import export
 
-    path = to or run.folder / "saved_model"
-    export(run, path, beam_width, length_penalty, average)
+    path = to or runs[0].folder / "saved_model"
+    export(runs, path, config, average)
     print(f"{path} written")
 
 
+@with_options
 def translate(
+    config: Search,
     texts: Annotated[
         list[str] | None, typer.Argument(help="Lines to translate. Without any: standard input.")
     ] = None,
     model: Annotated[
         Path, typer.Option(help="A run folder, or an exported model (a SavedModel folder).")
     ] = OUT,
-    beam_width: BeamWidth = 5,
-    length_penalty: LengthPenalty = 0.0,
+    ensemble: Ensemble = None,
+    score: Annotated[
+        Path | None,
+        typer.Option(help="Pairs (source, tab, target) to score by a run, instead: log p a line."),
+    ] = None,
     n_best: Annotated[
         int | None,
         typer.Option(min=1, help="Print so many of each: number ||| translation ||| score."),
@@ -110,17 +123,22 @@ def translate(
     """Translate lines, one result a line, as they come.
 
     With an exported model neither Keras nor this library is loaded, and the search is the one it
-    was exported with: the two search options count for a run folder only.
+    was exported with: its options count for a run folder only.
     """
-    if not model.exists():
-        raise UserError(f"{model}: no such folder")
+    models = [model, *(ensemble or ())]
+    for path in models:
+        if not path.exists():
+            raise UserError(f"{path}: no such folder")
+    if score:
+        _print_scores(models, score)
+        return
     from rich.console import Console
     from rich.progress import track
 
     with quiet_import():
         from examples.translation import translate as translating
 
-    translator = translating.open_translator(model, beam_width, length_penalty)
+    translator = translating.open_translator(models, config)
     given = "".join(text.replace("\n", " ") + "\n" for text in texts or ())
     stream = io.BytesIO(given.encode("utf-8", "surrogateescape")) if texts else sys.stdin.buffer
 
@@ -148,6 +166,22 @@ def translate(
         write_with(output, write_file)
     else:
         write_to(sys.stdout)
+
+
+def _print_scores(models: list[Path], path: Path) -> None:
+    """Prints log p of each target sentence of a file of pairs, given its source."""
+    from examples.translation.corpora import read_tsv
+    from examples.translation.run import Run
+
+    runs = [Run(model) for model in models]
+    for run in runs:
+        run.config()
+    with quiet_import():
+        from examples.translation import inference
+    pairs = list(read_tsv(path))
+    _, *parts = inference.load_ensemble(runs)
+    for log_prob in inference.score_pairs(*parts, pairs):
+        print(f"{log_prob:.4f}")
 
 
 def _line(number: int, row: dict, as_json: bool) -> str:
