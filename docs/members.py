@@ -38,6 +38,7 @@ PARTS = [
     ("Decoders", "decoders", True),
     ("Models", "models", True),
     ("Search", "search", False),
+    ("Logits processors", "processors", False),
     ("Losses", "losses", False),
     ("Masks", "masks", False),
     ("Inspection", "models.attention_model", False),
