@@ -8,6 +8,7 @@ Shapes: B batch, N results per batch entry, T steps, S memory steps, V vocabular
 """
 
 from keras_attention.search.beam_search import beam as beam
+from keras_attention.search.diverse_beam import diverse_beam as diverse_beam
 from keras_attention.search.ensemble import ensemble as ensemble
 from keras_attention.search.loop import SearchResult as SearchResult
 from keras_attention.search.loop_state import shares_state as shares_state

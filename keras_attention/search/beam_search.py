@@ -60,31 +60,49 @@ def beam(
 
     Reference: Wu et al. 2016, "Google's Neural Machine Translation System", arXiv:1609.08144.
     """
-    max_length = validation.positive_integer("max_length", max_length)
     validation.positive_integer("beam_width", beam_width)
     n_best = beam_width if n_best is None else validation.positive_integer("n_best", n_best)
     if n_best > beam_width:
         raise ValueError(f"`n_best` is {n_best}; expected at most `beam_width`, {beam_width}.")
     _validate_finite("length_penalty_weight", length_penalty_weight)
     _validate_finite("coverage_penalty_weight", coverage_penalty_weight)
-    options = _Options(
+    options = Options(
         end_id,
-        max_length,
+        validation.positive_integer("max_length", max_length),
         beam_width,
         n_best,
         length_penalty_weight,
         coverage_penalty_weight,
         validate_processors(processors),
     )
+    return search_beams(step, state, start_id, options, select)
 
+
+class Options(NamedTuple):
+    """The arguments of `beam`, which one step needs."""
+
+    end_id: int | None
+    max_length: int
+    beam_width: int
+    n_best: int
+    length_penalty_weight: float
+    coverage_penalty_weight: float
+    processors: tuple[Callable, ...]
+
+
+def search_beams(
+    step: Callable, state: Any, start_id: Any, options: Options, select: Callable
+) -> SearchResult:
+    """The search, with the function that selects what goes on: see `select`."""
+    end_id, max_length, beam_width, *_ = options
     # Before the first step there is one empty sequence; the beams are its best continuations.
     batch_size, step = get_batch_size(state), FlatStep(step)
     logits, weights, next_state = step(first_tokens(start_id, batch_size), state)
     validate_ids(start_id, end_id, logits.shape[-1])
-    if coverage_penalty_weight and not step.has_weights:
+    if options.coverage_penalty_weight and not step.has_weights:
         raise ValueError(
-            f"`coverage_penalty_weight` is {coverage_penalty_weight}, and `step` returns None for "
-            "its weights; expected weights (N, S)."
+            f"`coverage_penalty_weight` is {options.coverage_penalty_weight}, and `step` returns "
+            "None for its weights; expected weights (N, S)."
         )
     no_tokens = full_int32((batch_size, beam_width, max_length), fill_id(end_id))
     empty = {
@@ -121,7 +139,7 @@ def beam(
         "last": tokens,
     }
     beams = run_loop(
-        lambda time, beams: _advance(time, beams, step, loop_state, options),
+        lambda time, beams: _advance(time, beams, step, loop_state, options, select),
         beams,
         max_length,
         lambda beams: beams["all_settled"],
@@ -129,18 +147,13 @@ def beam(
     return _result(beams, options, step)
 
 
-class _Options(NamedTuple):
-    end_id: int | None
-    max_length: int
-    beam_width: int
-    n_best: int
-    length_penalty_weight: float
-    coverage_penalty_weight: float
-    processors: tuple[Callable, ...]
-
-
 def _advance(
-    time: Any, beams: dict, step: Callable, loop_state: LoopState, options: _Options
+    time: Any,
+    beams: dict,
+    step: Callable,
+    loop_state: LoopState,
+    options: Options,
+    select: Callable,
 ) -> dict:
     """Takes one step with all beams."""
     finished = beams["finished"]
@@ -170,7 +183,7 @@ def _advance(
     }
 
 
-def _settled(scores: Any, log_probs: Any, finished_before: Any, options: _Options) -> Any:
+def _settled(scores: Any, log_probs: Any, finished_before: Any, options: Options) -> Any:
     """Returns which of the sequences (B, K) have their last score, or cannot be among the N best.
 
     The last score is that of the step after the end, which counts it. At best, all that follows
@@ -178,13 +191,13 @@ def _settled(scores: Any, log_probs: Any, finished_before: Any, options: _Option
     """
     weight, at_best = options.length_penalty_weight, scores
     if weight > 0:
-        at_best = log_probs / _length_penalty(options.max_length, weight)
+        at_best = log_probs / length_penalty(options.max_length, weight)
     is_beaten = at_best < scores[:, options.n_best - 1, None]
     is_none = log_probs == -float("inf")
     return ops.logical_or(finished_before, ops.logical_or(is_beaten, is_none))
 
 
-def _result(beams: dict, options: _Options, step: FlatStep) -> SearchResult:
+def _result(beams: dict, options: Options, step: FlatStep) -> SearchResult:
     """Returns the best sequences; empty ones where there are fewer, with probability 0."""
     tokens, lengths, finished, log_probs, scores, path = (
         beams[name][:, : options.n_best]
@@ -209,7 +222,7 @@ def _result(beams: dict, options: _Options, step: FlatStep) -> SearchResult:
     )
 
 
-def select(time: Any, logits: Any, beams: dict, options: _Options) -> tuple:
+def select(time: Any, logits: Any, beams: dict, options: Options) -> tuple:
     """Selects the K best continuations of sequences (B, K), by the logits (B K, V) of their tokens.
 
     A sequence's penalty is the same for all tokens but the end id, so few candidates suffice: its
@@ -261,12 +274,12 @@ def select(time: Any, logits: Any, beams: dict, options: _Options) -> tuple:
 
 
 def penalized_scores(
-    log_probs: Any, lengths: Any, coverage: Any, finished: Any, options: _Options
+    log_probs: Any, lengths: Any, coverage: Any, finished: Any, options: Options
 ) -> Any:
     """Returns s(Y) of candidates (B, K, C), by the coverage (B, K, S) of their sequences (B, K)."""
     scores = log_probs
     if options.length_penalty_weight:
-        scores = scores / _length_penalty(lengths, options.length_penalty_weight)
+        scores = scores / length_penalty(lengths, options.length_penalty_weight)
     if options.coverage_penalty_weight:
         covered = ops.where(coverage == 0, 1.0, ops.minimum(coverage, 1.0))  # (B, K, S)
         penalty = ops.where(finished, ops.sum(ops.log(covered), axis=-1), 0.0)
@@ -275,7 +288,7 @@ def penalized_scores(
     return ops.where(log_probs == -float("inf"), log_probs, scores)
 
 
-def _length_penalty(lengths: Any, weight: float) -> Any:
+def length_penalty(lengths: Any, weight: float) -> Any:
     return ((5.0 + ops.cast(lengths, "float32")) / 6.0) ** weight
 
 
