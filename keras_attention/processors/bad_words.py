@@ -17,6 +17,12 @@ class BadWords:
 
     Args:
         sequences: A list of lists of tokens, each of one or more.
+
+    Example:
+
+    >>> logits, tokens = np.zeros((1, 3), "float32"), np.array([[0, 1, 0, 0]])
+    >>> np.array(ka.processors.BadWords([[2], [0, 1, 0]])(logits, tokens, 2)).tolist()
+    [[-inf, 0.0, -inf]]
     """
 
     def __init__(self, sequences: Sequence[Sequence[int]]) -> None:

@@ -16,6 +16,12 @@ class ForcedPrefix:
     Args:
         tokens: (B, P), integers.
         lengths: (B,), how many of them are forced. None: all.
+
+    Example:
+
+    >>> logits, tokens = np.zeros((1, 3), "float32"), np.zeros((1, 4), "int32")
+    >>> np.array(ka.processors.ForcedPrefix([[2, 1]])(logits, tokens, 0)).tolist()
+    [[-inf, -inf, 0.0]]
     """
 
     def __init__(self, tokens: Any, lengths: Any = None) -> None:

@@ -24,11 +24,12 @@ def forbid(logits: Tensor, where: Any) -> Tensor:
 def last_tokens(tokens: Tensor, time: Any, count: int) -> Tensor:
     """Returns the `count` tokens before `time`, (N, count); -1 before the first."""
     at = ops.arange(count, dtype="int32") + time - count
-    return ops.where(at < 0, -1, ops.take(tokens, ops.maximum(at, 0), axis=1))
+    return ops.where(at < 0, -1, ops.take(ops.cast(tokens, "int32"), ops.maximum(at, 0), axis=1))
 
 
 def lower(logits: Tensor, tokens: Tensor, values: Any, where: Tensor) -> Tensor:
     """Lowers the logits (N, V) of tokens (N, M) to `values`, where (N, M) it holds."""
+    tokens = ops.cast(tokens, "int32")
     values = ops.broadcast_to(ops.where(where, values, math.inf), ops.shape(tokens))
     rows = ops.arange(ops.shape(tokens)[0], dtype="int32")[:, None] + ops.zeros_like(tokens)
     indices = ops.reshape(ops.stack([rows, tokens], axis=-1), (-1, 2))

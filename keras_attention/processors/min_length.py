@@ -16,6 +16,12 @@ class MinLength:
     Args:
         length: The number of tokens before the end id.
         end_id: The token that ends a sequence.
+
+    Example:
+
+    >>> logits, tokens = np.zeros((1, 3), "float32"), np.zeros((1, 4), "int32")
+    >>> np.array(ka.processors.MinLength(2, end_id=1)(logits, tokens, 0)).tolist()
+    [[0.0, -inf, 0.0]]
     """
 
     def __init__(self, length: int, end_id: int) -> None:

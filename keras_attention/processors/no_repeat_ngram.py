@@ -17,6 +17,12 @@ class NoRepeatNGram:
     Args:
         n: The length of the n-grams; 1 forbids every repeated token.
 
+    Example:
+
+    >>> logits, tokens = np.zeros((1, 3), "float32"), np.array([[0, 1, 0, 0]])
+    >>> np.array(ka.processors.NoRepeatNGram(2)(logits, tokens, 3)).tolist()
+    [[0.0, -inf, 0.0]]
+
     Reference: Paulus, Xiong, Socher 2018, "A Deep Reinforced Model for Abstractive Summarization",
     arXiv:1705.04304.
     """
@@ -28,6 +34,7 @@ class NoRepeatNGram:
         starts = tokens.shape[-1] - self.n + 1  # of n-grams
         if starts <= 0:
             return logits
+        tokens = ops.cast(tokens, "int32")
         last = last_tokens(tokens, time, self.n - 1)
         repeats = ops.arange(starts, dtype="int32")[None] + self.n - 1 < time
         for i in range(self.n - 1):

@@ -19,6 +19,12 @@ class RepetitionPenalty:
     Args:
         penalty: At least 1, which changes nothing; the paper's is 1.2.
 
+    Example:
+
+    >>> logits, tokens = -np.ones((1, 3), "float32"), np.array([[0, 1, 2, 2]])
+    >>> np.array(ka.processors.RepetitionPenalty(1.5)(logits, tokens, 2)).tolist()
+    [[-1.5, -1.5, -1.0]]
+
     Reference: Keskar et al. 2019, "CTRL: A Conditional Transformer Language Model for Controllable
     Generation", arXiv:1909.05858.
     """

@@ -16,6 +16,12 @@ class SuppressTokens:
 
     Args:
         ids: The tokens.
+
+    Example:
+
+    >>> logits, tokens = np.zeros((1, 3), "float32"), np.zeros((1, 4), "int32")
+    >>> np.array(ka.processors.SuppressTokens([0, 1])(logits, tokens, 0)).tolist()
+    [[-inf, -inf, 0.0]]
     """
 
     def __init__(self, ids: Sequence[int]) -> None:
