@@ -1,4 +1,4 @@
-"""The commands that use a run: `evaluate`, `export` and `translate`."""
+"""The commands that use a run: `evaluate`, `export`, `translate` and `serve`."""
 
 import io
 import json
@@ -12,6 +12,7 @@ from examples.common.commands import quiet_import
 from examples.common.errors import UserError
 from examples.common.files import write_with
 from examples.common.serving import Average, BeamWidth, LengthPenalty
+from examples.serving import command
 from examples.translation.config import OUT
 
 Out = Annotated[Path, typer.Option(help="The run folder.")]
@@ -148,6 +149,30 @@ def translate(
         write_with(output, write_file)
     else:
         write_to(sys.stdout)
+
+
+def serve(
+    model: command.Exported = OUT / "saved_model",
+    port: command.Port = 8501,
+    name: command.Name = "translator",
+):
+    """Serve an exported model on this machine: a page that translates as one types, and REST.
+
+    The REST interface is that of TF Serving. Neither Keras nor this library is loaded.
+    """
+    command.serve(
+        model,
+        port,
+        name,
+        kind="translation",
+        what="translator",
+        takes="text",
+        gives="source_length",
+        example=b"a",
+        body=2**20,
+        rows=64,
+        string=4096,
+    )
 
 
 def _line(number: int, row: dict, as_json: bool) -> str:
