@@ -87,9 +87,11 @@ export function lines(boxes, show) {
       hovered = event.type === "pointerover" ? event.target.closest("button") : null;
       update();
     };
-    box.onfocusin = update;
-    box.onfocusout = () => setTimeout(update); // by then the next one has the focus
-    box.onclick = (event) => event.target.closest("button")?.focus(); // Safari does not by itself
+  }
+  for (const button of buttons.flat()) {
+    button.onfocus = update;
+    button.onblur = () => setTimeout(update); // by then the next one has the focus
+    button.onclick = () => button.focus(); // Safari does not by itself
   }
   return buttons;
 }
