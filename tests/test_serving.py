@@ -21,7 +21,10 @@ import tensorflow as tf
 import uvicorn
 from typer.testing import CliRunner
 
+from examples.captioning import scenes
 from examples.captioning.cli import app as captioning
+from examples.captioning.images import open_images
+from examples.captioning.use_commands import PIXEL
 from examples.serving.batcher import Batcher
 from examples.serving.limits import Limits, RequestError
 from examples.serving.model import Model
@@ -84,9 +87,9 @@ def toy(tmp_path_factory):
 class Served:
     """A model, served in a thread of this process."""
 
-    def __init__(self, path):
-        self.model = Model(path, "translator", "text", "source_length", b"a")
-        app = make_app(self.model, "toy", read_page("translation", "toy"), LIMITS)
+    def __init__(self, model, limits=LIMITS):
+        self.model = model
+        app = make_app(model, "toy", read_page("translation", "toy"), limits)
         self.server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none"))
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
@@ -114,7 +117,7 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(toy):
-    server = Served(toy)
+    server = Served(Model(toy, "translator", "text", "source_length", b"a"))
     yield server
     server.stop()
 
@@ -222,7 +225,7 @@ def test_numbers_that_json_does_not_have(served):
             "no signature named 'none'",
         ),
         ({"signature_name": "double", "inputs": [[1, 2], [3]]}, "'x': lists of unequal lengths"),
-        ({"signature_name": "double", "inputs": [[1, [2]]]}, "'x': [2]; expected a number"),
+        ({"signature_name": "double", "inputs": [[1, [2]]]}, "'x': a list; expected a number"),
         ({"signature_name": "double", "inputs": [[1, True]]}, "'x': true; expected a number"),
         ({"signature_name": "double", "inputs": [[1, "a"]]}, "'x': \"a\"; expected a number"),
         ({"signature_name": "double", "inputs": [[1, 1e39]]}, "outside of float32"),
@@ -414,6 +417,74 @@ def test_many_clients_share_calls_and_get_their_own_answers(served, bad):
             assert answer["outputs"]["upper"] == [f"T{number}-{turn}"]
     if not bad:  # halves of a batch that fails are calls of their own
         assert int(calls) - before < clients * each
+
+
+# ---------------------------------------------------------------- models of the examples
+
+
+def command(app, *arguments):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+
+
+@contextlib.contextmanager
+def serving(*model):
+    server = Served(Model(*model), Limits(body=10**6, rows=8, string=10**5))
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def close_to(found, expected):
+    """Whether JSON holds what the signature gave."""
+    for name, value in expected.items():
+        value = value.numpy()
+        if value.dtype == object:
+            assert found[name] == np.char.decode(value.astype(bytes), "utf-8").tolist()
+        else:
+            np.testing.assert_allclose(found[name], value, atol=1e-5)
+
+
+def test_a_translator_of_the_example(tmp_path):
+    pairs, folder = tmp_path / "pairs.tsv", tmp_path / "run"
+    pairs.write_text("".join(f"a {n}\tun {n}\n" for n in range(200)))
+    small = ["--units", 8, "--encoder-units", 4, "--embedding", 8, "--max-length", 12]
+    command(translation, "train", "--pairs", pairs, *small, "--epochs", 1, "--out", folder)
+    command(translation, "export", "--out", folder, "--beam-width", 3)
+    texts = ["a 1", "", "a 2 3"]
+    with serving(folder / "saved_model", "translator", "text", "source_length", b"a") as server:
+        status, answer = server.predict({"inputs": texts})
+        assert status == 200
+        signature = server.model.signatures["serving_default"]
+        assert signature.has_rows
+        close_to(answer["outputs"], signature.function(tf.constant(texts)))
+        _, rows = server.predict({"instances": [b64(text.encode()) for text in texts]})
+        assert [row["text"] for row in rows["predictions"]] == answer["outputs"]["text"]
+
+
+def test_a_captioner_of_the_example(tmp_path):
+    scenes.write(tmp_path, {"train": 16, "dev": 4, "test": 2})
+    data = ["--images", tmp_path / "images.tar", "--captions", tmp_path / "captions.json"]
+    small = ["--units", 8, "--channels", 4, "--attention-units", 4, "--embedding", 8, "--size", 48]
+    folder, options = tmp_path / "study", ["--batch-size", 8, "--max-length", 8, "--epochs", 1]
+    command(captioning, "train", *data, *small, *options, "--out", folder)
+    command(captioning, "export", "--out", folder, "--length-penalty", 2)
+    images = open_images(tmp_path / "images.tar")
+    pictures = [images.read(f"test-{i:05}.png") for i in range(2)]
+    with serving(folder / "saved_model", "captioner", "image", "attention", PIXEL) as server:
+        status, answer = server.predict({"inputs": {"image": [b64(data) for data in pictures]}})
+        assert status == 200
+        signatures = server.model.signatures
+        close_to(answer["outputs"], signatures["serving_default"].function(tf.constant(pictures)))
+        pixels = np.full((1, 48, 48, 3), 99.0, "float32")
+        question = {"signature_name": "pixels", "instances": pixels.tolist()}
+        (row,) = server.predict(question)[1]["predictions"]
+        expected = signatures["pixels"].function(tf.constant(pixels))
+        close_to({name: [row[name]] for name in row}, expected)
+        status, answer = server.predict({"instances": [b64(b"no picture")]})
+        assert status == 400
+        assert "not a JPEG, PNG, GIF or WebP picture" in answer["error"]
 
 
 # ---------------------------------------------------------------- the command

@@ -139,6 +139,8 @@ def _to_numbers(name: str, values: list, dtype: str) -> np.ndarray:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
     text = json.dumps(value)
     return text if len(text) <= 40 else text[:40] + "..."
 
