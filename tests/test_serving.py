@@ -21,6 +21,7 @@ import tensorflow as tf
 import uvicorn
 from typer.testing import CliRunner
 
+from benchmarks.serving import measure
 from examples.captioning import scenes
 from examples.captioning.cli import app as captioning
 from examples.captioning.images import open_images
@@ -87,9 +88,9 @@ def toy(tmp_path_factory):
 class Served:
     """A model, served in a thread of this process."""
 
-    def __init__(self, model, limits=LIMITS):
-        self.model = model
-        app = make_app(model, "toy", read_page("translation", "toy"), limits)
+    def __init__(self, model, limits=LIMITS, name="toy"):
+        self.model, self.name = model, name
+        app = make_app(model, name, read_page("translation", name), limits)
         self.server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none"))
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
@@ -109,7 +110,8 @@ class Served:
             response = connection.getresponse()
             return response.status, response.headers, response.read()
 
-    def predict(self, question, path="/v1/models/toy:predict"):
+    def predict(self, question, path=""):
+        path = path or f"/v1/models/{self.name}:predict"
         body = question if isinstance(question, bytes) else json.dumps(question).encode()
         status, _, answer = self.ask("POST", path, body)
         return status, json.loads(answer)
@@ -429,7 +431,7 @@ def command(app, *arguments):
 
 @contextlib.contextmanager
 def serving(*model):
-    server = Served(Model(*model), Limits(body=10**6, rows=8, string=10**5))
+    server = Served(Model(*model), Limits(body=10**6, rows=8, string=10**5), model[1])
     try:
         yield server
     finally:
@@ -461,6 +463,10 @@ def test_a_translator_of_the_example(tmp_path):
         close_to(answer["outputs"], signature.function(tf.constant(texts)))
         _, rows = server.predict({"instances": [b64(text.encode()) for text in texts]})
         assert [row["text"] for row in rows["predictions"]] == answer["outputs"]["text"]
+        found = measure(os.getpid(), server.port, requests=40, clients=4)
+        assert found["lost"] == 0
+        assert found["times"] > 0
+        assert min(found["resident_mib"].values()) > 0
 
 
 def test_a_captioner_of_the_example(tmp_path):
@@ -511,6 +517,25 @@ def test_what_cannot_be_served(toy, tmp_path):
     line = fail(captioning, "--model", toy, "--port", 0)
     assert f"{toy}: not an exported captioner, or damaged (no output named 'attention')" in line
     assert "--name a/b: expected letters" in fail(translation, "--model", toy, "--name", "a/b")
+
+
+def test_a_model_that_fails(tmp_path):
+    """Its names are those of a translator, its input is not."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="text")])
+    def double(text):
+        return {"source_length": 2 * text}
+
+    tf.saved_model.save(tf.Module(), str(tmp_path), signatures=double)
+    assert f"{tmp_path}: not an exported translator: it fails" in fail(
+        translation, "--model", tmp_path, "--port", 0
+    )
+
+
+def test_without_the_packages(toy, monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    line = fail(translation, "--model", toy, "--port", 0)
+    assert "uvicorn is missing: pip install 'keras-attention-layers[serve]'" in line
 
 
 def test_a_port_that_is_taken(toy):

@@ -10,7 +10,7 @@ import tensorflow_text  # noqa: F401  registers the operations of tokenizers
 from google.protobuf import json_format
 from tensorflow.core.protobuf import saved_model_pb2
 
-from examples.common.errors import line_of
+from examples.common.errors import UserError, line_of
 from examples.common.serving import load_exported
 from examples.serving.limits import RequestError
 from examples.serving.tensors import Specs, Tensors
@@ -61,7 +61,11 @@ class Model:
             for name, definition in saved.meta_graphs[0].signature_def.items()
             if name in self.signatures
         }
-        self.run(("serving_default",), {takes: np.array([example], object)})
+        try:
+            self.run(("serving_default",), {takes: np.array([example], object)})
+        except Exception as error:  # of many kinds: another model has inputs of that name
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(f"{path}: not an exported {what}: it fails ({reason})") from None
 
     def signature(self, name: str) -> Signature:
         if name not in self.signatures:

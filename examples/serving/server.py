@@ -20,7 +20,7 @@ from examples.serving.pages import File
 
 # So many times the limit of a body is read and thrown away: a client that is still sending would
 # not see why it is refused.
-PATIENCE = 8
+DRAINED = 8
 
 
 def make_app(model: Model, name: str, page: Mapping[str, File], limits: Limits) -> FastAPI:
@@ -89,7 +89,7 @@ async def _read(request: Request, limits: Limits) -> bytes:
             size += len(chunk)
             if size <= limits.body:
                 body += chunk
-            elif size > PATIENCE * limits.body:
+            elif size > DRAINED * limits.body:
                 break
     except ClientDisconnect:
         raise RequestError("the connection ended within the body") from None
