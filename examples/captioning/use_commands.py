@@ -190,4 +190,5 @@ def serve(
         body=32 * 2**20,
         rows=16,
         string=16 * 2**20,
+        waiting=32,
     )
