@@ -10,7 +10,7 @@ install = -m pip install --quiet --disable-pip-version-check --constraint constr
 layer_table = tests/test_conformance.py tests/test_conformance_masks.py tests/test_export.py \
 	tests/test_conformance_empty.py tests/test_first_use.py
 
-.PHONY: test coverage smoke check format docs readme translate caption reverse sort few-shot \
+.PHONY: test coverage smoke check format docs readme translate demo caption reverse sort few-shot \
 	copy-task forecast \
 	emoji-names test-backends conformance bench package clean
 .DELETE_ON_ERROR:
@@ -56,6 +56,10 @@ translator = .venv/bin/python -m examples.translation
 
 translate: out/translation/saved_model/saved_model.pb
 	$(translator) translate --model out/translation/saved_model 'woman detective'
+
+# Serves the same export: a page to translate on, and the REST interface of TF Serving.
+demo: .venv/with-serve out/translation/saved_model/saved_model.pb
+	$(translator) serve --model out/translation/saved_model
 
 out/translation/saved_model/saved_model.pb: out/translation/alignment.png
 	$(translator) export --out out/translation

@@ -1,12 +1,11 @@
 """Encoded pictures to pixels, by TensorFlow's operations alone: an exported model does it too."""
 
-import re
 from pathlib import Path
 
 import tensorflow as tf
 
 from examples.captioning.images import Images, read_encoded
-from examples.common.errors import UserError
+from examples.common.errors import UserError, line_of
 
 ACCEPTED = "JPEG, PNG, GIF or WebP"
 MEGAPIXELS = 100  # of a picture at most, which its first bytes tell
@@ -225,10 +224,7 @@ def check_picture(data: bytes, path: Path) -> None:
 
 def not_decoded(path: Path, error: tf.errors.OpError) -> UserError:
     """TensorFlow's error for a picture in one line, without the names of its operations."""
-    in_graph = re.search(r"(.*)\n\s*\[\[\{\{node", str(error.message))
-    line = in_graph[1] if in_graph else str(error.message).splitlines()[0]
-    words = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", line).strip()
     what = "a damaged picture, cannot be decoded"
     if isinstance(error, tf.errors.ResourceExhaustedError):
         what = "not enough memory for this picture"
-    return UserError(f"{path}: {what} ({words})")
+    return UserError(f"{path}: {what} ({line_of(error)})")

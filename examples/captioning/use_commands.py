@@ -1,5 +1,6 @@
-"""The commands that use a study: `evaluate`, `explain`, `export` and `caption`."""
+"""The commands that use a study: `evaluate`, `explain`, `export`, `caption` and `serve`."""
 
+import base64
 import json
 import sys
 from pathlib import Path
@@ -11,8 +12,10 @@ from examples.captioning.config import OUT, Attention
 from examples.common.commands import quiet_import
 from examples.common.errors import UserError
 from examples.common.serving import Average, BeamWidth, LengthPenalty
+from examples.serving import command
 
 Out = Annotated[Path, typer.Option(help="The folder of the study.")]
+PIXEL = base64.b64decode("R0lGODlhAQABAIAAAP///wAAACwAAAAAAQABAAACAkQBADs=")  # a GIF
 Kind = Annotated[Attention, typer.Option(help="Which of the study's runs.")]
 
 
@@ -164,3 +167,28 @@ def caption(
             print(row["text"], flush=True)
     if failed:
         raise typer.Exit(1)
+
+
+def serve(
+    model: command.Exported = OUT / "saved_model",
+    port: command.Port = 8501,
+    name: command.Name = "captioner",
+):
+    """Serve an exported model on this machine: a page for a picture of one's own, and REST.
+
+    The REST interface is that of TF Serving. Neither Keras nor this library is loaded.
+    """
+    command.serve(
+        model,
+        port,
+        name,
+        kind="captioning",
+        what="captioner",
+        takes="image",
+        gives="attention",
+        example=PIXEL,
+        body=32 * 2**20,
+        rows=16,
+        string=16 * 2**20,
+        waiting=32,
+    )

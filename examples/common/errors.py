@@ -1,6 +1,7 @@
 """Errors that the user can correct."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,3 +20,11 @@ def user_errors(path: Path, done: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{path}: cannot be {done} ({error.strerror or error})") from None
+
+
+def line_of(error: Exception) -> str:
+    """The `message` of TensorFlow's error in one line, without the names of its operations."""
+    message = str(error.message)
+    in_graph = re.search(r"(.*)\n\s*\[\[\{\{node", message)
+    line = in_graph[1] if in_graph else message.splitlines()[0]
+    return re.sub(r"\{\{.*?\}\}|\[Op:.*", "", line).strip()

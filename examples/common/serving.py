@@ -41,6 +41,18 @@ def open_model(path: Path, open_run: Callable, what: str, takes: str, gives: str
 
 
 def _open_exported(path: Path, what: str, takes: str, gives: str) -> Callable:
+    loaded = load_exported(path, what, takes, gives)
+    signature = loaded.signatures["serving_default"]
+
+    def call(batch):
+        # The signature does not keep the variables alive, `loaded` does.
+        return signature(**{takes: batch}) if loaded else None
+
+    return call
+
+
+def load_exported(path: Path, what: str, takes: str, gives: str):
+    """What `tf.saved_model.load` gives for an exported model; the arguments as of `open_model`."""
     import tensorflow as tf
 
     try:
@@ -53,12 +65,7 @@ def _open_exported(path: Path, what: str, takes: str, gives: str) -> Callable:
     except Exception as error:  # TensorFlow raises many kinds for a damaged file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{path}: not an exported {what}, or damaged ({reason})") from None
-
-    def call(batch):
-        # The signature does not keep the variables alive, `loaded` does.
-        return signature(**{takes: batch}) if loaded else None
-
-    return call
+    return loaded
 
 
 def export_model(model, path: Path, **options) -> None:

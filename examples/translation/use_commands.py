@@ -1,4 +1,4 @@
-"""The commands that use a run: `evaluate`, `export` and `translate`."""
+"""The commands that use a run: `evaluate`, `export`, `translate` and `serve`."""
 
 import io
 import json
@@ -13,6 +13,7 @@ from examples.common.errors import UserError
 from examples.common.files import write_with
 from examples.common.options import with_options
 from examples.common.serving import Average
+from examples.serving import command
 from examples.translation.config import OUT
 from examples.translation.search import Search
 
@@ -166,6 +167,30 @@ def translate(
         write_with(output, write_file)
     else:
         write_to(sys.stdout)
+
+
+def serve(
+    model: command.Exported = OUT / "saved_model",
+    port: command.Port = 8501,
+    name: command.Name = "translator",
+):
+    """Serve an exported model on this machine: a page that translates as one types, and REST.
+
+    The REST interface is that of TF Serving. Neither Keras nor this library is loaded.
+    """
+    command.serve(
+        model,
+        port,
+        name,
+        kind="translation",
+        what="translator",
+        takes="text",
+        gives="source_length",
+        example=b"a",
+        body=2**20,
+        rows=64,
+        string=4096,
+    )
 
 
 def _print_scores(models: list[Path], path: Path) -> None:
