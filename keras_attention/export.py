@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,8 @@ def saved_model(
     """Writes `model` as a SavedModel that loads without Keras and without this library.
 
     It is written to a temporary folder beside `path` and then renamed, so that `path` never holds
-    half a model. An earlier SavedModel at `path` is replaced.
+    half a model. An earlier SavedModel at `path` is replaced, all but its
+    `assets.extra`, where TF Serving finds requests to warm up with.
 
     Args:
         model: A built model.
@@ -64,6 +66,9 @@ def saved_model(
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.replace(path) as new:
         archive.write_out(str(new), verbose=False)
+        extra = path / "assets.extra"
+        if extra.is_dir():
+            shutil.copytree(extra, new / extra.name)
 
 
 def _call_signature(model: keras.Model) -> dict[str, Signature]:
@@ -89,7 +94,7 @@ def _call_signature(model: keras.Model) -> dict[str, Signature]:
 
 def _is_saved_model(path: pathlib.Path) -> bool:
     # A folder with other files is not replaced, since that would delete them.
-    names = {"saved_model.pb", "fingerprint.pb", "variables", "assets"}
+    names = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra"}
     return (path / "saved_model.pb").is_file() and names.issuperset(os.listdir(path))
 
 

@@ -225,6 +225,18 @@ def test_an_export_replaces_an_export(tmp_path):
     assert "translate" in tf.saved_model.load(str(tmp_path / "model")).signatures
 
 
+def test_requests_to_warm_up_with_are_kept(tmp_path):
+    model, translate = translator()
+    for _ in range(2):
+        ka.export.saved_model(model, tmp_path / "model", {"translate": (translate, [SOURCE])})
+        requests = tmp_path / "model" / "assets.extra" / "tf_serving_warmup_requests"
+        if not requests.exists():
+            requests.parent.mkdir()
+            requests.write_bytes(b"requests")
+    assert requests.read_bytes() == b"requests"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
 def test_a_failed_export_leaves_the_old_one(tmp_path):
     model, translate = translator()
     ka.export.saved_model(model, tmp_path / "model", {"translate": (translate, [SOURCE])})
