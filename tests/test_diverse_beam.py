@@ -88,6 +88,15 @@ def test_a_large_penalty_lets_groups_begin_with_other_words():
     assert all(len(set(row)) == 4 for row in first.tolist())
 
 
+def test_penalties_leave_log_p_exact():
+    """Also where all groups must say the same, at any price."""
+    prefix = [ka.processors.ForcedPrefix([[3, 4, 5]])]
+    found = ka.search.diverse_beam(step, STATE, STARTS, END, STEPS, 4, 4, 1e6, processors=prefix)
+    for n in range(4):
+        scored = ka.search.score(step, STATE, found.tokens[:, n], STARTS, END)
+        assert_close([found.log_probs[:, n]], [scored.log_probs[:, 0]], 1e-5)
+
+
 def test_in_a_graph_with_processors():
     def decode(state):
         return ka.search.diverse_beam(
@@ -109,6 +118,8 @@ def test_in_a_graph_with_processors():
         ({"groups": 4}, ["`groups`", "4", "6"]),
         ({"groups": 0}, ["`groups`", "0"]),
         ({"diversity_penalty": -1}, ["`diversity_penalty`", "-1"]),
+        ({"diversity_penalty": np.inf}, ["`diversity_penalty`", "inf"]),
+        ({"length_penalty_weight": np.nan}, ["`length_penalty_weight`", "nan"]),
     ],
 )
 def test_errors_name_argument_and_value(options, words):

@@ -182,6 +182,58 @@ def test_where_all_is_forbidden_a_sequence_ends_without_probability(search):
     assert to_numpy(found.lengths)[0].max() <= 1
 
 
+SEARCHES = {"greedy": {}, "sample": {}, "beam": {"beam_width": 3}}
+SEARCHES |= {"diverse_beam": {"beam_width": 4, "groups": 2}}
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_nan_and_forbidden_ends(search):
+    """NaN stays NaN; a beam without a continuation does not become it."""
+
+    def nan(tokens, state):
+        return np.nan * step(tokens, state)[0], None, state
+
+    function, options = getattr(ka.search, search), SEARCHES[search]
+    processors = [PROCESSORS["min"]]
+    found = function(nan, STATE, START, END, STEPS, processors=processors, **options)
+    assert np.isnan(to_numpy(found.log_probs)).all()
+    only = [lambda logits, *_: ops.where(ops.arange(WORDS) == 3, logits, -np.inf)]
+    found = function(step, STATE, START, None, STEPS, processors=only, **options)
+    logs = to_numpy(found.log_probs)
+    assert not np.isnan(logs).any()
+    assert np.isfinite(logs[:, 0]).all()
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_an_empty_batch(search):
+    found = getattr(ka.search, search)(
+        step,
+        STATE[:0],
+        START,
+        END,
+        STEPS,
+        processors=list(PROCESSORS.values())[:2],
+        **SEARCHES[search],
+    )
+    assert found.tokens.shape[0] == 0
+
+
+def test_a_processor_may_return_another_precision():
+    half = [lambda logits, *_: ops.cast(logits, "float16")]
+    found = ka.search.greedy(step, STATE, START, END, STEPS, processors=half)
+    plain = ka.search.greedy(step, STATE, START, END, STEPS)
+    np.testing.assert_allclose(to_numpy(found.log_probs), to_numpy(plain.log_probs), atol=0.02)
+
+
+def test_a_prefix_for_all_entries_ends_with_its_tokens():
+    prefix = ka.processors.ForcedPrefix([[3, 0]], 7)
+    found = ka.search.greedy(step, STATE, START, END, STEPS, processors=[prefix])
+    free = ka.search.greedy(step, STATE, 0, END, STEPS - 2)
+    tokens = to_numpy(found.tokens, "int32")[:, 0]
+    assert (tokens[:, :2] == [3, 0]).all()
+    np.testing.assert_array_equal(tokens[:, 2:], to_numpy(free.tokens)[:, 0])
+
+
 @pytest.mark.parametrize("search", ["greedy", "sample", "beam"])
 def test_searches_with_processors_are_the_same_in_a_graph(search):
     options = {"beam_width": 3, "length_penalty_weight": 0.7} if search == "beam" else {}
@@ -211,6 +263,8 @@ def test_searches_with_processors_are_the_same_in_a_graph(search):
         (lambda: ka.processors.RepetitionPenalty(np.inf), ["`penalty`", "inf"]),
         (lambda: ka.processors.BadWords([[1], []]), ["`sequences`", "empty"]),
         (lambda: ka.processors.ForcedPrefix([1, 2]), ["`tokens`", "(2,)"]),
+        (lambda: ka.processors.ForcedPrefix([[1], [2]], [1, 1, 1]), ["`lengths`", "(3,)", "2"]),
+        (lambda: _search([ka.processors.ForcedPrefix([[0, WORDS]])]), ["`tokens`", str(WORDS)]),
         (lambda: _search([ka.processors.SuppressTokens([WORDS])]), ["`ids`", str(WORDS)]),
         (lambda: _search([ka.processors.MinLength(1, WORDS)]), ["`end_id`", str(WORDS)]),
         (lambda: _search([ka.processors.ForcedPrefix([[0]] * 3)]), ["`tokens`", "3", "2"]),

@@ -222,6 +222,21 @@ def test_gradients_flow_through_unrolled_steps_in_a_graph(jit_compile):
         assert found[i] == pytest.approx(slope, rel=1e-3, abs=1e-4)
 
 
+def test_a_step_goes_on_from_the_state_after_the_last_one():
+    """Also where the state counts, and where a policy is of another precision."""
+    keras.utils.set_random_seed(13)
+    block = ka.TransformerDecoderBlock(num_heads=1, intermediate_dim=8)
+    memory = np.random.default_rng(14).normal(size=(4, 5, WIDTH)).astype("float32")
+    block(FIRST[:, None], memory)
+    state = block.begin(memory, max_length=6)
+    whole = ka.search.unroll(block.step, state, FIRST, 6)
+    keras.config.set_dtype_policy("mixed_float16")
+    some = ka.search.unroll(block.step, state, FIRST, 4)
+    rest = ka.search.unroll(block.step, some.state, some.outputs[:, -1], 2)
+    both = np.concatenate([some.outputs, rest.outputs], axis=1)
+    assert_close([both], [whole.outputs], 1e-6)
+
+
 def test_a_step_without_weights_is_unrolled_without_attention():
     def blind(inputs, state):
         output, _, state = forecast_step(inputs, state)
@@ -250,6 +265,7 @@ def test_unrolled_blocks_of_the_transformer_equal_their_call():
         (lambda: ka.search.ensemble([]), ["`steps`", "empty"]),
         (lambda: _unequal_ensemble(), ["`steps`", "logits", "11", "12"]),
         (lambda: _score(np.ones(3, int)), ["`tokens`", "(3,)"]),
+        (lambda: _score(np.ones((4, 0), int)), ["`tokens.shape[1]`", "0"]),
         (lambda: _unroll(FIRST[:, :2]), ["`first`", "(4, 2)", "(4, 3)"]),
         (lambda: _unroll(FIRST[0]), ["`first`", "(3,)"]),
         (lambda: _unroll(FIRST, steps=0), ["`steps`", "0"]),

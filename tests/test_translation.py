@@ -471,6 +471,17 @@ def test_options_of_the_search(brief):
     assert re.fullmatch(r"error: --prefix: \d+ tokens, expected at most 30\n", told)
 
 
+@pytest.mark.parametrize("name", ["--length-penalty", "--temperature"])
+def test_settings_of_the_search_are_finite(run, name):
+    told = from_run(run, name, "inf", code=2).stderr
+    assert told == f"error: {name}: inf; expected a finite number\n"
+
+
+def test_what_is_evaluated_is_no_sample(run):
+    told = command("evaluate", "--out", run.folder, "--sample", code=2).stderr
+    assert told.startswith("error: --sample: expected a search")
+
+
 def test_samples_are_drawn_and_sorted(brief):
     options = ["--sample", "--beam-width", 6, "--n-best", 6]
     rows = from_run(brief, *options, "--temperature", 3)
@@ -500,6 +511,8 @@ def test_pairs_are_scored_as_by_teacher_forcing(run, tmp_path):
             np.array([[*said, END]]), logits, from_logits=True
         )
         assert float(score) == pytest.approx(-float(np.sum(losses)), abs=1e-3)
+    both = ["--model", run.folder, "--score", path, "--json"]
+    assert command("translate", *both, code=2).stderr.startswith("error: --score: expected no ")
     exported = run.folder / "saved_model"
     told = command("translate", "--model", exported, "--score", path, code=2).stderr
     assert told.startswith(f"error: {exported}")

@@ -54,8 +54,8 @@ def with_options(command):
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     text = (
-        f"Defaults of the options below: a JSON file of {kind.__name__.lower()} settings. Paths in "
-        "it are from the working directory."
+        "Defaults of the options below: a JSON file, for train such as config.json of a run. Paths "
+        "in it are from the working directory."
     )
     eager = {"is_eager": True, "callback": set_defaults}
     generated = [parameter(f.name, f.default, f.type, **f.metadata["option"]) for f in fields]

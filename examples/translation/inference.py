@@ -49,6 +49,7 @@ class Searcher(keras.Model):
     def __init__(self, model, max_length: int, search: Search, prefix: list[int]):
         super().__init__()
         self.model, self.search, self.built = model, search, True
+        self.seed_generator = keras.random.SeedGenerator(search.seed)  # each batch draws others
         self.options = {"start_id": START, "end_id": END, "max_length": max_length}
         processors = [
             ka.processors.ForcedPrefix([prefix]) if prefix else None,
@@ -78,10 +79,8 @@ class Searcher(keras.Model):
         """K samples of each sentence, the most probable first."""
         count = self.search.beam_width
         state = self.model.begin(keras.ops.repeat(ids, count, axis=0))
-        temperature, seed = self.search.temperature, self.search.seed
-        found = ka.search.sample(
-            self.model.step, state, temperature=temperature, seed=seed, **self.options
-        )
+        settings = {"temperature": self.search.temperature, "seed": self.seed_generator}
+        found = ka.search.sample(self.model.step, state, **settings, **self.options)
         grouped = [keras.ops.reshape(x, (-1, count, *keras.ops.shape(x)[2:])) for x in found]
         order = keras.ops.flip(keras.ops.argsort(grouped[3], axis=1), axis=1)  # by score
 
@@ -219,15 +218,21 @@ def load_ensemble(
     return config, model if len(runs) == 1 else Ensemble([each[1] for each in loaded]), *tokenizers
 
 
-def score_pairs(model, source: Tokenizer, target: Tokenizer, pairs: list[Pair]) -> list[float]:
-    """log p of each target sentence, given its source."""
+def score_pairs(
+    model, source: Tokenizer, target: Tokenizer, max_length: int, pairs: list[Pair]
+) -> list[float]:
+    """log p of each target sentence, given its source, of which `max_length` tokens are read."""
     scores = []
     for start in range(0, len(pairs), 64):
         sides = list(zip(*((p.source, p.target) for p in pairs[start : start + 64]), strict=True))
-        ids, targets = (
-            tf.concat([found, tf.fill((len(texts), 1), END)], axis=1).to_tensor()
+        read, said = (
+            tokenizer.encode(tokenizer.normalize(tf.constant(texts)))
             for texts, tokenizer in zip(sides, (source, target), strict=True)
-            for found in [tokenizer.encode(tokenizer.normalize(tf.constant(texts)))]
+        )
+        end = tf.fill((read.nrows(), 1), END)
+        ids, targets = (
+            tf.concat([each, tf.cast(end, each.dtype)], axis=1).to_tensor()
+            for each in (read[:, :max_length], said)
         )
         found = ka.search.score(model.step, model.begin(ids.numpy()), targets.numpy(), START, END)
         scores += keras.ops.convert_to_numpy(found.log_probs[:, 0]).tolist()

@@ -1,8 +1,10 @@
 """How translations are searched."""
 
 import dataclasses
+import math
 from typing import final
 
+from examples.common.errors import UserError
 from examples.common.options import option
 
 PANEL = "Search"
@@ -28,6 +30,12 @@ class Search:
         1.0, PANEL, "Of --sample: below 1 is more sure, above 1 more daring.", min=1e-6
     )
     seed: int = option(1, PANEL, "Of --sample.", min=0)
+
+    def __post_init__(self):
+        for name in ("length_penalty", "coverage_penalty", "temperature"):
+            if not math.isfinite(getattr(self, name)):
+                option_name = name.replace("_", "-")
+                raise UserError(f"--{option_name}: {getattr(self, name)}; expected a finite number")
 
 
 GREEDY = Search(beam_width=1)

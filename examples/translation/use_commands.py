@@ -20,7 +20,10 @@ from examples.translation.search import Search
 Out = Annotated[Path, typer.Option(help="The run folder.")]
 Ensemble = Annotated[
     list[Path] | None,
-    typer.Option(help="One more run, to average its probabilities; may be given more than once."),
+    typer.Option(
+        metavar="<path>",
+        help="One more run, to average its probabilities; may be given more than once.",
+    ),
 ]
 
 
@@ -39,6 +42,8 @@ def evaluate(
     """
     from examples.translation.run import Run
 
+    if config.sample:
+        raise UserError("--sample: expected a search, whose translations are not of chance")
     run = Run(out)
     attends = run.config().attention != "none"
     with quiet_import():
@@ -131,6 +136,8 @@ def translate(
         if not path.exists():
             raise UserError(f"{path}: no such folder")
     if score:
+        if texts or n_best or output or as_json:
+            raise UserError("--score: expected no lines, --n-best, --output or --json beside it")
         _print_scores(models, score)
         return
     from rich.console import Console
@@ -204,8 +211,8 @@ def _print_scores(models: list[Path], path: Path) -> None:
     with quiet_import():
         from examples.translation import inference
     pairs = list(read_tsv(path))
-    _, *parts = inference.load_ensemble(runs)
-    for log_prob in inference.score_pairs(*parts, pairs):
+    config, *parts = inference.load_ensemble(runs)
+    for log_prob in inference.score_pairs(*parts, config.max_length, pairs):
         print(f"{log_prob:.4f}")
 
 

@@ -59,6 +59,11 @@ def scan(step: Callable, inputs: Any, state: Any, mask: Any = None, dtype: Any =
     # The loop takes and returns one tensor: the widths are concatenated.
     packed_inputs = _concatenate([leaves[i] for i in order])
     outputs, final_states = run_loop(loop, packed_inputs, keras.tree.flatten(state), mask)
+    # The loop's layer casts them.
+    final_states = [
+        ops.cast(last, first.dtype)
+        for last, first in zip(final_states, keras.tree.flatten(state), strict=True)
+    ]
     return *_split(outputs, output_dims), keras.tree.pack_sequence_as(state, final_states)
 
 

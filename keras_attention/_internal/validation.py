@@ -159,6 +159,11 @@ def positive(argument: str, value: Any) -> Any:
     return _number(argument, value, lambda x: x > 0, "a number above 0")
 
 
+def finite(argument: str, value: Any) -> Any:
+    """Returns `value` if it is a finite number."""
+    return _number(argument, value, math.isfinite, "a finite number")
+
+
 def at_least(argument: str, value: Any, least: float) -> Any:
     """Returns `value` if it is a number of at least `least`."""
     return _number(

@@ -2,11 +2,12 @@
 
 from typing import Any, final
 
+import keras
 from keras import ops
 
 from keras_attention._internal import validation
 from keras_attention._internal.typing import Tensor
-from keras_attention.processors.logits import forbid
+from keras_attention.processors.logits import forbid, validate_token
 
 
 @final
@@ -14,8 +15,8 @@ class ForcedPrefix:
     """Begins each sequence with given tokens, which count in its log p.
 
     Args:
-        tokens: (B, P), integers.
-        lengths: (B,), how many of them are forced. None: all.
+        tokens: (B, P), integers; or (1, P), for all entries of a batch.
+        lengths: How many of them are forced: a number, or one per row. None: all.
 
     Example:
 
@@ -28,10 +29,19 @@ class ForcedPrefix:
         self.tokens = ops.cast(ops.convert_to_tensor(tokens), "int32")
         validation.rank("tokens", self.tokens.shape, "(batch, steps)")
         size = ops.shape(self.tokens)
-        given = size[1] if lengths is None else lengths
-        self.lengths = ops.broadcast_to(ops.cast(given, "int32"), (size[0],))
+        lengths = ops.cast(size[1] if lengths is None else lengths, "int32")
+        if len(lengths.shape) and not validation.shapes_match(lengths.shape, self.tokens.shape[:1]):
+            raise ValueError(
+                f"`lengths` has shape {tuple(lengths.shape)}; expected a number, or as many as "
+                f"`tokens` has rows, {self.tokens.shape[0]}."
+            )
+        self.lengths = ops.broadcast_to(ops.minimum(lengths, size[1]), (size[0],))
+        listed = getattr(tokens, "tolist", lambda: tokens)
+        known = [] if ops.is_tensor(tokens) else keras.tree.flatten(listed())
+        self._largest = max(known, default=0)
 
     def __call__(self, logits: Tensor, tokens: Tensor, time: Any) -> Tensor:
+        validate_token("tokens", self._largest, logits)
         batch_size, steps = ops.shape(self.tokens)
         if steps == 0:
             return logits
@@ -41,7 +51,7 @@ class ForcedPrefix:
                 "expected one row for each batch entry."
             )
         rows = ops.arange(ops.shape(logits)[0], dtype="int32")
-        entries = rows // (ops.shape(logits)[0] // batch_size)
+        entries = rows // ops.maximum(ops.shape(logits)[0] // batch_size, 1)
         now = ops.take(self.tokens, ops.minimum(time, steps - 1), axis=1)  # (B,)
         forced = ops.take(now, entries, axis=0)[:, None]
         is_free = ops.take(time >= self.lengths, entries, axis=0)[:, None]

@@ -1,7 +1,5 @@
 """Beam search, with the penalties of GNMT."""
 
-import math
-import numbers
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +7,7 @@ from keras import ops
 
 from keras_attention._internal import validation
 from keras_attention._ops.largest import largest
+from keras_attention.processors.process import process, validate_processors
 from keras_attention.search.loop import (
     FlatStep,
     SearchResult,
@@ -17,10 +16,8 @@ from keras_attention.search.loop import (
     full_int32,
     get_batch_size,
     is_end,
-    process,
     run_loop,
     validate_ids,
-    validate_processors,
     write_step,
     write_time_major,
 )
@@ -64,8 +61,8 @@ def beam(
     n_best = beam_width if n_best is None else validation.positive_integer("n_best", n_best)
     if n_best > beam_width:
         raise ValueError(f"`n_best` is {n_best}; expected at most `beam_width`, {beam_width}.")
-    _validate_finite("length_penalty_weight", length_penalty_weight)
-    _validate_finite("coverage_penalty_weight", coverage_penalty_weight)
+    validation.finite("length_penalty_weight", length_penalty_weight)
+    validation.finite("coverage_penalty_weight", coverage_penalty_weight)
     options = Options(
         end_id,
         validation.positive_integer("max_length", max_length),
@@ -192,7 +189,7 @@ def _settled(scores: Any, log_probs: Any, finished_before: Any, options: Options
     weight, at_best = options.length_penalty_weight, scores
     if weight > 0:
         at_best = log_probs / length_penalty(options.max_length, weight)
-    is_beaten = at_best < scores[:, options.n_best - 1, None]
+    is_beaten = ops.all(at_best[:, :, None] < scores[:, None, : options.n_best], axis=-1)
     is_none = log_probs == -float("inf")
     return ops.logical_or(finished_before, ops.logical_or(is_beaten, is_none))
 
@@ -222,12 +219,13 @@ def _result(beams: dict, options: Options, step: FlatStep) -> SearchResult:
     )
 
 
-def select(time: Any, logits: Any, beams: dict, options: Options) -> tuple:
+def select(time: Any, logits: Any, beams: dict, options: Options, costs: Any = None) -> tuple:
     """Selects the K best continuations of sequences (B, K), by the logits (B K, V) of their tokens.
 
     A sequence's penalty is the same for all tokens but the end id, so few candidates suffice: its
     most probable tokens, K of which are not the end id, and the end id, which comes last. A
-    sequence whose logits have a NaN has no continuation.
+    sequence whose logits have a NaN has no continuation. `costs` (B, V) of tokens count in the
+    selection only.
 
     Returns:
         Scores, log-probabilities, the sequences that are continued, and tokens, all (B, K); and
@@ -235,40 +233,55 @@ def select(time: Any, logits: Any, beams: dict, options: Options) -> tuple:
     """
     end_id, beam_width = options.end_id, options.beam_width
     finished = beams["finished"][:, :, None]  # (B, K, 1)
+    batch_size, rows = ops.shape(finished)[0], finished.shape[1]
     logits = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
     is_nan = ops.isnan(logits[:, :1])  # (B K, 1); and so is the whole row
     so_far = ops.reshape(beams["tokens"], (-1, options.max_length))
     logits = process(options.processors, logits, so_far, time)
-    top, tokens = largest(logits, min(beam_width + 1, logits.shape[-1]))
+    costs = None if costs is None else ops.repeat(costs, rows, axis=0)  # (B K, V)
+    ranked = logits if costs is None else logits - costs
+    _, tokens = largest(ranked, min(beam_width + 1, logits.shape[-1]))
+    is_again: Any = False
     if end_id is not None:
-        top = ops.where(tokens == end_id, -float("inf"), top)
-        top = ops.concatenate([top, logits[:, end_id : end_id + 1]], axis=-1)
+        is_again = ops.pad(tokens == end_id, [[0, 0], [0, 1]])
         tokens = ops.pad(tokens, [[0, 0], [0, 1]], constant_values=end_id)  # (B K, C)
-    candidates = ops.where(is_nan, -float("inf"), top)
-
-    rows, count = finished.shape[1], tokens.shape[-1]
-    shape = (ops.shape(finished)[0], rows, count)
+    count = tokens.shape[-1]
+    shape = (batch_size, rows, count)
+    candidates = ops.take_along_axis(logits, tokens, axis=1)
+    candidates = ops.where(ops.logical_or(is_nan, is_again), -float("inf"), candidates)
     candidates = ops.reshape(candidates, shape)  # (B, K, C)
-    has_nan = ops.reshape(is_nan, (shape[0], rows))
-    has_nan = ops.logical_and(has_nan, ops.logical_not(beams["finished"]))
-    is_last = ops.arange(count, dtype="int32") == count - 1
     # A finished sequence has one continuation: another end id, with log-probability 0.
+    is_last = ops.arange(count, dtype="int32") == count - 1
     end_only = ops.where(is_last, ops.zeros((count,), "float32"), -float("inf"))
     candidates = ops.where(finished, end_only, candidates) + beams["log_probs"][:, :, None]
     ends = ops.logical_or(finished, is_last if end_id is not None else False)
     lengths = beams["lengths"][:, :, None] + ops.cast(ops.logical_not(ends), "int32")
-    scores = penalized_scores(candidates, lengths, beams["coverage"], beams["finished"], options)
 
+    def rank(log_probs: Any) -> Any:
+        return penalized_scores(log_probs, lengths, beams["coverage"], beams["finished"], options)
+
+    scores = ranked = rank(candidates)
+    if costs is not None:
+        of_tokens = ops.reshape(ops.take_along_axis(costs, tokens, axis=1), shape)
+        ranked = rank(candidates - ops.where(finished, 0.0, of_tokens))
     missing = max(0, beam_width - rows * count)  # of a vocabulary smaller than the beam
 
     def flat(parts: Any, value: Any) -> Any:
-        parts = ops.reshape(parts, (shape[0], rows * count))
+        parts = ops.reshape(parts, (batch_size, rows * count))
         return ops.pad(parts, [[0, 0], [0, missing]], constant_values=value) if missing else parts
 
-    scores, indices = ops.top_k(flat(scores, -float("inf")), beam_width)  # (B, K)
+    _, indices = ops.top_k(flat(ranked, -float("inf")), beam_width)  # (B, K)
     indices = ops.cast(indices, "int32")
-    log_probs = ops.take_along_axis(flat(candidates, -float("inf")), indices, axis=1)
-    tokens = ops.take_along_axis(flat(tokens, fill_id(end_id)), indices, axis=1)
+    scores, log_probs, tokens = (
+        ops.take_along_axis(flat(parts, value), indices, axis=1)
+        for parts, value in (
+            (scores, -float("inf")),
+            (candidates, -float("inf")),
+            (tokens, fill_id(end_id)),
+        )
+    )
+    living = ops.logical_and(ops.logical_not(beams["finished"]), beams["log_probs"] > -float("inf"))
+    has_nan = ops.logical_and(ops.reshape(is_nan, (batch_size, rows)), living)
     parents = ops.minimum(indices // count, rows - 1)
     return scores, log_probs, parents, tokens, ops.any(has_nan, axis=1)
 
@@ -308,8 +321,3 @@ def _first_rows(beams: Any) -> Any:
     """Returns the row of each batch entry's first beam, (B, 1), among the rows of (B, K)."""
     batch_size, beam_width = ops.shape(beams)
     return ops.arange(batch_size, dtype="int32")[:, None] * beam_width
-
-
-def _validate_finite(argument: str, value: Any) -> None:
-    if not isinstance(value, numbers.Real) or not math.isfinite(value):
-        raise ValueError(f"`{argument}` is {value!r}; expected a finite number.")

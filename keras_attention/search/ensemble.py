@@ -6,6 +6,7 @@ from typing import Any
 
 from keras import ops
 
+from keras_attention._internal import validation
 from keras_attention.search.loop_state import shared_parts, shares_state
 
 
@@ -39,12 +40,13 @@ def ensemble(steps: Sequence[Callable]) -> Callable:
         if any(found is None for found in weights):
             return mean, None, states
         _validate_alike("weights", weights)
-        return mean, sum(weights) / len(steps), states
+        dtype = weights[0].dtype
+        return mean, sum(ops.cast(each, dtype) for each in weights) / len(steps), states
 
     return step
 
 
 def _validate_alike(what: str, found: list) -> None:
     shapes = [tuple(each.shape) for each in found]
-    if len({shape[1:] for shape in shapes}) > 1:
+    if not all(validation.shapes_match(shapes[0], shape) for shape in shapes):
         raise ValueError(f"`steps` return {what} of shapes {shapes}; expected equal ones.")

@@ -2,13 +2,12 @@
 
 import math
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
-from keras_attention._internal import validation
 from keras_attention.search.loop_state import shared_parts
 
 
@@ -126,22 +125,3 @@ def write_time_major(buffer: Any, time: Any, values: Any) -> Any:
     """Writes `values` at step `time` of `buffer`, whose first axis is time."""
     is_now = ops.arange(buffer.shape[0], dtype="int32") == time
     return ops.where(ops.reshape(is_now, (-1, *[1] * len(values.shape))), values[None], buffer)
-
-
-def validate_processors(processors: Any) -> tuple[Callable, ...]:
-    """Returns a list of functions as a tuple."""
-    if not isinstance(processors, list | tuple) or not all(map(callable, processors)):
-        raise ValueError(f"`processors` is {processors!r}; expected a list of functions.")
-    return tuple(processors)
-
-
-def process(processors: Sequence[Callable], logits: Any, tokens: Any, time: Any) -> Any:
-    """Returns logits (N, V), normalized, as the processors leave them."""
-    for processor in processors:
-        before, logits = logits, processor(logits, tokens, time)
-        if not validation.shapes_match(getattr(logits, "shape", ()), before.shape):
-            raise ValueError(
-                f"`processors` has {processor!r}, which returned "
-                f"{getattr(logits, 'shape', logits)}; expected logits of shape {before.shape}."
-            )
-    return logits

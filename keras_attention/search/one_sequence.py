@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_attention._internal import validation
+from keras_attention.processors.process import process, validate_processors
 from keras_attention.search.loop import (
     FlatStep,
     SearchResult,
@@ -15,10 +16,8 @@ from keras_attention.search.loop import (
     full_int32,
     get_batch_size,
     is_end,
-    process,
     run_loop,
     validate_ids,
-    validate_processors,
     write_step,
     write_time_major,
 )
@@ -74,8 +73,7 @@ def sample(
             sampling; Holtzman et al. 2020, arXiv:1904.09751).
         seed: An integer or a `keras.random.SeedGenerator`.
     """
-    if not temperature >= 1e-6:  # False for NaN, too
-        raise ValueError(f"`temperature` is {temperature}; expected a number of at least 1e-6.")
+    validation.at_least("temperature", temperature, 1e-6)
     if top_k is not None:
         validation.positive_integer("top_k", top_k)
     if top_p is not None and not 0 < top_p <= 1:
@@ -116,12 +114,12 @@ def score(
     """
     tokens = ops.cast(ops.convert_to_tensor(tokens), "int32")
     validation.rank("tokens", tokens.shape, "(batch, steps)")
-    validation.static_dim("tokens", tokens.shape)
 
     def given(log_probs: Any, time: Any) -> Any:
         return ops.take(tokens, time, axis=1)
 
-    return _decode_one(given, step, state, start_id, end_id, tokens.shape[1], ())
+    steps = validation.positive_integer("tokens.shape[1]", tokens.shape[1])
+    return _decode_one(given, step, state, start_id, end_id, steps, ())
 
 
 def _decode_one(
@@ -142,14 +140,13 @@ def _decode_one(
         finished = found["finished"]
         log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
         # NaN, in the whole row then, or -inf, where all tokens are forbidden: the sequence ends.
-        has_none = ops.isnan(log_probs[:, 0])
-        if processors:
-            log_probs = process(processors, log_probs, found["tokens"], time)
-            forbidden = ops.max(log_probs, axis=-1) == -float("inf")
-            has_none = ops.logical_or(has_none, forbidden)
+        is_nan = ops.isnan(log_probs[:, 0])
+        log_probs = process(processors, log_probs, found["tokens"], time)
+        has_none = ops.logical_or(is_nan, ops.all(log_probs == -float("inf"), axis=-1))
         tokens = ops.cast(choose(log_probs, time), "int32")
         tokens = ops.where(ops.logical_or(finished, has_none), fill_id(end_id), tokens)
         token_log_probs = ops.take_along_axis(log_probs, tokens[:, None], axis=1)[:, 0]
+        token_log_probs = ops.where(is_nan, float("nan"), token_log_probs)
         ended = ops.logical_or(ops.logical_or(finished, has_none), is_end(tokens, end_id))
         weights = ops.where(finished[:, None], 0, weights)
         return {

@@ -63,7 +63,11 @@ def unroll(
             return output, weights, (output, loop_state.changing(following))
 
         unread = ops.zeros((ops.shape(first)[0], steps - 1, 1), first.dtype)
-        *rest, (_, changed) = rnn.scan(advance, unread, (output, loop_state.changing(after)))
+        carried = (output, loop_state.changing(after))
+        # The widest of all, as the loop casts what it returns.
+        dtypes = [leaf.dtype for leaf in keras.tree.flatten((carried, weights))]
+        widest = keras.backend.result_type(*dtypes)
+        *rest, (_, changed) = rnn.scan(advance, unread, carried, dtype=widest)
         outputs = ops.concatenate([outputs, ops.cast(rest[0], output.dtype)], axis=1)
         all_weights = ops.concatenate([all_weights, ops.cast(rest[1], weights.dtype)], axis=1)
         after = loop_state.merge(changed)
