@@ -2,7 +2,7 @@
 
 It starts the server, asks with one client in sequence, and then with several at the same time, all
 on connections that stay open. Exit code 1 if a request is lost or a bound is missed. The bounds are
-for 8 clients and 20,000 requests: with fewer, memory still grows to what it stays at.
+for 8 clients and 40,000 requests: with fewer, memory still grows to what it stays at.
 """
 
 import argparse
@@ -27,7 +27,7 @@ WORDS = ["one", "two", "three", "red", "black", "cat", "dog", ",", "woman", "det
 def main(arguments=None):
     parser = argparse.ArgumentParser("python -m benchmarks.serving", description=__doc__)
     parser.add_argument("--model", type=pathlib.Path, required=True, help="an exported translator")
-    parser.add_argument("--requests", type=int, default=20_000, help="by all clients together")
+    parser.add_argument("--requests", type=int, default=40_000, help="by all clients together")
     parser.add_argument("--clients", type=int, default=8)
     settings = parser.parse_args(arguments)
     command = [sys.executable, "-m", "examples.translation", "serve", "--port", "0"]
