@@ -23,8 +23,8 @@ def saved_model(
     """Writes `model` as a SavedModel that loads without Keras and without this library.
 
     It is written to a temporary folder beside `path` and then renamed, so that `path` never holds
-    half a model. An earlier SavedModel at `path` is replaced, all but its
-    `assets.extra`, where TF Serving finds requests to warm up with.
+    half a model. An earlier SavedModel at `path` is replaced, all but its `assets.extra`,
+    where TF Serving finds requests to warm up with.
 
     Args:
         model: A built model.

@@ -496,6 +496,15 @@ def test_samples_are_drawn_and_sorted(brief):
     np.testing.assert_allclose(cold, greedy, rtol=1e-3)
 
 
+def test_an_exported_sampler_draws_others_in_each_call(brief, tmp_path):
+    options = ["--sample", "--temperature", 3, "--to", tmp_path / "sampler"]
+    command("export", "--out", brief.folder, *options)
+    served = tf.saved_model.load(str(tmp_path / "sampler")).signatures["serving_default"]
+    one, other = (served(text=tf.constant(SCORED))["n_best_text"].numpy() for _ in "12")
+    assert one.shape == (2, 5)
+    assert (one != other).any()
+
+
 def test_pairs_are_scored_as_by_teacher_forcing(run, tmp_path):
     path = tmp_path / "pairs.tsv"
     path.write_text("one, two red cat\tun, deux chat rouge\nfive\tcinq chien chien\n")
@@ -538,6 +547,9 @@ def test_an_ensemble_of_runs(run, run_of, tmp_path):
     assert "tokenizer is not that of" in told
     mixed = ["--ensemble", run.folder / "saved_model"]
     assert "expected a run folder for an ensemble" in from_run(run, *mixed, code=2).stderr
+    mixed = ["--model", run.folder / "saved_model", "--ensemble", run.folder]
+    told = command("translate", *mixed, "one", code=2).stderr
+    assert "expected a run folder for an ensemble" in told
 
 
 def test_a_pipe_gets_its_lines_at_once_and_may_be_closed(run):

@@ -32,7 +32,7 @@ def open_translator(paths: list[Path], search: Search):
         config, *parts = inference.load_ensemble([Run(path) for path in paths])
         return inference.translator(*parts, config.max_length, search)
 
-    for path in paths[1:]:
+    for path in paths if len(paths) > 1 else ():
         if (path / "saved_model.pb").exists():
             raise UserError(f"{path}: an exported model; expected a run folder for an ensemble")
     return open_model(paths[0], open_runs, what="translator", takes="text", gives="source_length")

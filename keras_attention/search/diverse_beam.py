@@ -9,12 +9,13 @@ from keras import ops
 
 from keras_attention._internal import validation
 from keras_attention.processors.process import validate_processors
-from keras_attention.search.beam_search import Options, search_beams, select
+from keras_attention.search.beam_search import search_beams
 from keras_attention.search.loop import (
     SearchResult,
     first_tokens,
     get_batch_size,
 )
+from keras_attention.search.selection import Options, select
 
 
 def diverse_beam(
