@@ -8,6 +8,7 @@ from pathlib import Path
 from examples.translation import inference, scoring
 from examples.translation.corpora import read_tsv
 from examples.translation.run import Run
+from examples.translation.search import Search
 
 
 def search(run: Run, width: int) -> dict:
@@ -17,7 +18,7 @@ def search(run: Run, width: int) -> dict:
     """
     config, *parts = inference.load(run)
     pairs = list(read_tsv(run.folder / "dev.tsv"))
-    translate = inference.translator(*parts, config.max_length, width)
+    translate = inference.translator(*parts, config.max_length, Search(beam_width=width))
     seconds = []
     for _ in range(2):
         start = time.perf_counter()
