@@ -10,7 +10,7 @@ install = -m pip install --quiet --disable-pip-version-check --constraint constr
 layer_table = tests/test_conformance.py tests/test_conformance_masks.py tests/test_export.py \
 	tests/test_conformance_empty.py tests/test_first_use.py
 
-.PHONY: test coverage smoke check format docs readme translate demo caption reverse sort few-shot \
+.PHONY: test coverage smoke check format docs tutorials readme translate demo caption reverse sort few-shot \
 	copy-task forecast \
 	emoji-names test-backends conformance bench package clean
 .DELETE_ON_ERROR:
@@ -43,13 +43,28 @@ format: .venv/with-dev
 	.venv/bin/python -m ruff check --fix
 	.venv/bin/python -m ruff format
 
-docs: .venv/with-dev
+# Tutorials run again when their text has changed; `make -B tutorials` runs all of them.
+docs: .venv/with-docs docs/scripts/node_modules
 	.venv/bin/python docs/pictures/draw.py
-	.venv/bin/python -m mkdocs build --strict
+	$(MAKE) --no-print-directory -j 2 tutorials
+	.venv/bin/python docs/scripts/stage.py
+	.venv/bin/python -m zensical build --clean --strict
+	node docs/scripts/equations.mjs site
+	.venv/bin/python docs/scripts/links.py site
+
+tutorials: $(patsubst docs/%.py,out/%.ipynb,$(wildcard docs/tutorials/*.py))
+
+out/tutorials/%.ipynb: docs/tutorials/%.py | .venv/with-docs
+	.venv/bin/python docs/scripts/tutorials.py $< $@
+
+# KaTeX, which sets the equations. Node.js runs it.
+docs/scripts/node_modules: docs/scripts/package-lock.json
+	npm ci --silent --prefix docs/scripts
+	@touch $@
 
 # Writes the lists of members in README.md.
 readme: .venv/with-test
-	.venv/bin/python docs/members.py
+	.venv/bin/python docs/scripts/members.py
 
 # Trains, evaluates and exports once; then the export translates a line in a process of its own.
 translator = .venv/bin/python -m examples.translation
@@ -102,7 +117,7 @@ conformance: .venv/with-test .venv-jax/ready .venv-torch/ready
 		--outcomes out/conformance/jax.json
 	-KERAS_BACKEND=torch .venv-torch/bin/python -m pytest tests/backends \
 		--outcomes out/conformance/torch.json
-	.venv/bin/python docs/conformance.py > out/conformance/page.md
+	.venv/bin/python docs/scripts/conformance.py > out/conformance/page.md
 
 # The peers get environments of their own, in .bench.
 bench: .venv/with-examples
@@ -113,7 +128,7 @@ package: .venv/with-test
 	.venv/bin/python -m build --no-isolation
 
 clean:
-	rm -rf .venv .venv-jax .venv-torch build dist site *.egg-info
+	rm -rf .venv .venv-jax .venv-torch build dist site docs/scripts/node_modules *.egg-info
 
 .venv/with-%: $(made_from) | .venv/bin/python
 	.venv/bin/python $(install) --editable '.[$*]'

@@ -1,6 +1,6 @@
 """Every test starts from the same seed and leaves Keras's global settings as it found them.
 
-`--outcomes FILE` writes how the tests of the layer table went, which `docs/conformance.py` reads.
+`--outcomes FILE` writes how the tests of the layer table went, for `docs/scripts/conformance.py`.
 """
 
 import importlib

@@ -139,8 +139,8 @@ def test_every_picture_is_drawn_by_code_and_shown():
 
 @pytest.fixture
 def scripts(monkeypatch):
-    """Imports a script of docs/ by its name."""
-    monkeypatch.syspath_prepend(ROOT / "docs")
+    """Imports a script of docs/scripts by its name."""
+    monkeypatch.syspath_prepend(ROOT / "docs" / "scripts")
     return importlib.import_module
 
 

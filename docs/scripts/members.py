@@ -1,9 +1,8 @@
 """The lists of what the library offers, made from its packages.
 
-`mkdocs` calls `on_files` and gets the reference, api.md, which is not committed. `make readme`,
-which runs
+`make docs` gets the reference, api.md, from here; it is not committed. `make readme`, which runs
 
-    python docs/members.py
+    python docs/scripts/members.py
 
 writes the table of the family into README.md; a test compares the two.
 """
@@ -17,7 +16,7 @@ import sys
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parents[2]
 README = ROOT / "README.md"
 sys.path.insert(0, str(ROOT))
 
@@ -127,14 +126,6 @@ def family():
         ]
         lines.append(f"| [{title}](keras_attention/{part}) | {', '.join(members)} |")
     return "\n".join(lines) + "\n"
-
-
-def on_files(files, config):
-    """Called by mkdocs: adds the reference to its pages."""
-    from mkdocs.structure.files import File
-
-    files.append(File.generated(config, "api.md", content=reference()))
-    return files
 
 
 if __name__ == "__main__":

@@ -3,17 +3,17 @@
 `make conformance` runs the checks on each backend with `pytest --outcomes FILE`, which writes a
 file per backend to out/conformance, and then
 
-    python docs/conformance.py
+    python docs/scripts/conformance.py
 
-which fails if a check has failed or has not run. `mkdocs` calls `on_files`, and the page is made
-from the same files; it is not committed.
+which fails if a check has failed or has not run. `make docs` makes the page from the same files; it
+is not committed.
 """
 
 import json
 import pathlib
 import sys
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parents[2]
 OUTCOMES = ROOT / "out" / "conformance"
 
 MASKS = {
@@ -226,14 +226,6 @@ def made():
 
     runs = [json.loads(path.read_text()) for path in sorted(OUTCOMES.glob("*.json"))]
     return page(TABLE, {run["backend"]: run for run in runs})
-
-
-def on_files(files, config):
-    """Called by mkdocs: adds the page."""
-    from mkdocs.structure.files import File
-
-    files.append(File.generated(config, "conformance.md", content=made()[0]))
-    return files
 
 
 if __name__ == "__main__":
