@@ -16,7 +16,7 @@ from keras_attention.alignments.base import Alignment
 class Sparsemax(Alignment):
     """The Euclidean projection of the scores onto the simplex.
 
-        a = argmin_p |p - e|^2 = max(e - tau, 0)                        (eq. 1; proposition 1)
+        a = argmin_p |p - e|^2 = max(e - tau, 0)                        (eq. 2-3; proposition 1)
 
     with tau such that the weights sum to 1.
 
