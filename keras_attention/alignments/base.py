@@ -8,7 +8,7 @@ from keras_attention._internal.typing import Shape, Tensor
 
 
 class Alignment(Part, abc.ABC):
-    """Abstract: weights (B, T, S) from scores (B, T, S) and a mask that broadcasts to them."""
+    """Abstract: turns scores (B, T, S), and a mask that broadcasts to them, into weights."""
 
     # Whether the weights of a step depend on those of the step before, so that T has to be 1.
     sequential = False
@@ -21,7 +21,7 @@ class Alignment(Part, abc.ABC):
         self.add_variables(None if query_shape is None else query_shape[-1])
 
     def add_variables(self, query_dim: int | None) -> None:
-        """Adds the variables, if any. The size of the query is None if there is no query."""
+        """Adds the variables, if any. `query_dim` is None if there is no query."""
 
     @abc.abstractmethod
     def call(
@@ -32,19 +32,19 @@ class Alignment(Part, abc.ABC):
         state: Any = (),
         noise: Any = (),
     ) -> tuple[Tensor, Any]:
-        """Returns the weights, zero where masked, and the next state."""
+        """Returns the weights, which are zero where masked, and the next state."""
 
     def initial_state(self, value: Tensor) -> Any:
-        """Returns the state before the first step over memory `value` (B, S, D).
+        """Returns the state before the first step over a memory `value` (B, S, D).
 
-        A nest of tensors, batch first; `()` if steps do not depend on each other.
+        It is a nest of tensors with the batch first, or `()` if steps do not depend on each other.
         """
         return ()
 
     def sample_noise(self, shape: Shape, training: bool | None) -> tuple[Tensor, ...]:
         """Returns the noise for scores of `shape` (B, T, S): a tuple of tensors (B, T, ...).
 
-        It is empty if nothing is sampled, as at inference.
+        The tuple is empty if nothing is sampled, as at inference.
         """
         return ()
 
