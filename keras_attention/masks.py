@@ -13,7 +13,14 @@ MASKED_SCORE = -1e30
 
 
 def implicit_mask(tensor: Any) -> Any:
-    """Returns the mask that Keras attached to `tensor`, or None if there is none."""
+    """Returns the mask that Keras attached to `tensor`, or None if there is none.
+
+    Example:
+
+    >>> embedded = keras.layers.Embedding(5, 2, mask_zero=True)(np.array([[3, 0]]))
+    >>> np.array(ka.masks.implicit_mask(embedded)).tolist()
+    [[True, False]]
+    """
     return getattr(tensor, "_keras_mask", None)
 
 

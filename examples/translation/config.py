@@ -66,15 +66,23 @@ class Config(config.Config):
         CORPUS,
         "Your own development pairs. By default, 5 % of the pairs, chosen by a hash of the source.",
     )
-    dev_source: Path | None = option(None, CORPUS, "The same as two files.")
-    dev_target: Path | None = option(None, CORPUS, "The same as two files.")
+    dev_source: Path | None = option(
+        None, CORPUS, "The source lines of the development pairs, if these are in two files."
+    )
+    dev_target: Path | None = option(
+        None, CORPUS, "The target lines of the development pairs, if these are in two files."
+    )
     test_pairs: Path | None = option(
         None,
         CORPUS,
         "Your own test pairs. By default, 10 % of the pairs, chosen by a hash of the source.",
     )
-    test_source: Path | None = option(None, CORPUS, "The same as two files.")
-    test_target: Path | None = option(None, CORPUS, "The same as two files.")
+    test_source: Path | None = option(
+        None, CORPUS, "The source lines of the test pairs, if these are in two files."
+    )
+    test_target: Path | None = option(
+        None, CORPUS, "The target lines of the test pairs, if these are in two files."
+    )
     max_length: int = option(
         40, CORPUS, "Largest number of tokens in a sentence, on either side.", (1, 4096)
     )

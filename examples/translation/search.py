@@ -33,7 +33,7 @@ class Search:
     temperature: float = option(
         1.0,
         PANEL,
-        "Temperature of --sample; below 1 favors likely tokens, above 1 unlikely ones.",
+        "Temperature of --sample: below 1, likely tokens become likelier, above 1 less likely.",
         min=1e-6,
     )
     seed: int = option(1, PANEL, "Seed of --sample.", min=0)

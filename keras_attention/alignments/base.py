@@ -8,7 +8,21 @@ from keras_attention._internal.typing import Shape, Tensor
 
 
 class Alignment(Part, abc.ABC):
-    """Abstract: turns scores (B, T, S), and a mask that broadcasts to them, into weights."""
+    """Abstract: turns scores (B, T, S), and a mask that broadcasts to them, into weights (B, T, S).
+
+    An alignment of your own needs only `call`. It must return weights that are zero where masked.
+
+    Example:
+
+    >>> class Uniform(ka.alignments.Alignment):
+    ...     def call(self, scores, mask=None, query=None, state=(), noise=()):
+    ...         return ka.masks.masked_softmax(keras.ops.zeros_like(scores), mask), state
+    >>> attention = ka.Attention("dot", Uniform())
+    >>> query, memory = np.ones((1, 1, 7)), np.ones((1, 4, 7))
+    >>> _, weights = attention(query, memory, return_attention_scores=True)
+    >>> np.array(weights)[0, 0].tolist()
+    [0.25, 0.25, 0.25, 0.25]
+    """
 
     # Whether the weights of a step depend on those of the step before, so that T has to be 1.
     sequential = False

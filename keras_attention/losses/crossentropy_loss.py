@@ -88,6 +88,8 @@ class LinearCrossentropy(keras.losses.Loss):
     >>> difference = ka.losses.LinearCrossentropy()(tokens, logits) - keras_loss(tokens, logits)
     >>> abs(float(difference)) < 1e-6
     True
+
+    References: see `ka.losses.linear_crossentropy`.
     """
 
     def __init__(

@@ -54,7 +54,7 @@ class Additive(Score):
     [(7, 13), (11, 13), (13,)]
 
     References: Bahdanau, Cho, Bengio 2015, "Neural Machine Translation by Jointly Learning to Align
-    and Translate", arXiv:1409.0473; Salimans, Kingma 2016, "Weight Normalization",
+    and Translate", arXiv:1409.0473, appendix A.1.2; Salimans, Kingma 2016, "Weight Normalization",
     arXiv:1602.07868.
     """
 

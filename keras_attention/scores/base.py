@@ -13,7 +13,17 @@ class Score(Part, abc.ABC):
     """Abstract: a score of each query against each memory position.
 
     The attention layer that owns a score builds it. To use a score alone, build it yourself:
-    `score.build(query_shape, memory_shape)`.
+    `score.build(query_shape, memory_shape)`. A score knows no masks: the alignment applies them.
+    A score of your own needs only `call`.
+
+    Example:
+
+    >>> class Distance(ka.scores.Score):
+    ...     def call(self, query, keys):
+    ...         return -keras.ops.norm(query[:, :, None] - keys[:, None], axis=-1)
+    >>> attention = ka.Attention(Distance())
+    >>> tuple(attention(np.ones((2, 3, 7)), np.ones((2, 5, 7))).shape)
+    (2, 3, 7)
     """
 
     def build(self, query_shape: Shape, memory_shape: Shape | None = None) -> None:

@@ -47,7 +47,7 @@ class Dot(Score):
     (2, 3, 5)
 
     Reference: Luong, Pham, Manning 2015, "Effective Approaches to Attention-based Neural Machine
-    Translation", arXiv:1508.04025.
+    Translation", arXiv:1508.04025, section 3.1.
     """
 
     names = ("dot",)
@@ -80,7 +80,7 @@ class ScaledDot(Score):
     >>> float(score(np.ones((1, 1, 4)), score.prepare(np.ones((1, 1, 4))))[0, 0, 0])
     2.0
 
-    Reference: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762.
+    Reference: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762, section 3.2.1.
     """
 
     names = ("scaled_dot",)
@@ -116,7 +116,7 @@ class General(Score):
     >>> tuple(score.kernel.shape)
     (11, 7)
 
-    Reference: Luong, Pham, Manning 2015, arXiv:1508.04025.
+    Reference: Luong, Pham, Manning 2015, arXiv:1508.04025, section 3.1.
     """
 
     names = ("general",)
