@@ -19,9 +19,9 @@ def diagonal_alignment(mask: Tensor, weights: Tensor, width: float = 0.2) -> Ten
     for s; its T counts frames.
 
     Args:
-        mask: (B, T, S), True where both step t and position s count, such as `query_mask[:, :,
-            None] & memory_mask[:, None, :]`. The numbers of its rows and columns that are not all
-            False are the lengths T and S. None if there is no padding.
+        mask: (B, T, S), True where both step t and position s count, such as
+            `query_mask[:, :, None] & memory_mask[:, None, :]`. The numbers of its rows and columns
+            that are not all False are the lengths T and S. None if there is no padding.
         weights: (B, T, S), the attention weights that layers and decoders return.
         width: Width of the diagonal band, g, relative to the lengths.
 
