@@ -10,7 +10,7 @@ install = -m pip install --quiet --disable-pip-version-check --constraint constr
 layer_table = tests/test_conformance.py tests/test_conformance_masks.py tests/test_export.py \
 	tests/test_conformance_empty.py tests/test_first_use.py
 
-.PHONY: test coverage smoke check format docs tutorials readme translate demo caption reverse sort few-shot \
+.PHONY: test coverage smoke check format docs screenshots tutorials readme translate demo caption reverse sort few-shot \
 	copy-task forecast \
 	emoji-names test-backends conformance bench package clean
 .DELETE_ON_ERROR:
@@ -51,6 +51,10 @@ docs: .venv/with-docs docs/scripts/node_modules
 	.venv/bin/python -m zensical build --clean --strict
 	node docs/scripts/equations.mjs site
 	.venv/bin/python docs/scripts/links.py site
+
+# How the site looks, in out/screenshots, with Chromium; fails where a page scrolls sideways.
+screenshots: .venv/with-test
+	.venv/bin/python docs/scripts/screenshots.py site out/screenshots
 
 tutorials: $(patsubst docs/%.py,out/%.ipynb,$(wildcard docs/tutorials/*.py))
 

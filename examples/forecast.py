@@ -53,7 +53,7 @@ def build(units, dropout, free_running):
     """Returns a model of ((history, values before each step), values)."""
     layers = keras.layers
     return ka.models.EncoderDecoder(
-        layers.GRU(units, return_sequences=True),
+        layers.GRU(units, return_sequences=True, use_cudnn=False),  # so that XLA compiles it
         layers.Dense(units, "tanh"),
         ka.LuongDecoder(
             layers.GRUCell(units, dropout=dropout), ka.LuongAttention(), attention_layer_size=units

@@ -46,7 +46,9 @@ def build_model(units=128):
         encoder=keras.Sequential(
             [
                 layers.Embedding(vocabulary, units, mask_zero=True),
-                layers.Bidirectional(layers.GRU(units // 2, return_sequences=True)),
+                layers.Bidirectional(
+                    layers.GRU(units // 2, return_sequences=True, use_cudnn=False)
+                ),
             ]
         ),
         target_embedding=layers.Embedding(vocabulary, units, mask_zero=True),

@@ -43,7 +43,7 @@ class Sorter(keras.Model):
         super().__init__()
         layers = keras.layers
         self.embedding = keras.Sequential([layers.Dense(units, "tanh"), layers.Dense(units)])
-        self.encoder = layers.LSTM(units, return_sequences=True, return_state=True)
+        self.encoder = layers.LSTM(units, return_sequences=True, return_state=True, use_cudnn=False)
         self.decoder = ka.BahdanauDecoder(layers.LSTMCell(units), ka.BahdanauAttention(units))
         self.pointer = ka.PointerAttention(units)
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import keras_attention as ka
 from comparing import assert_close, numbers, to_numpy
+from keras_attention._internal.rnn import run_loop
 from table.decoders import decode
 
 B, T, S, INPUT, MEMORY, CELL, UNITS, FINAL = 2, 3, 5, 7, 11, 13, 17, 19
@@ -236,6 +237,29 @@ def test_one_known_memory_for_inputs_of_an_unknown_batch_size(cell):
             call(inputs, memory, *([] if each is None else [each])) for call in (decoder, graph)
         ]
         assert_close(*(numbers([result]) for result in results), atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_no_row_without_a_step_reaches_the_fused_loop(cell, monkeypatch):
+    """cuDNN takes none. Keras's plain loop, which does, gives the same numbers."""
+    decoder = everything("luong_unfed", cell)
+    mask, states = np.array([[False] * T, [True] * (T - 1) + [False]]), initial_states(cell)
+    found = numbers(decoder(INPUTS, MEMORIES, inputs_mask=mask, initial_state=states))
+    loop, seen = decoder.recurrent_layer.call, []
+
+    def call(inputs, initial_state=None, mask=None, training=False):
+        seen.append(np.asarray(mask))
+        return loop(inputs, initial_state=initial_state, mask=mask, training=training)
+
+    monkeypatch.setattr(decoder.recurrent_layer, "call", call)
+    assert_close(numbers(decoder(INPUTS, MEMORIES, inputs_mask=mask, initial_state=states)), found)
+    np.testing.assert_array_equal(seen, [[[True] + [False] * (T - 1), mask[1]]])
+
+    plain = LAYERS.RNN(decoder.cell, return_sequences=True, return_state=True)
+    monkeypatch.setattr(
+        decoder, "_run_cell", lambda x, state, mask: run_loop(plain, x, state, mask)
+    )
+    assert_close(numbers(decoder(INPUTS, MEMORIES, inputs_mask=mask, initial_state=states)), found)
 
 
 def test_the_memory_is_never_kept():

@@ -42,8 +42,8 @@ def fenced(text, language):
     return f"`````{language}\n{text.rstrip()}\n`````\n"
 
 
-def shown(output, name):
-    """The Markdown of one output, and its files as {path: bytes}."""
+def shown(output, picture):
+    """The Markdown of one output, and the files that it names, of which `picture` may be one."""
     if output.output_type == "stream":
         return (
             (fenced(output.text, "{ .text .output }"), {}) if output.name == "stdout" else ("", {})
@@ -52,20 +52,20 @@ def shown(output, name):
     if "image/png" in data:
         size = output.metadata.get("image/png", {})
         width = f"{{ width={size['width']} }}" if "width" in size else ""
-        return f"![]({name}.png){width}\n", {f"{name}.png": base64.b64decode(data["image/png"])}
+        return f"![]({picture}){width}\n", {picture: base64.b64decode(data["image/png"])}
     return fenced(data["text/plain"], "{ .text .output }"), {}
 
 
 def page(notebook, name):
-    """A notebook as Markdown, and the pictures beside it as {path: bytes}."""
+    """A notebook as Markdown, and the pictures beside it as {path: bytes}: name-1.png and so on."""
     text, files = [], {}
-    for index, cell in enumerate(notebook.cells):
+    for cell in notebook.cells:
         if cell.cell_type == "markdown":
             text.append(f"{cell.source}\n")
             continue
         text.append(fenced(cell.source, "python"))
-        for number, output in enumerate(cell.outputs):
-            markdown, more = shown(output, f"{name}-{index}-{number}")
+        for output in cell.outputs:
+            markdown, more = shown(output, f"{name}-{len(files) + 1}.png")
             text.append(markdown)
             files |= more
     download = f"[Download this tutorial as a notebook]({name}.ipynb){{ .md-button }}\n"

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from examples.common.shapes import least_padding
-from examples.common.special import PAD
+from examples.common.special import END, PAD
 
 
 class Batches(abc.ABC):
@@ -15,7 +15,8 @@ class Batches(abc.ABC):
 
     An element is a source, a number or a sequence, and a target of ids between [START] and [END].
     It goes to the first shape that holds it, so that XLA compiles once for each. The last batch of
-    a shape is filled up with rows of zeros, which no loss counts.
+    a shape is filled up with rows that no loss counts: their target is padding, and their source
+    [END] alone, as cuDNN takes no row without a token.
 
     Args:
         elements: Called with the seed of an epoch, or with None for the order that they have;
@@ -69,9 +70,14 @@ class Batches(abc.ABC):
             return window.padded_batch(rows[number], widths).map(lambda *b: fill(rows[number], *b))
 
         def fill(count, source, target):
-            missing = [[0, count - tf.shape(target, tf.int64)[0]]]
-            source = tf.pad(source, missing + [[0, 0]] * rank)
-            target = tf.pad(target, [*missing, [0, 0]])
+            missing = [0, count - tf.shape(target, tf.int64)[0]]
+            if rank:
+                end = tf.fill((missing[1], 1), tf.constant(END, source.dtype))
+                width = tf.shape(source, tf.int64)[1]
+                source = tf.concat([source, tf.pad(end, [[0, 0], [0, width - 1]])], axis=0)
+            else:
+                source = tf.pad(source, [missing])
+            target = tf.pad(target, [missing, [0, 0]])
             target_out = target[:, 1:]
             # [END] is no input: hard attention would draw a position for it, and learn from that.
             return (source, tf.where(target_out == PAD, PAD, target[:, :-1])), target_out

@@ -61,7 +61,8 @@ def _encoder(config: Config, embedding: keras.layers.Embedding) -> keras.Model:
     tokens = keras.Input((None,), dtype="int32", name="source")
     words = layers.Dropout(config.dropout)(embedding(tokens))
     attends = config.attention != "none"
-    gru = layers.GRU(config.encoder_units // 2, return_sequences=attends)
+    cudnn = False if config.jit else "auto"  # which XLA cannot compile
+    gru = layers.GRU(config.encoder_units // 2, return_sequences=attends, use_cudnn=cudnn)
     contexts = layers.Bidirectional(gru)(words)
     if attends:
         memory = layers.Concatenate()([words, contexts])

@@ -108,15 +108,30 @@ class LuongDecoder(AttentionDecoder):
     ) -> tuple:
         if self.input_feeding or self.attention.sequential or feedback is not None:
             return super()._unroll(inputs, state, noise, inputs_mask, feedback)
-        hidden, cell_state = rnn.run_loop(
-            self.recurrent_layer, inputs, state["cell"], inputs_mask
-        )  # (B, T, H)
+        hidden, cell_state = self._run_cell(inputs, state["cell"], inputs_mask)  # (B, T, H)
         context, weights, attention_state = self.attention.attend(
             hidden, state["memory"], state["attention"], noise, masks.combine(inputs_mask)
         )
         cell_state = keras.tree.pack_sequence_as(state["cell"], keras.tree.flatten(cell_state))
         state = {**state, "cell": cell_state, "attention": attention_state}
         return self._attentional_vector(hidden, inputs, context), weights, state
+
+    def _run_cell(self, inputs: Any, state: Any, mask: Any) -> tuple:
+        """Returns the states of all steps, and the last one.
+
+        cuDNN takes no row without a step. A fully masked one gets its first step, whose results are
+        dropped: its outputs are zeros, and its state stays.
+        """
+        if mask is None:
+            return rnn.run_loop(self.recurrent_layer, inputs, state)
+        mask = ops.cast(mask, "bool")
+        empty = ops.logical_not(ops.any(mask, axis=1, keepdims=True))  # (B, 1)
+        first = ops.equal(ops.arange(ops.shape(mask)[1]), 0)  # (T,)
+        mask = ops.logical_or(mask, ops.logical_and(empty, first))
+        hidden, last = rnn.run_loop(self.recurrent_layer, inputs, state, mask)
+        hidden = ops.where(ops.expand_dims(empty, 2), ops.zeros((), hidden.dtype), hidden)
+        leaves = zip(keras.tree.flatten(last), keras.tree.flatten(state), strict=True)
+        return hidden, [ops.where(empty, ops.cast(old, new.dtype), new) for new, old in leaves]
 
     def _initial_input_feed(self, memory: Any) -> dict:
         if not self.input_feeding:
