@@ -107,7 +107,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, default="out/copy-task", help="folder to write")
     parser.add_argument("--epochs", type=positive_integer, default=6)
-    parser.add_argument("--steps", type=positive_integer, default=250, help="batches of an epoch")
+    parser.add_argument("--steps", type=positive_integer, default=250, help="batches per epoch")
     parser.add_argument("--batch-size", type=positive_integer, default=32)
     parser.add_argument(
         "--units", type=positive_integer, default=100, help="width of the controller"

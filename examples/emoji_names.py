@@ -84,7 +84,9 @@ def translate(model, source, words, max_length=20):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=pathlib.Path, default="out/emoji-names", help="folder")
+    parser.add_argument(
+        "--out", type=pathlib.Path, default="out/emoji-names", help="folder to write"
+    )
     parser.add_argument("--language", default="fr", choices=sorted({*emoji.LANGUAGES} - {"en"}))
     parser.add_argument("--epochs", type=positive_integer, default=15)
     parser.add_argument("--batch-size", type=positive_integer, default=32)

@@ -67,12 +67,10 @@ def train(model, episodes, epochs):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--ways", type=positive_integer, default=5, help="classes of an episode")
-    parser.add_argument(
-        "--shots", type=positive_integer, default=2, help="items of a class with their label"
-    )
+    parser.add_argument("--ways", type=positive_integer, default=5, help="classes per episode")
+    parser.add_argument("--shots", type=positive_integer, default=2, help="labeled items per class")
     parser.add_argument("--epochs", type=positive_integer, default=5)
-    parser.add_argument("--steps", type=positive_integer, default=200, help="batches of an epoch")
+    parser.add_argument("--steps", type=positive_integer, default=200, help="batches per epoch")
     parser.add_argument("--batch-size", type=positive_integer, default=128)
     parser.add_argument("--units", type=positive_integer, default=16)
     parser.add_argument("--seed", type=seed, default=1)

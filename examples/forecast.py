@@ -116,11 +116,13 @@ def draw(path, history, true, forecasts):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, default="out/forecast", help="folder to write")
-    parser.add_argument("--examples", type=positive_integer, default=4000, help="to train on")
+    parser.add_argument(
+        "--examples", type=positive_integer, default=4000, help="number of training examples"
+    )
     parser.add_argument("--epochs", type=positive_integer, default=15)
     parser.add_argument("--batch-size", type=positive_integer, default=64)
     parser.add_argument("--units", type=positive_integer, default=64)
-    parser.add_argument("--dropout", type=float, default=0.1, help="of the decoder's cell")
+    parser.add_argument("--dropout", type=float, default=0.1, help="dropout of the decoder's cell")
     parser.add_argument("--seed", type=seed, default=1)
     options = parser.parse_args(arguments)
 

@@ -86,7 +86,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, default="out/reverse", help="folder to write")
     parser.add_argument("--epochs", type=positive_integer, default=5)
-    parser.add_argument("--steps", type=positive_integer, default=150, help="batches of an epoch")
+    parser.add_argument("--steps", type=positive_integer, default=150, help="batches per epoch")
     parser.add_argument("--batch-size", type=positive_integer, default=128)
     parser.add_argument("--units", type=positive_integer, default=128)
     parser.add_argument("--seed", type=seed, default=1)

@@ -106,7 +106,7 @@ def main(arguments=None):
         "--numbers", type=positive_integer, default=10, help="how many numbers to sort"
     )
     parser.add_argument("--epochs", type=positive_integer, default=10)
-    parser.add_argument("--steps", type=positive_integer, default=200, help="batches of an epoch")
+    parser.add_argument("--steps", type=positive_integer, default=200, help="batches per epoch")
     parser.add_argument("--batch-size", type=positive_integer, default=128)
     parser.add_argument("--units", type=positive_integer, default=64)
     parser.add_argument("--seed", type=seed, default=1)

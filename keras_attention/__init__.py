@@ -1,8 +1,8 @@
 """Attention layers for Keras 3, each about a page long and in the notation of its paper.
 
-Layers are in this namespace; alignments, losses, masks, models, processors, scores and search are
-modules.
-`ka.export`, `ka.tfa` and `ka.visualize` are modules too, loaded on first use.
+The layers are in this namespace. `alignments`, `losses`, `masks`, `models`, `processors`, `scores`
+and `search` are modules. `export`, `tfa` and `visualize` are modules too, which are loaded on first
+use.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Export: a SavedModel with named signatures, which needs nothing but TensorFlow to be served."""
+"""Export: a SavedModel with named signatures, which needs only TensorFlow to be served."""
 
 import os
 import pathlib
@@ -22,24 +22,25 @@ def saved_model(
 ) -> None:
     """Writes `model` as a SavedModel that loads without Keras and without this library.
 
-    It is written to a temporary folder beside `path` and then renamed, so that `path` never holds
-    half a model. An earlier SavedModel at `path` is replaced, all but its `assets.extra`,
-    where TF Serving finds requests to warm up with.
+    The model is written to a temporary folder beside `path`, which is then renamed, so `path` never
+    holds half a model. An earlier SavedModel at `path` is replaced, except for its folder
+    `assets.extra`, where TF Serving finds requests to warm up with.
 
     Args:
         model: A built model.
         path: The folder to write.
         signatures: A dict from names to pairs of a function and its input specs, such as
-            `(function, [tf.TensorSpec([None, None], "int32", name="source")])`. Functions call the
-            model and `ka.search`, and return a dict, whose keys name the outputs. The first one is
-            also served as "serving_default". Defaults to the call of a functional model, with the
-            names of its inputs and of the layers of its outputs, `name_1` for a second output of
-            one layer; those in dicts are named by their keys, {"maps": {"left": ...}} "maps_left".
+            `(function, [tf.TensorSpec([None, None], "int32", name="source")])`. A function calls
+            the model or `ka.search`, and returns a dict whose keys name the outputs. The first
+            signature is also served as "serving_default". The default is the call of a functional
+            model. Its inputs keep their names, and its outputs have the names of their layers, with
+            `name_1` for the second output of a layer. Inputs and outputs in dicts are named by
+            their keys: {"maps": {"left": ...}} becomes "maps_left".
         resources: Other objects that the functions use, such as tokenizers and lookup tables.
 
     Raises:
-        ValueError: if `path` holds anything but a SavedModel, or if `signatures` is missing for a
-            model that is not functional, or has two inputs or two outputs of one name.
+        ValueError: If `path` holds anything but a SavedModel; or if `signatures` is missing and the
+            model is not functional, or has two inputs or two outputs of the same name.
 
     Example:
 

@@ -1,6 +1,6 @@
-"""Masks: boolean, True for positions that may be attended, broadcastable to (B, T, S).
+"""Masks: boolean, True for positions that may be attended to, broadcastable to (B, T, S).
 
-`mask_scores` and `masked_softmax` are where a mask becomes a number: elsewhere masks stay boolean.
+Only `mask_scores` and `masked_softmax` turn a mask into numbers. Elsewhere masks stay boolean.
 """
 
 import warnings
@@ -13,19 +13,38 @@ MASKED_SCORE = -1e30
 
 
 def implicit_mask(tensor: Any) -> Any:
-    """Returns the mask that Keras attached to `tensor`, or None."""
+    """Returns the mask that Keras attached to `tensor`, or None if there is none.
+
+    Example:
+
+    >>> embedded = keras.layers.Embedding(5, 2, mask_zero=True)(np.array([[3, 0]]))
+    >>> np.array(ka.masks.implicit_mask(embedded)).tolist()
+    [[True, False]]
+    """
     return getattr(tensor, "_keras_mask", None)
 
 
 def causal_mask(query_length: Any, memory_length: Any) -> Any:
-    """Returns a (1, T, S) mask with which query `t` attends to memory `s <= t`."""
+    """Returns a (1, T, S) mask that lets query t attend to the memory steps s <= t.
+
+    Example:
+
+    >>> np.array(ka.masks.causal_mask(2, 3))[0].astype(int).tolist()
+    [[1, 0, 0], [1, 1, 0]]
+    """
     queries = ops.arange(query_length, dtype="int32")
     memory = ops.arange(memory_length, dtype="int32")
     return ops.expand_dims(queries[:, None] >= memory[None, :], 0)
 
 
 def local_mask(query_length: Any, memory_length: Any, window: int) -> Any:
-    """Returns a (1, T, S) mask with which query `t` attends to `s` where |t - s| <= `window`."""
+    """Returns a (1, T, S) mask that lets query t attend to memory step s if |t - s| <= `window`.
+
+    Example:
+
+    >>> np.array(ka.masks.local_mask(3, 4, window=1))[0].astype(int).tolist()
+    [[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 1]]
+    """
     queries = ops.arange(query_length, dtype="int32")
     memory = ops.arange(memory_length, dtype="int32")
     return ops.expand_dims(ops.abs(queries[:, None] - memory[None, :]) <= window, 0)
@@ -34,7 +53,19 @@ def local_mask(query_length: Any, memory_length: Any, window: int) -> Any:
 def causal_window_mask(
     query_length: Any, memory_length: Any, causal: bool = False, window: int | None = None
 ) -> Any:
-    """Returns the (1, T, S) mask of a causal order, a window, or both; None for neither."""
+    """Returns the (1, T, S) mask of a causal order, a window or both; None for neither.
+
+    Args:
+        query_length, memory_length: T and S.
+        causal: Whether query t attends only to memory steps s <= t, as with `causal_mask`.
+        window: If given, |t - s| must be at most this, as with `local_mask`.
+
+    Example:
+
+    >>> mask = ka.masks.causal_window_mask(3, 3, causal=True, window=1)
+    >>> np.array(mask)[0].astype(int).tolist()
+    [[1, 0, 0], [1, 1, 0], [0, 1, 1]]
+    """
     lengths = query_length, memory_length
     causal_order = causal_mask(*lengths) if causal else None
     if window is None:
@@ -50,13 +81,22 @@ def combine(
     attention_mask: Any = None,
     causal_mask: Any = None,
 ) -> Any:
-    """Returns where all the given masks allow attention, or None if none is given.
+    """Returns a mask that is True where all given masks are, or None if no mask is given.
 
     Args:
         query_mask: (B, T). A masked query attends to nothing.
         value_mask, key_mask: (B, S).
         attention_mask: (B, T, S) or (T, S).
         causal_mask: (1, T, S), as `masks.causal_mask` or `masks.causal_window_mask` makes it.
+
+    Returns:
+        The mask, broadcastable to (B, T, S).
+
+    Example:
+
+    >>> query_mask, value_mask = np.array([[True, False]]), np.array([[True, True, False]])
+    >>> np.array(ka.masks.combine(query_mask, value_mask))[0].astype(int).tolist()
+    [[1, 1, 0], [0, 0, 0]]
     """
     combined = None
     for mask, axis in (
@@ -74,7 +114,13 @@ def combine(
 
 
 def mask_scores(scores: Any, mask: Any = None) -> Any:
-    """Returns `scores` in at least float32, and -1e30 where `mask` is False."""
+    """Returns `scores` in at least float32, with -1e30 where `mask` is False.
+
+    Example:
+
+    >>> np.array(ka.masks.mask_scores(np.array([1.0, 2.0], "float32"), np.array([True, False])))
+    array([ 1.e+00, -1.e+30], dtype=float32)
+    """
     dtype = backend.standardize_dtype(scores.dtype)
     scores = ops.cast(scores, "float64" if dtype == "float64" else "float32")
     if dtype == "float16":  # An overflow is a large score, not an infinite one.
@@ -83,10 +129,20 @@ def mask_scores(scores: Any, mask: Any = None) -> Any:
 
 
 def masked_softmax(scores: Any, mask: Any = None) -> Any:
-    """Softmax over the last axis of `scores`, with weight exactly 0 where `mask` is False.
+    """Returns the softmax over the last axis of `scores`, exactly 0 where `mask` is False.
 
-    A row with nothing to attend gets zero weights, and zero gradients. The arithmetic runs in at
-    least float32, whatever the dtype of the scores; the weights come back in that dtype.
+    A row with nothing to attend to gets zero weights and zero gradients. The arithmetic runs in at
+    least float32, whatever the dtype of the scores is. The weights have the dtype of the scores.
+
+    Args:
+        scores: (..., S).
+        mask: Broadcastable to the scores, or None.
+
+    Example:
+
+    >>> mask = np.array([[True, True, False], [False, False, False]])
+    >>> np.array(ka.masks.masked_softmax(np.zeros((2, 3)), mask)).tolist()
+    [[0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]
     """
     dtype = backend.standardize_dtype(scores.dtype)
     scores = mask_scores(scores, mask)
@@ -106,7 +162,14 @@ def masked_softmax(scores: Any, mask: Any = None) -> Any:
 
 
 def zero_masked(sequence: Any, mask: Any = None) -> Any:
-    """Returns `sequence` (B, S, D) with zeros where `mask` (B, S) is False."""
+    """Returns `sequence` (B, S, D) with zeros where `mask` (B, S) is False.
+
+    Example:
+
+    >>> zeroed = ka.masks.zero_masked(np.ones((1, 2, 3)), np.array([[True, False]]))
+    >>> np.array(zeroed)[0].tolist()
+    [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
+    """
     if mask is None:
         return sequence
     axes = [1] * (len(sequence.shape) - 2)
@@ -115,9 +178,15 @@ def zero_masked(sequence: Any, mask: Any = None) -> Any:
 
 
 def masked_mean(values: Any, mask: Any = None) -> Any:
-    """Mean of `values` (B, S, D) over the S positions that `mask` (B, S) allows: (B, D).
+    """Returns the mean (B, D) of `values` (B, S, D) over the positions that `mask` (B, S) allows.
 
-    The mean of nothing is zero. The sum runs in at least float32.
+    If the mask allows no position, the mean is zero. The sum runs in at least float32.
+
+    Example:
+
+    >>> values = np.array([[[1.0], [3.0], [9.0]]])
+    >>> np.array(ka.masks.masked_mean(values, np.array([[True, True, False]]))).tolist()
+    [[2.0]]
     """
     if mask is None:
         return ops.mean(values, axis=1)

@@ -1,7 +1,7 @@
 """Weights from TensorFlow Addons, which ended in 2024 and does not run on Keras 3.
 
-`tfa.seq2seq.AttentionWrapper` runs its cell first, with any attention mechanism, so that its
-counterpart here is `LuongDecoder`, with tfa's `BahdanauAttention` too.
+`tfa.seq2seq.AttentionWrapper` runs its cell first, with any attention mechanism. Its counterpart
+here is therefore `LuongDecoder`, even with tfa's `BahdanauAttention`.
 """
 
 from collections.abc import Mapping
@@ -17,30 +17,40 @@ from keras_attention.decoders.luong import LuongDecoder
 
 
 def set_tfa_weights(layer: Any, weights: Mapping[str, Any]) -> None:
-    """Assigns the weights of the tfa counterpart to a built attention or decoder.
+    """Assigns the weights of the tfa counterpart to a built attention layer or decoder.
 
-    ================================  =======================================================
-    name in `weights`                 goes to
-    ================================  =======================================================
-    "memory_layer/kernel"             `key_kernel` of an additive score, `kernel` of a general
-    "query_layer/kernel"              `query_kernel` of an additive score
-    "attention_v"                     `score_vector` of an additive score
-    "attention_g"                     `gain` of a normalized additive score, `scale` of a general
-    "attention_b"                     `bias` of a normalized additive score
-    "attention_score_bias"            `bias` of a monotonic alignment
-    "cell/kernel", "cell/bias", ...   the cell's weight of that name; "cell/0/kernel", ... for
-                                      the cells of `StackedRNNCells`
-    "attention_layer/kernel"          `attention_layer`: its rows move, as tfa concatenates
-                                      [cell output; context] and LuongDecoder [context; cell output]
-    ================================  =======================================================
+    | name in `weights` | goes to |
+    |---|---|
+    | "memory_layer/kernel" | `key_kernel` of an additive score, `kernel` of a general score |
+    | "query_layer/kernel" | `query_kernel` of an additive score |
+    | "attention_v" | `score_vector` of an additive score |
+    | "attention_g" | `gain` of a normalized additive score, `scale` of a general score |
+    | "attention_b" | `bias` of a normalized additive score |
+    | "attention_score_bias" | `bias` of a monotonic alignment |
+    | "cell/kernel", "cell/bias", ... | the weight of that name of the cell |
+    | "cell/0/kernel", ... | the same for the cells of `StackedRNNCells` |
+    | "attention_layer/kernel" | the kernel of `attention_layer` |
+
+    The rows of the last one are reordered, since tfa concatenates [cell output; context] and
+    `LuongDecoder` concatenates [context; cell output].
 
     Args:
-        layer: A `LuongDecoder`, or an attention with an additive or general score, built. An
-            attention takes the names above "cell" only.
-        weights: Dict from these names, all that `layer` has, to arrays in tfa's layout.
+        layer: A built `LuongDecoder`, or a built attention layer with an additive or a general
+            score. An attention layer takes only the names above those of the cell.
+        weights: A dict from these names to arrays in tfa's layout. It must hold all weights of
+            `layer`.
 
     Raises:
-        ValueError: A name is missing or unknown, or a shape differs. Nothing is assigned then.
+        ValueError: If `layer` is of another class or not built, a name is missing or unknown, or a
+            shape differs. Then nothing is assigned.
+
+    Example:
+
+    >>> attention = ka.LuongAttention("general")
+    >>> context = attention(np.ones((2, 3, 7)), np.ones((2, 5, 11)))
+    >>> ka.tfa.set_tfa_weights(attention, {"memory_layer/kernel": np.full((11, 7), 0.5)})
+    >>> float(attention.score.kernel[0, 0])
+    0.5
     """
     if not isinstance(layer, ScoredAttention | LuongDecoder):
         raise ValueError(

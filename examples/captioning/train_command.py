@@ -17,11 +17,11 @@ def train(
     config: Config,
     out: Annotated[Path, typer.Option(help="The folder of the study.")] = OUT,
 ):
-    """Train a captioner into a study, as the run of its attention.
+    """Train a captioner into a study, as the run for its kind of attention.
 
     Each epoch ends with the scores on the development pictures and a sample; the best model is
-    kept. Ctrl-C, or a kill, loses nothing but the steps since the last checkpoint: the same command
-    goes on from there, and with more --epochs from the end. A run with other choices or data is
+    kept. Ctrl-C or a kill loses only the steps since the last checkpoint. The same command
+    continues from there, or, with more --epochs, from the end. A run with other choices or data is
     refused and left as it is.
     """
     images, captions = config.images, config.captions

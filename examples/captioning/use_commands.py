@@ -26,27 +26,32 @@ def evaluate(
     average: Average = "none",
     pictures: Annotated[
         int,
-        typer.Option(min=1, help="Pictures to draw; 12 times as many are on the page."),
+        typer.Option(min=1, help="How many pictures to draw; the page has 12 times as many."),
     ] = 3,
     saliency: Annotated[
-        int, typer.Option(min=0, help="So many pictures on the page have saliency, too.")
+        int, typer.Option(min=0, help="How many pictures on the page also show saliency.")
     ] = 6,
     meteor: Annotated[
-        bool, typer.Option("--meteor", help="METEOR too, which knows English; needs its packages.")
+        bool,
+        typer.Option(
+            "--meteor", help="Also compute METEOR, which is for English and needs its packages."
+        ),
     ] = False,
     pairs: Annotated[
         bool,
         typer.Option(
             "--pairs",
-            help="Whether attention tells two pictures in one frame apart; nouns are English.",
+            help="Also measure whether attention tells two pictures in one frame apart, by "
+            "English nouns.",
         ),
     ] = False,
 ):
     """Score the best model of each run of a study on the test pictures.
 
-    BLEU-1 to 4, ROUGE-L, CIDEr-D and exact match of greedy and beam search, and of attention
-    pointing and entropy, in percent of the largest, into metrics.json; attention.html and
-    attention.png show where they look, side by side; captions.tsv of a run lists its captions.
+    Writes to metrics.json BLEU-1 to 4, ROUGE-L, CIDEr-D and exact match of greedy and beam search,
+    and pointing and entropy of attention; the entropy is in percent of the largest. attention.html
+    and attention.png show side by side where the models look; captions.tsv of a run lists its
+    captions.
     """
     with quiet_import():
         from examples.captioning.evaluate import evaluate
@@ -85,7 +90,7 @@ def explain(
     attention: Kind = "soft",
     to: Annotated[
         Path | None,
-        typer.Option(help="Where to, a PNG file; without it, explained.png in the study."),
+        typer.Option(help="The PNG file to write. By default, explained.png in the study."),
     ] = None,
 ):
     """Draw, for each word of a picture's caption, its attention beside saliency and Grad-CAM."""
@@ -108,7 +113,7 @@ def export(
     out: Out = OUT,
     attention: Kind = "soft",
     to: Annotated[
-        Path | None, typer.Option(help="Where to; without it, saved_model in the study.")
+        Path | None, typer.Option(help="The folder to write. By default, saved_model in the study.")
     ] = None,
     beam_width: BeamWidth = 3,
     length_penalty: LengthPenalty = 0.0,
@@ -116,8 +121,8 @@ def export(
 ):
     """Export a run's best model as a SavedModel: pictures in; text, words, score, attention out.
 
-    Decoding and beam search are inside; TensorFlow is all it needs, for sub-words tensorflow-text
-    too, whose pieces then stand for words.
+    The export contains the decoding of pictures and the beam search. It needs only TensorFlow, and
+    for sub-words tensorflow-text too; its words are then pieces.
     """
     with quiet_import():
         from examples.captioning.export import export
@@ -138,14 +143,16 @@ def caption(
     beam_width: BeamWidth = 3,
     length_penalty: LengthPenalty = 0.0,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object a line: file, text, score, words.")
+        bool,
+        typer.Option("--json", help="Print one JSON object per line: file, text, score, words."),
     ] = False,
 ):
-    """Caption pictures, one result a line, as they are done.
+    """Caption pictures as they come, one result per line.
 
-    A picture that cannot be read is a line on standard error; the others get their captions, and
-    the exit code is 1. With an exported model neither Keras nor this library is loaded, and the
-    search is the one it was exported with: the two search options count for a run folder only.
+    For a picture that cannot be read, a line goes to standard error; the others get their captions,
+    and the exit code is 1. With an exported model, neither Keras nor this library is loaded, and
+    the search is the one that it was exported with. The two search options apply only to a run
+    folder.
     """
     if not model.exists():
         raise UserError(f"{model}: no such folder")
@@ -174,7 +181,7 @@ def serve(
     port: command.Port = 8501,
     name: command.Name = "captioner",
 ):
-    """Serve an exported model on this machine: a page for a picture of one's own, and REST.
+    """Serve an exported model on this machine: a page for your own pictures, and REST.
 
     The REST interface is that of TF Serving. Neither Keras nor this library is loaded.
     """

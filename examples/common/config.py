@@ -34,12 +34,16 @@ class Config(abc.ABC):
     fingerprint: str = ""
     save_every: int = option(500, TRAINING, "Steps from one checkpoint to the next.")
     patience: int = option(
-        0, TRAINING, "Stop after so many epochs without a better score; 0: never.", (0, 10**6)
+        0, TRAINING, "Stop after this many epochs without a better score; 0: never.", (0, 10**6)
     )
     keep: int = option(
-        3, TRAINING, "How many epochs' weights to keep for averages: the last and the best ones."
+        3,
+        TRAINING,
+        "For how many epochs to keep the weights, for averages: the last and the best ones.",
     )
-    seed: int = option(1, TRAINING, "Of weights, dropout and order.", (1, 2**32 - 1))
+    seed: int = option(
+        1, TRAINING, "Seed of the weights, the dropout and the order of the data.", (1, 2**32 - 1)
+    )
     jit: bool = option(False, TRAINING, "Compile the training step with XLA.")
 
     def defaults(self) -> dict:

@@ -54,8 +54,8 @@ def with_options(command):
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     text = (
-        "Defaults of the options below: a JSON file, for train such as config.json of a run. Paths "
-        "in it are from the working directory."
+        "A JSON file with defaults of the options below; for train, for example the config.json "
+        "of a run. Paths in it are relative to the working directory."
     )
     eager = {"is_eager": True, "callback": set_defaults}
     generated = [parameter(f.name, f.default, f.type, **f.metadata["option"]) for f in fields]

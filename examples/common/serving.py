@@ -11,7 +11,7 @@ import typer
 
 from examples.common.errors import UserError
 
-BeamWidth = Annotated[int, typer.Option(min=1, help="Beams of the search; 1 searches greedily.")]
+BeamWidth = Annotated[int, typer.Option(min=1, help="Number of beams; 1 searches greedily.")]
 LengthPenalty = Annotated[
     float, typer.Option(min=0, help="GNMT's length penalty; 0 compares plain log-probabilities.")
 ]

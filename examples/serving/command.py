@@ -15,9 +15,9 @@ from examples.common.errors import UserError
 HOST = "127.0.0.1"  # who is at this machine, and nobody else
 
 Port = Annotated[
-    int, typer.Option(min=0, max=2**16 - 1, help="Of 127.0.0.1; 0 takes one that is free.")
+    int, typer.Option(min=0, max=2**16 - 1, help="A port of 127.0.0.1; 0 takes a free one.")
 ]
-Name = Annotated[str, typer.Option(help="What clients call the model.")]
+Name = Annotated[str, typer.Option(help="The name by which clients address the model.")]
 Exported = Annotated[Path, typer.Option(help="An exported model (a SavedModel folder).")]
 
 

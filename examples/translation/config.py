@@ -48,96 +48,127 @@ class Config(config.Config):
     language: str | None = option(
         None,
         CORPUS,
-        "Learn the emoji names of this language: es ja ko pt it fr de fa id zh ru tr ar. "
-        "The default corpus, with fr.",
+        "Learn the emoji names of this language: es ja ko pt it fr de fa id zh ru tr ar. With "
+        "fr, this is the default corpus.",
     )
     pairs: Path | None = option(
-        None, CORPUS, "Own corpus, as Tatoeba/Anki have it: source TAB target, more is ignored."
+        None,
+        CORPUS,
+        "Your own corpus, in the format of Tatoeba/Anki: source TAB target; further columns "
+        "are ignored.",
     )
     source: Path | None = option(
-        None, CORPUS, "Own corpus, as Moses/WMT have it: the source lines,"
+        None, CORPUS, "Your own corpus, in the format of Moses/WMT: the file of source lines."
     )
-    target: Path | None = option(None, CORPUS, "and the target lines.")
+    target: Path | None = option(None, CORPUS, "The file of target lines that goes with --source.")
     dev_pairs: Path | None = option(
-        None, CORPUS, "Own development pairs. Otherwise 5 % by a hash of the source sentence."
+        None,
+        CORPUS,
+        "Your own development pairs. By default, 5 % of the pairs, chosen by a hash of the source.",
     )
-    dev_source: Path | None = option(None, CORPUS, "The same as two files.")
-    dev_target: Path | None = option(None, CORPUS, "The same as two files.")
+    dev_source: Path | None = option(
+        None, CORPUS, "The source lines of the development pairs, if these are in two files."
+    )
+    dev_target: Path | None = option(
+        None, CORPUS, "The target lines of the development pairs, if these are in two files."
+    )
     test_pairs: Path | None = option(
-        None, CORPUS, "Own test pairs. Otherwise 10 % by a hash of the source sentence."
+        None,
+        CORPUS,
+        "Your own test pairs. By default, 10 % of the pairs, chosen by a hash of the source.",
     )
-    test_source: Path | None = option(None, CORPUS, "The same as two files.")
-    test_target: Path | None = option(None, CORPUS, "The same as two files.")
+    test_source: Path | None = option(
+        None, CORPUS, "The source lines of the test pairs, if these are in two files."
+    )
+    test_target: Path | None = option(
+        None, CORPUS, "The target lines of the test pairs, if these are in two files."
+    )
     max_length: int = option(
-        40, CORPUS, "Tokens that a sentence may have, on either side.", (1, 4096)
+        40, CORPUS, "Largest number of tokens in a sentence, on either side.", (1, 4096)
     )
-    skip_long: bool = option(False, CORPUS, "Leave longer pairs out. Otherwise they are an error.")
+    skip_long: bool = option(False, CORPUS, "Leave out longer pairs. Otherwise they are an error.")
     vocabulary_size: int = option(
-        8000, VOCABULARY, "Sub-word pieces for each language, at most; special ones included."
+        8000, VOCABULARY, "Largest number of sub-word pieces per language, including special ones."
     )
     vocabulary_type: Literal["unigram", "bpe"] = option(
         "unigram", VOCABULARY, "What SentencePiece learns: a unigram model, or byte-pair encoding."
     )
     joint_vocabulary: bool = option(False, VOCABULARY, "One vocabulary for both languages.")
     source_model: str = option(
-        "", VOCABULARY, "Own SentencePiece model, with ids 0 to 3 for padding, unknown, start, end,"
+        "",
+        VOCABULARY,
+        "Your own SentencePiece model of the source, with ids 0 to 3 for padding, unknown, "
+        "start, end.",
     )
-    target_model: str = option("", VOCABULARY, "and that of the target.")
+    target_model: str = option("", VOCABULARY, "Your own SentencePiece model of the target.")
     fold_case: Literal["none", "source", "both"] = option(
-        "source", VOCABULARY, "What to lower-case."
+        "source", VOCABULARY, "Which sides to lowercase."
     )
     subword_sampling: float = option(
         0.0,
         CORPUS,
-        "Draw the pieces of training pairs anew in each epoch; 0: never. Unigram: try 0.2; lower "
-        "gives shorter pieces. BPE: the share of merges left out; try 0.1.",
+        "Sample the pieces of training pairs anew in each epoch; 0: never. Unigram: try 0.2; "
+        "lower values give shorter pieces. BPE: the share of merges that are left out; try 0.1.",
     )
     bleu_tokenize: Literal["auto", "13a", "intl", "zh", "char", "none"] = option(
-        "auto", CORPUS, "sacrebleu's tokenizer; auto: zh or char for Chinese or Japanese emoji."
+        "auto",
+        CORPUS,
+        "sacrebleu's tokenizer; auto: 13a, but zh or char for Chinese or Japanese emoji names.",
     )
     model: Literal["recurrent", "transformer"] = option(
-        "recurrent", MODEL, "GRUs, or a Transformer, for which the second defaults below are."
+        "recurrent",
+        MODEL,
+        "GRUs or a Transformer. Where two defaults are given below, the second is the "
+        "Transformer's.",
     )
     attention: Literal["bahdanau", "luong", "none"] = option(
         "bahdanau",
         MODEL,
-        "Decoder and score: Bahdanau's, or Luong's (general); none: Luong's decoder reads the "
-        "encoder's last state alone, which needs more --encoder-units.",
+        "Decoder and score: Bahdanau's, or Luong's (general); none: Luong's decoder reads only "
+        "the encoder's last state, which needs more --encoder-units.",
     )
     units: int = _either(
-        "units", MODEL, "Width of the decoder's state, {}; or of feed-forward nets, {}."
+        "units", MODEL, "Width of the decoder's state ({}), or of the feed-forward networks ({})."
     )
     encoder_units: int = option(
         64, MODEL, "Width of the GRU encoder's states; larger corpora can use more.", (2, 2**14)
     )
     embedding: int = _either(
-        "embedding", MODEL, "Width of the embeddings, {}; or of a Transformer, {}."
+        "embedding", MODEL, "Width of the embeddings ({}), or of a Transformer ({})."
     )
-    heads: int = option(4, MODEL, "Heads of each attention of a Transformer.", WIDTHS)
-    layers: int = option(2, MODEL, "Blocks of a Transformer, on each side.", (1, 100))
+    heads: int = option(
+        4, MODEL, "Number of heads in each attention layer of a Transformer.", WIDTHS
+    )
+    layers: int = option(2, MODEL, "Number of blocks of a Transformer, on each side.", (1, 100))
     tie_embeddings: bool = option(
         False, MODEL, "One matrix for both embeddings and the output; needs --joint-vocabulary."
     )
-    dropout: float = _either("dropout", MODEL, "Share of features dropped in training, {} or {}.")
+    dropout: float = _either(
+        "dropout", MODEL, "Share of features that are dropped in training ({} or {})."
+    )
     label_smoothing: float = option(
         0.1, TRAINING, "Share of a target that is spread over the vocabulary."
     )
     start_from: str = option(
         "",
         TRAINING,
-        "A run to take the first weights from, with its model and vocabulary: fine-tuning.",
+        "A run whose weights, model and vocabulary this one starts from, for fine-tuning.",
         metavar="<path>",
         show_default=False,
         is_eager=True,
         callback=inherit,
     )
-    epochs: int = option(30, TRAINING, "Times to go through the pairs; more can be given later.")
-    batch_tokens: int = option(256, TRAINING, "Tokens of a batch on its longer side, with padding.")
+    epochs: int = option(30, TRAINING, "Number of passes through the pairs; can be raised later.")
+    batch_tokens: int = option(
+        256, TRAINING, "Tokens per batch, counted on its longer side and with padding."
+    )
     learning_rate: float = _either(
-        "learning_rate", TRAINING, "After half an epoch, {} or {}; a cosine leads it to 0."
+        "learning_rate",
+        TRAINING,
+        "Its peak after half an epoch ({} or {}), from which a cosine leads it to 0.",
     )
     mixed_precision: Literal["none", "float16", "bfloat16"] = option(
-        "none", TRAINING, "Compute in this type; weights stay float32."
+        "none", TRAINING, "Compute in this type. Weights stay float32."
     )
 
     def defaults(self):

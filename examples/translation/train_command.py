@@ -23,9 +23,9 @@ def train(
     """Train a translator into a run folder.
 
     Each epoch ends with the BLEU on the development pairs and a sample; the best model is kept.
-    Ctrl-C, or a kill, loses nothing but the steps since the last checkpoint: the same command goes
-    on from there, and with more --epochs from the end.
-    A folder that holds a run with other choices or data is refused and left as it is.
+    Ctrl-C or a kill loses only the steps since the last checkpoint. The same command continues from
+    there, or, with more --epochs, from the end. A folder that holds a run with other choices or
+    data is refused and left as it is.
     """
     corpus, config = config, config.absolute()
     run, stamp, (pairs, dev, test) = Run(out), corpora.stamp(config), corpora.read(corpus)

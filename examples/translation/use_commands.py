@@ -22,7 +22,7 @@ Ensemble = Annotated[
     list[Path] | None,
     typer.Option(
         metavar="<path>",
-        help="One more run, to average its probabilities; may be given more than once.",
+        help="Another run, whose probabilities are averaged in. Can be given several times.",
     ),
 ]
 
@@ -32,13 +32,15 @@ def evaluate(
     config: Search,
     out: Out = OUT,
     average: Average = "none",
-    worst: Annotated[int, typer.Option(min=0, help="How many of the worst to list.")] = 5,
-    pictures: Annotated[int, typer.Option(min=1, help="Alignments to draw.")] = 4,
+    worst: Annotated[
+        int, typer.Option(min=0, help="How many of the worst translations to list.")
+    ] = 5,
+    pictures: Annotated[int, typer.Option(min=1, help="How many alignments to draw.")] = 4,
 ):
     """Score a run's best model on the held-out test pairs.
 
-    BLEU (sacrebleu, with its signature) and exact match, greedy and beam search side by side, into
-    metrics.json; every translation, the worst first, into translations.tsv; and alignment.png.
+    Writes BLEU (sacrebleu, with its signature) and exact match of greedy and beam search to
+    metrics.json, all translations, the worst first, to translations.tsv, and alignment.png.
     """
     from examples.translation.run import Run
 
@@ -75,14 +77,15 @@ def export(
     out: Out = OUT,
     ensemble: Ensemble = None,
     to: Annotated[
-        Path | None, typer.Option(help="Where to; without it, saved_model in the run folder.")
+        Path | None,
+        typer.Option(help="The folder to write. By default, saved_model in the run folder."),
     ] = None,
     average: Average = "none",
 ):
     """Export a run's best model as a SavedModel: text in; text, tokens, score, attention out.
 
-    Tokenizers and beam search are inside, and all beams come out, for **translate** --n-best.
-    TensorFlow and tensorflow-text are all it needs.
+    The export contains the tokenizers and the beam search, and returns all beams, for **translate**
+    --n-best. It needs only TensorFlow and tensorflow-text.
     """
     from examples.translation.run import Run
 
@@ -101,7 +104,8 @@ def export(
 def translate(
     config: Search,
     texts: Annotated[
-        list[str] | None, typer.Argument(help="Lines to translate. Without any: standard input.")
+        list[str] | None,
+        typer.Argument(help="Lines to translate. By default, those of standard input."),
     ] = None,
     model: Annotated[
         Path, typer.Option(help="A run folder, or an exported model (a SavedModel folder).")
@@ -109,27 +113,34 @@ def translate(
     ensemble: Ensemble = None,
     score: Annotated[
         Path | None,
-        typer.Option(help="Pairs (source, tab, target) to score by a run, instead: log p a line."),
+        typer.Option(
+            help="Instead, score pairs (source, tab, target) with a run: print log p of each."
+        ),
     ] = None,
     n_best: Annotated[
         int | None,
-        typer.Option(min=1, help="Print so many of each: number ||| translation ||| score."),
+        typer.Option(
+            min=1,
+            help="Print this many translations of each line: number ||| translation ||| score.",
+        ),
     ] = None,
     long: Annotated[
         Literal["cut", "skip", "error"],
-        typer.Option(help="What to do with a line of too many tokens; skip leaves it empty."),
+        typer.Option(
+            help="What to do with a line of too many tokens; skip leaves its result empty."
+        ),
     ] = "cut",
     output: Annotated[
         Path | None, typer.Option(help="A file to write, which appears when it is complete.")
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object a line: text, score, tokens.")
+        bool, typer.Option("--json", help="Print one JSON object per line: text, score, tokens.")
     ] = False,
 ):
-    """Translate lines, one result a line, as they come.
+    """Translate lines as they come, one result per line.
 
-    With an exported model neither Keras nor this library is loaded, and the search is the one it
-    was exported with: its options count for a run folder only.
+    With an exported model, neither Keras nor this library is loaded, and the search is the one that
+    it was exported with. The search options apply only to a run folder.
     """
     models = [model, *(ensemble or ())]
     for path in models:
@@ -181,7 +192,7 @@ def serve(
     port: command.Port = 8501,
     name: command.Name = "translator",
 ):
-    """Serve an exported model on this machine: a page that translates as one types, and REST.
+    """Serve an exported model on this machine: a page that translates as you type, and REST.
 
     The REST interface is that of TF Serving. Neither Keras nor this library is loaded.
     """

@@ -1,9 +1,9 @@
 """Alignments: how scores become weights.
 
 An alignment is a layer: `call(scores, mask, query, state, noise) -> (weights, state)`. A softmax
-needs scores and mask only; others read the query, remember their last weights, or sample. All
-random numbers come from `sample_noise`, before a decoder's loop: a step is a function of its
-arguments.
+needs only the scores and the mask. Other alignments read the query, remember their last weights, or
+sample. All random numbers come from `sample_noise`, which a decoder calls before its loop, so that
+a step is a function of its arguments.
 """
 
 from typing import Any
@@ -21,9 +21,17 @@ from keras_attention.alignments.straight_through import StraightThrough as Strai
 
 
 def get(identifier: Any, dtype: Any = None) -> Alignment:
-    """Returns the alignment that `identifier` stands for: a name, a config, or an `Alignment`.
+    """Returns the alignment that `identifier` stands for: a name, a config or an `Alignment`.
 
-    The names are those in `names` of the alignment classes; an unknown name's error lists them. An
-    alignment with required arguments, such as a local one, has no name: pass an instance.
+    The names are those in the attribute `names` of each alignment class. An alignment with required
+    arguments, such as a local one, has no name: pass an instance.
+
+    Raises:
+        ValueError: If `identifier` is none of these. The error for an unknown name lists all names.
+
+    Example:
+
+    >>> type(ka.alignments.get("sparsemax")).__name__
+    'Sparsemax'
     """
     return get_part("alignment", identifier, Alignment, dtype)

@@ -8,7 +8,21 @@ from keras_attention._internal.typing import Shape, Tensor
 
 
 class Alignment(Part, abc.ABC):
-    """Abstract: weights (B, T, S) from scores (B, T, S) and a mask that broadcasts to them."""
+    """Abstract: turns scores (B, T, S), and a mask that broadcasts to them, into weights (B, T, S).
+
+    An alignment of your own needs only `call`. It must return weights that are zero where masked.
+
+    Example:
+
+    >>> class Uniform(ka.alignments.Alignment):
+    ...     def call(self, scores, mask=None, query=None, state=(), noise=()):
+    ...         return ka.masks.masked_softmax(keras.ops.zeros_like(scores), mask), state
+    >>> attention = ka.Attention("dot", Uniform())
+    >>> query, memory = np.ones((1, 1, 7)), np.ones((1, 4, 7))
+    >>> _, weights = attention(query, memory, return_attention_scores=True)
+    >>> np.array(weights)[0, 0].tolist()
+    [0.25, 0.25, 0.25, 0.25]
+    """
 
     # Whether the weights of a step depend on those of the step before, so that T has to be 1.
     sequential = False
@@ -21,7 +35,7 @@ class Alignment(Part, abc.ABC):
         self.add_variables(None if query_shape is None else query_shape[-1])
 
     def add_variables(self, query_dim: int | None) -> None:
-        """Adds the variables, if any. The size of the query is None if there is no query."""
+        """Adds the variables, if any. `query_dim` is None if there is no query."""
 
     @abc.abstractmethod
     def call(
@@ -32,19 +46,19 @@ class Alignment(Part, abc.ABC):
         state: Any = (),
         noise: Any = (),
     ) -> tuple[Tensor, Any]:
-        """Returns the weights, zero where masked, and the next state."""
+        """Returns the weights, which are zero where masked, and the next state."""
 
     def initial_state(self, value: Tensor) -> Any:
-        """Returns the state before the first step over memory `value` (B, S, D).
+        """Returns the state before the first step over a memory `value` (B, S, D).
 
-        A nest of tensors, batch first; `()` if steps do not depend on each other.
+        It is a nest of tensors with the batch first, or `()` if steps do not depend on each other.
         """
         return ()
 
     def sample_noise(self, shape: Shape, training: bool | None) -> tuple[Tensor, ...]:
         """Returns the noise for scores of `shape` (B, T, S): a tuple of tensors (B, T, ...).
 
-        It is empty if nothing is sampled, as at inference.
+        The tuple is empty if nothing is sampled, as at inference.
         """
         return ()
 

@@ -1,4 +1,4 @@
-"""Hard alignment: one position a step, sampled in training, with the sums for REINFORCE."""
+"""Hard alignment: one position per step, sampled in training, and the sums for REINFORCE."""
 
 from typing import Any, final
 
@@ -15,28 +15,32 @@ from keras_attention.alignments.sampling import SampledAlignment, gumbel_noise, 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class Hard(SampledAlignment):
-    """All weight on one position: a sample in training, the most probable one at inference.
+    """Puts all weight on one position: a sample in training, the most probable one at inference.
 
         alpha_t = softmax(e_t),  p(s_ti = 1) = alpha_ti                 (Xu 2015, eq. 5, 8)
 
     In training, some batch entries get the expected weights alpha in all their steps instead of
-    samples, which lowers the variance (section 4.1). Gradients pass through alpha to the scores,
-    and not through samples: from these the scores learn by `ka.losses.reinforce`.
+    samples, which lowers the variance (section 4.1). Gradients reach the scores through alpha, but
+    not through samples. `ka.losses.reinforce` trains the scores from the samples.
 
-    That loss takes the state: the sums over the steps in training of log alpha at the sampled
-    position and of the entropy of alpha. Both pass gradients to the scores:
+    That loss takes the state of the alignment. In training, the state holds two sums over the
+    steps, that of log alpha at the sampled position and that of the entropy of alpha. Gradients
+    reach the scores through both:
 
         {"log_prob": sum_t log alpha_t,s_t, "entropy": sum_t H[alpha_t]}, both (B, 1)
 
-    A step that may not attend to any position adds nothing to either; one with the expected weights
-    adds nothing to "log_prob". The sums are in at least float32, and zero at inference.
+    A step that may not attend to any position adds nothing to either sum. A step with the expected
+    weights adds nothing to "log_prob". The sums are in at least float32, and are zero at inference.
 
     Args:
-        expected_probability: The probability that a batch entry in training gets the expected
-            weights: 0.5 in the paper, 0 for samples only.
+        expected_probability: The probability that a batch entry gets the expected weights in
+            training. The paper uses 0.5; with 0 there are only samples.
         seed: Seed of the samples.
 
-    Masking: masked positions are never sampled; a row that allows none gets zero weights.
+    Masking: masked positions are never sampled. A row that allows none gets zero weights.
+
+    Raises:
+        ValueError: If `expected_probability` is not in [0, 1].
 
     Example:
 

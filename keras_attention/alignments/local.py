@@ -1,4 +1,4 @@
-"""Local alignments (Luong 2015): a window around the step's own, or a predicted, position."""
+"""Local alignments (Luong 2015): a window around the step's own position or a predicted one."""
 
 from typing import Any, final
 
@@ -21,18 +21,22 @@ from keras_attention.alignments.base import Alignment
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class LocalMonotonic(Alignment):
-    """A softmax over a window that moves by one position a step: "local-m".
+    """A softmax over a window that moves by one position per step: "local-m".
 
         p_t = t                                                         (section 3.2)
         a_t = softmax over s in [p_t - D, p_t + D]
 
-    Positions and steps count from 0. A window past the end of the memory is empty: its weights are
-    zero. A step that is masked, or has nothing to attend to, is not counted.
+    Positions and steps count from 0. If a window lies past the end of the memory, it is empty and
+    its weights are zero. A step that is masked or has nothing to attend to is not counted.
 
     Args:
-        window: D, 0 or more.
+        window: The number of positions on each side, D, at least 0.
 
-    Masking: the softmax runs over the allowed positions in the window.
+    Masking: the softmax runs over the allowed positions in the window. A row that allows none gets
+    zero weights.
+
+    Raises:
+        ValueError: If `window` is negative.
 
     Example:
 
@@ -78,24 +82,28 @@ class LocalMonotonic(Alignment):
 class LocalPredictive(Alignment):
     """A softmax over a window around a predicted position, times a Gaussian: "local-p".
 
-        p_t = S sigmoid(v_p^T tanh(W_p h_t))                            (eq. 9)
-        a_ts = softmax_s(score(h_t, m_s)) exp(-(s - p_t)^2 / (2 sigma^2)),  sigma = D / 2   (eq. 10)
+        p_t = S sigmoid(v_p^T tanh(W_p h_t))                                (eq. 9)
+        a_ts = softmax_s(score(h_t, m_s)) exp(-(s - p_t)^2 / (2 sigma^2))   (eq. 10)
+        sigma = D / 2
 
-    The softmax runs over s in [p_t - D, p_t + D]; with the Gaussian, the weights sum to less than
-    1. S is the true length: the last position that may be attended, plus 1.
+    The softmax runs over s in [p_t - D, p_t + D]. Because of the Gaussian, the weights sum to less
+    than 1. S is the true length of the memory: the last position that may be attended to, plus 1.
 
-    Variables: `position_kernel` (Dq, units), which is W_p^T, and `position_vector` (units,), v_p.
+    Variables: `position_kernel` (Dq, units) is W_p^T and `position_vector` (units,) is v_p.
 
     Args:
         units: Size of the hidden layer.
-        window: D, above 0.
+        window: The number of positions on each side, D, above 0.
         kernel_initializer: Initializer of both variables.
-        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
+        kernel_regularizer, kernel_constraint: Applied to the variables that `kernel_initializer`
+            initializes.
 
-    Masking: the softmax runs over the allowed positions in the window, and S is their last plus 1.
+    Masking: the softmax runs over the allowed positions in the window, and S is the last allowed
+    position of the memory, plus 1. A row that allows none gets zero weights.
 
     Raises:
-        ValueError: If it is built or called without a query.
+        ValueError: If `units` is not a positive integer, `window` is not above 0, or the alignment
+            is built or called without a query.
 
     Example:
 

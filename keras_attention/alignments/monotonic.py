@@ -1,4 +1,4 @@
-"""Monotonic alignment (Raffel 2017): it moves along the memory and never back."""
+"""Monotonic alignment (Raffel 2017): it moves forward along the memory, never back."""
 
 from typing import Any, final
 
@@ -16,31 +16,33 @@ from keras_attention.alignments.base import Alignment
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class Monotonic(Alignment):
-    """Each step moves on from where the step before it stopped, until it stops itself.
+    """Each step starts where the previous step stopped, and moves forward until it stops itself.
 
         p_ij = sigmoid(e_ij + r + noise)                                (eq. 12)
         q_ij = (1 - p_i,j-1) q_i,j-1 + a_i-1,j,   a_ij = p_ij q_ij      (eq. 13-14)
 
-    The weights are the probabilities that step i stops at j; a_0 is all at position 0. They sum to
-    less than 1 if a step may pass the end. Each step needs the weights of the step before.
+    The weights a_ij are the probabilities that step i stops at position j. Before the first step,
+    all weight a_0 is at position 0. The weights of a step sum to less than 1 if the step may pass
+    the end of the memory. Each step needs the weights of the previous one.
 
     Args:
         mode: "recursive" computes the recurrence one position after the other. "parallel" computes
-            all positions at once, as TensorFlow Addons does: faster, but it divides by the
-            cumulative product of 1 - p, clipped at 1e-10, and is wrong once that has vanished
-            before the position of the last weights, as in long memories or after a p near 1.
-            "hard", for inference, stops at the first position from the last one on with e_ij + r
-            above 0: the weights are 0 or 1, and have no gradient.
-        noise: Standard deviation of the noise before the sigmoid in training, which drives the
-            probabilities towards 0 or 1.
-        bias_initializer: Initializer of the variable `bias`, r; a negative r makes longer steps.
+            all positions at once, as TensorFlow Addons does. This is faster, but it divides by the
+            cumulative product of 1 - p, clipped at 1e-10. Where that product has vanished before
+            the position of the last weights, as in long memories or after a p near 1, the weights
+            are wrong. "hard" is for inference: starting from the last position, it stops at the
+            first position with e_ij + r above 0. Its weights are 0 or 1, and have no gradient.
+        noise: Standard deviation of the noise that is added before the sigmoid in training. The
+            noise drives the probabilities toward 0 or 1.
+        bias_initializer: Initializer of the variable `bias` (), r. A negative r makes steps longer.
         seed: Seed of the noise.
 
-    Masking: a step never stops at a masked position. If all are masked it gets zero weights and
-    leaves the state as it was.
+    Masking: a step never stops at a masked position. If all positions are masked, the step gets
+    zero weights and does not change the state.
 
     Raises:
-        ValueError: If called with several steps; attention layers and decoders take many.
+        ValueError: If `mode` is none of these, `noise` is negative, or the alignment is called with
+            several steps. Attention layers and decoders take several.
 
     Example:
 

@@ -1,7 +1,7 @@
 """Sampling with Gumbel noise, and the abstract alignment that samples.
 
-The position with the largest score plus Gumbel noise is a sample from the softmax of the scores.
-With the noise sampled before a loop, a step inside it is a function of its arguments.
+The position with the largest sum of score and Gumbel noise is a sample from the softmax of the
+scores. Since the noise is sampled before a loop, a step in the loop is a function of its arguments.
 """
 
 import abc
@@ -36,9 +36,10 @@ def gumbel_noise(shape: Shape, seed: Any, dtype: str) -> Tensor:
 
 
 def one_hot_argmax(energies: Tensor, mask: Tensor = None) -> Tensor:
-    """Returns 1 at the first of the largest `energies` (B, T, S), 0 elsewhere and where masked.
+    """Returns 1 at the first of the largest `energies` (B, T, S), and 0 elsewhere and where masked.
 
-    It has no gradient. Masked energies must be small already; a row that allows nothing is zero.
+    The result has no gradient. Masked energies must already be small. A row that allows nothing is
+    zero.
     """
     # Keras's argmax has no counterpart in ONNX and LiteRT.
     largest = ops.max(energies, axis=-1, keepdims=True, initial=masks.MASKED_SCORE)

@@ -12,11 +12,11 @@ from keras_attention.alignments.base import Alignment
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class Softmax(Alignment):
-    """Global soft attention.
+    """A softmax over the whole memory: global soft attention.
 
         a_ts = exp(e_ts) / sum_s' exp(e_ts')                            (Bahdanau 2015, eq. 6)
 
-    Masking: the sum runs over the allowed positions; a row that allows none gets zero weights.
+    Masking: the sum runs over the allowed positions. A row that allows none gets zero weights.
 
     Example:
 

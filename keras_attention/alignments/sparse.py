@@ -1,4 +1,4 @@
-"""Sparse alignments: small weights are exactly zero, unlike those of a softmax."""
+"""Sparse alignments: unlike in a softmax, small weights become exactly zero."""
 
 from collections.abc import Callable
 from typing import Any, final
@@ -18,9 +18,9 @@ class Sparsemax(Alignment):
 
         a = argmin_p |p - e|^2 = max(e - tau, 0)                        (eq. 2-3; proposition 1)
 
-    with tau such that the weights sum to 1.
+    where tau makes the weights sum to 1.
 
-    Masking: only the allowed scores are projected; a row that allows none gets zero weights.
+    Masking: only the allowed scores are projected. A row that allows none gets zero weights.
 
     Example:
 
@@ -47,13 +47,14 @@ class Sparsemax(Alignment):
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class Entmax15(Alignment):
-    """Entmax with alpha = 1.5, half way from softmax (1) to sparsemax (2).
+    """Entmax with alpha = 1.5, halfway between softmax (alpha = 1) and sparsemax (alpha = 2).
 
         a = max(e / 2 - tau, 0)^2
 
-    with tau such that the weights sum to 1.
+    where tau makes the weights sum to 1.
 
-    Masking: as for the allowed scores alone; a row that allows none gets zero weights.
+    Masking: the weights are those of the allowed scores alone. A row that allows none gets zero
+    weights.
 
     Example:
 

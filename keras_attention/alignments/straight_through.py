@@ -14,23 +14,27 @@ from keras_attention.alignments.sampling import SampledAlignment, gumbel_noise, 
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class StraightThrough(SampledAlignment):
-    """All weight on one position, sampled in training; gradients of the softmax.
+    """Puts all weight on one position, sampled in training, with the gradients of a softmax.
 
         forward:   a_t = one_hot(argmax_s(e_ts + g_ts)),  g_ts ~ Gumbel(0, 1)       (eq. 1)
-        backward:  that of softmax((e_t + g_t) / temperature)             (eq. 2; section 2.2)
+        backward:  the gradient of softmax((e_t + g_t) / temperature)     (eq. 2; section 2.2)
 
-    It samples, and chooses at inference, as `ka.alignments.Hard` does, but the scores learn by
-    backpropagation, from the loss of the model alone. The gradient is biased: it is that of the
-    soft weights, not of the sample used in the forward pass, so it measures small moves of the
-    context rather than choosing another position. It has less variance than `ka.losses.reinforce`
-    without expected weights, whose gradient is unbiased. A low temperature brings the softmax
-    nearer to the sample, and raises the variance.
+    It samples in training and chooses the most probable position at inference, as
+    `ka.alignments.Hard` does. Here, however, the scores learn by backpropagation from the loss of
+    the model alone. The gradient is biased: it is that of the soft weights, not of the sample in
+    the forward pass, so it measures the effect of small changes of the context, not that of
+    choosing another position. It has less variance than the gradient of `ka.losses.reinforce`
+    without expected weights, which is unbiased. A low temperature brings the softmax closer to the
+    sample, but raises the variance.
 
     Args:
-        temperature: Above 0.
+        temperature: Temperature of the softmax, above 0.
         seed: Seed of the samples.
 
-    Masking: masked positions are never sampled; a row that allows none gets zero weights.
+    Masking: masked positions are never sampled. A row that allows none gets zero weights.
+
+    Raises:
+        ValueError: If `temperature` is not above 0.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Attention: context and weights of queries over a memory that is prepared once."""
+"""Attention layers: they prepare a memory once, and return a context and weights for each query."""
 
 from keras_attention.attention.base import AttentionMechanism as AttentionMechanism
 from keras_attention.attention.base import MemoryAttention as MemoryAttention

@@ -1,7 +1,7 @@
 """The attention mechanism: the protocol between attention layers and decoders.
 
-`prepare` once per memory, `initial_state`, then `step` per query. Shapes: B batch, T query steps,
-S memory steps, D features.
+A decoder calls `prepare` once per memory, then `initial_state`, then `step` for each query. Shapes:
+B batch, T query steps, S memory steps, D features.
 """
 
 import abc
@@ -17,7 +17,7 @@ from keras_attention._internal.typing import Config, Shape, Tensor
 
 
 class AttentionMechanism(SavedSublayers, abc.ABC):
-    """Abstract: context and weights of a query over a memory that is prepared once."""
+    """Abstract: computes the context and weights of a query over a memory that is prepared once."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -25,43 +25,43 @@ class AttentionMechanism(SavedSublayers, abc.ABC):
 
     @property
     def sequential(self) -> bool:
-        """Whether each query needs the state that the query before it leaves."""
+        """Whether each query needs the state that the previous query leaves."""
         return False
 
     @abc.abstractmethod
     def prepare(self, value: Tensor, key: Tensor = None, value_mask: Tensor = None) -> Any:
-        """Returns the prepared memory that `step` attends to: computed once for all steps."""
+        """Returns the prepared memory that `step` attends to. It is computed once for all steps."""
 
     @abc.abstractmethod
     def initial_state(self, memory: Any) -> Any:
-        """Returns the state before the first step, a nest of tensors; `()` if there is none."""
+        """Returns the state before the first step: a nest of tensors, or `()` for no state."""
 
     @abc.abstractmethod
     def attention_shape(self, value_shape: Shape) -> tuple[int | None, ...]:
-        """Returns the shape of a query's weights over a value of this shape: (S,), or (H, W).
+        """Returns the shape of one query's weights over a value of this shape: (S,) or (H, W).
 
         Raises:
-            ValueError: If it is not the shape of a memory that the mechanism accepts.
+            ValueError: If the mechanism does not accept a memory of this shape.
         """
 
     @abc.abstractmethod
     def attend(
         self, query: Tensor, memory: Any, state: Any, noise: Any, mask: Tensor = None
     ) -> tuple[Tensor, Tensor, Any]:
-        """Attends with queries (B, T, Dq), only one at a time if `sequential`.
+        """Attends with queries (B, T, Dq). If `sequential`, T must be 1.
 
         Args:
-            query, memory, state, noise: As in `step`, with an axis for T.
-            mask: Broadcastable to (B, T, S), beside that of the memory.
+            query, memory, state, noise: As in `step`; `query` and `noise` have an axis for T.
+            mask: Broadcastable to (B, T, S). It applies in addition to the mask of the memory.
 
         Returns:
-            The context (B, T, Dv), the weights (B, T, S), the next state.
+            The context (B, T, Dv), the weights (B, T, S) and the next state.
         """
 
     def sample_noise(self, steps: Any, memory: Any, training: bool | None = None) -> Any:
-        """Returns the noise of `steps` steps, a nest of tensors (B, steps, ...); none at inference.
+        """Returns the noise of `steps` steps: a nest of tensors (B, steps, ...), none at inference.
 
-        A decoder samples it before its loop and passes each step its slice.
+        A decoder samples the noise before its loop, and passes each step its slice.
         """
         return {}
 
@@ -72,7 +72,11 @@ class AttentionMechanism(SavedSublayers, abc.ABC):
     def step(
         self, query: Tensor, memory: Any, state: Any = (), noise: Any = None
     ) -> tuple[Tensor, Tensor, Any]:
-        """Attends with one query (B, Dq); returns context (B, Dv), weights (B, S), next state."""
+        """Attends with one query (B, Dq).
+
+        Returns:
+            The context (B, Dv), the weights (B, S) and the next state.
+        """
         validation.built(self)
         noise = keras.tree.map_structure(lambda x: ops.expand_dims(x, 1), noise or {})
         context, weights, state = self.attend(ops.expand_dims(query, 1), memory, state, noise)
@@ -81,10 +85,12 @@ class AttentionMechanism(SavedSublayers, abc.ABC):
     def attend_beams(
         self, query: Tensor, memory: Any, state: Any = (), training: bool | None = None
     ) -> tuple[Tensor, Tensor, Any]:
-        """Attends with the K queries of each example's beams, (B K, Dq), over one memory (B, S, D).
+        """Attends with the queries (B K, Dq) of K beams per example over one memory (B, S, D).
 
-        Returns what `step` returns, with a row per query. For a mechanism without a state: `state`
-        has no tensors.
+        This is for a mechanism without a state: `state` must hold no tensors.
+
+        Returns:
+            What `step` returns, with one row per query, B K rows.
         """
         validation.built(self)
         batch_size = ops.shape(keras.tree.flatten(memory)[0])[0]
@@ -98,9 +104,9 @@ class AttentionMechanism(SavedSublayers, abc.ABC):
 class MemoryAttention(AttentionMechanism, abc.ABC):
     """Abstract: a mechanism over one memory, with dropout on its weights.
 
-    `prepare` returns a dict with the "value" (B, S, D) that contexts are made of, the "keys" that
-    queries are scored against and the "mask", if there are any. Feature maps are flattened to
-    S = H W positions. An `alignment` that samples gets its noise from `sample_noise`.
+    `prepare` returns a dict. Its "value" (B, S, D) is what contexts are made of. If there are any,
+    it also holds the "keys" that queries are scored against and the "mask". Feature maps are
+    flattened to S = H W positions. An `alignment` that samples gets its noise from `sample_noise`.
     """
 
     # Whether a value may be a feature map (B, H, W, D) too.
@@ -116,7 +122,7 @@ class MemoryAttention(AttentionMechanism, abc.ABC):
             self.seed_generator = keras.random.SeedGenerator(_derive_seed(seed))
 
     def make_keys(self, key: Tensor) -> Tensor | None:
-        """Returns what queries are scored against, from `key` (B, S, Dk), or None for nothing."""
+        """Returns what queries are scored against, made from `key` (B, S, Dk), or None."""
         return None
 
     def prepare(
@@ -157,7 +163,7 @@ class MemoryAttention(AttentionMechanism, abc.ABC):
     def attend_sequence(
         self, query: Tensor, memory: dict[str, Tensor], mask: Tensor = None, training: Any = None
     ) -> tuple[Tensor, Tensor]:
-        """Returns context and weights of any number of queries, from the initial state on."""
+        """Returns the context and weights of any number of queries, from the initial state on."""
         noise = self.sample_noise(ops.shape(query)[1], memory, training)
         attend = self._attend_sequentially if self.sequential else self.attend
         return attend(query, memory, self.initial_state(memory), noise, mask)[:2]
@@ -189,7 +195,7 @@ class MemoryAttention(AttentionMechanism, abc.ABC):
 
 
 def flatten_spatial(value: Tensor, mask: Tensor = None) -> tuple[Tensor, Tensor]:
-    """Returns a feature map (B, H, W, D) and its mask as sequences, (B, H W, D) and (B, H W).
+    """Returns a feature map (B, H, W, D) and its mask as sequences (B, H W, D) and (B, H W).
 
     A sequence (B, S, D) stays as it is.
     """
@@ -207,7 +213,7 @@ def validate_memory_mask(argument: str, mask: Tensor, value_shape: Shape) -> Non
 
 
 def weighted_sum(weights: Tensor, memory: dict[str, Tensor], noise: dict[str, Any]) -> Tensor:
-    """Returns sum_s a_ts v_s, (B, T, Dv), of weights (B, T, S) after dropout."""
+    """Returns sum_s a_ts v_s (B, T, Dv), for weights (B, T, S) after dropout."""
     dropped_weights = weights * noise["dropout"] if "dropout" in noise else weights
     return ops.matmul(dropped_weights, memory["value"])
 

@@ -1,4 +1,4 @@
-"""Attention that reads how much of each memory position it has covered."""
+"""Attention that reads how much attention each memory position has received so far."""
 
 from typing import Any, final
 
@@ -19,20 +19,25 @@ class CoverageAttention(HistoryAttention):
         e^t_i = v^T tanh(W_h h_i + W_s s_t + w_c c^t_i + b)           (section 2.3)
         a^t = softmax(e^t),  h*_t = sum_i a^t_i h_i                   (section 2.1)
 
-    c^0 is zero. Each step needs the one before it, so a call processes its queries one by one. The
-    loss to go with it is `ka.losses.coverage_loss`.
+    c^0 is zero. Each step needs the weights of the previous steps, so a call processes its queries
+    one by one. Train the layer with `ka.losses.coverage_loss`, the paper's loss.
 
-    Variables: `query_kernel` (Dq, units) is W_s, `key_kernel` (Dk, units) is W_h;
-    `coverage_vector`, `bias` and `score_vector` (units,) are w_c, b and v.
+    Variables: `query_kernel` (Dq, units) is W_s^T and `key_kernel` (Dk, units) is W_h^T.
+    `coverage_vector`, `bias` and `score_vector`, all (units,), are w_c, b and v.
 
     Args:
         units: Size of the hidden layer.
         kernel_initializer: Initializer of the kernels and vectors; the bias starts at zero.
-        dropout: Fraction of the weights to drop in training; the coverage counts them all.
+        dropout: Fraction of the attention weights to drop in training. The coverage counts the
+            dropped ones too.
         seed: Seed of the dropout.
-        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
+        kernel_regularizer, kernel_constraint: Applied to the variables that `kernel_initializer`
+            initializes.
 
-    Call arguments, Returns, Masking: see `call`. A masked query leaves the coverage as it was.
+    Call arguments, Returns, Masking: see `call`. A masked query does not change the coverage.
+
+    Raises:
+        ValueError: If `units` is not a positive integer, or `dropout` is not in [0, 1).
 
     Example:
 
@@ -44,8 +49,8 @@ class CoverageAttention(HistoryAttention):
     ((2, 3, 11), (2, 3, 5))
 
     References: See, Liu, Manning 2017, "Get To The Point: Summarization with Pointer-Generator
-    Networks", arXiv:1704.04368, section 2. Coverage is of Tu et al. 2016, "Modeling Coverage for
-    Neural Machine Translation", arXiv:1601.04811.
+    Networks", arXiv:1704.04368, section 2. Coverage comes from Tu et al. 2016, "Modeling Coverage
+    for Neural Machine Translation", arXiv:1601.04811.
     """
 
     def __init__(

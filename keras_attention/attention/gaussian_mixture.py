@@ -35,24 +35,29 @@ class GaussianMixtureAttention(SequenceAttention):
         phi(t, u) = sum_k alpha_tk exp(-beta_tk (kappa_tk - u)^2)               (eq. 46)
         w_t = sum_u phi(t, u) c_u                                               (eq. 47)
 
-    for positions u = 1 to S, with kappa_0 = 0. The query determines height, precision and step of
-    each Gaussian; the content of the memory has no influence. The weights phi do not sum to 1.
+    for positions u = 1 to S, with kappa_0 = 0. The query determines the height alpha, the precision
+    beta and the step exp(k) of each Gaussian. The content c_u of the memory does not affect the
+    weights phi, which do not sum to 1.
 
-    Memory: of the order of (B, T, S, K) for T queries in one call, (B, S, K) a step.
+    Memory: on the order of (B, T, S, K) for T queries in one call, and of (B, S, K) per step.
 
     Variables: `kernel` (Dq, 3 K) and `bias` (3 K,).
 
     Args:
-        num_components: K, the number of Gaussians.
+        num_components: The number of Gaussians, K.
         kernel_initializer: Initializer of `kernel`.
         bias_initializer: Initializer of `bias`. With zeros, an untrained layer moves its centers by
-            about one position a step.
-        dropout: Fraction of the weights to drop in training.
+            about one position per step.
+        dropout: Fraction of the attention weights to drop in training.
         seed: Seed of the dropout.
-        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
+        kernel_regularizer, kernel_constraint: Applied to the variables that `kernel_initializer`
+            initializes.
 
     Call arguments, Returns, Masking: see `call`. `key` has no effect. A masked query does not move
-    the centers. Masked positions keep their numbers.
+    the centers. Masked positions are counted: the positions after them keep their numbers u.
+
+    Raises:
+        ValueError: If `num_components` is not a positive integer, or `dropout` is not in [0, 1).
 
     Example:
 

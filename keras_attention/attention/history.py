@@ -24,7 +24,7 @@ class HistoryAttention(SequenceAttention, abc.ABC):
 
         e_ts = v^T tanh(W q_t + U k_s + f(a_1, ..., a_{t-1})_s + b),   a_t = softmax(e_t)
 
-    Its state (B, S) is what f reads of the past weights, such as their sum.
+    The state (B, S) is what f reads from the past weights, such as their sum.
     """
 
     sequential = True

@@ -22,26 +22,36 @@ class LocationSensitiveAttention(HistoryAttention):
         a_i = softmax(e_i),  g_i = sum_j a_ij h_j
 
     With `cumulative`, the convolution reads the sum of all previous weights, as in Tacotron 2. The
-    papers leave open what it reads at the first step; here, as is common, it is zero. Each step
-    needs the one before it, so a call processes its queries one by one.
+    papers leave open what the convolution reads at the first step; here, as is common, it reads
+    zeros. Each step needs the weights of the previous step, so a call processes its queries one by
+    one.
 
-    Variables: `query_kernel` (Dq, units) is W, `key_kernel` (Dk, units) V, `location_filters`
-    (kernel_size, 1, filters) F, `location_kernel` (filters, units) U, `bias` and `score_vector`
-    (units,) b and w.
+    Variables: `query_kernel` (Dq, units) is W^T, `key_kernel` (Dk, units) is V^T,
+    `location_filters` (kernel_size, 1, filters) is F, `location_kernel` (filters, units) is U^T,
+    `bias` (units,) is b and `score_vector` (units,) is w.
 
     Args:
         units: Size of the hidden layer.
-        filters: Number of features in f_ij. The paper has 10, Tacotron 2 has 32.
-        kernel_size: Number of memory steps that a feature reads, centered on j; an even number
-            reads one more to the right. The paper has 201, Tacotron 2 has 31.
-        cumulative: Whether F reads the sum of all previous weights instead of the last ones.
-        kernel_initializer: Initializer of the kernels, filters and vector; the bias starts at zero.
-        dropout: Fraction of the weights to drop in training; the convolution reads them all.
+        filters: Number of features in f_ij. The paper uses 10, Tacotron 2 uses 32.
+        kernel_size: Number of memory steps that a feature reads, centered on j. An even number
+            reads one more step to the right than to the left. The paper uses 201, Tacotron 2 uses
+            31.
+        cumulative: Whether F reads the sum of all previous weights instead of the last weights
+            alone.
+        kernel_initializer: Initializer of the kernels, the filters and the vector. The bias starts
+            at zero.
+        dropout: Fraction of the attention weights to drop in training. The convolution reads the
+            dropped ones too.
         seed: Seed of the dropout.
-        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
+        kernel_regularizer, kernel_constraint: Applied to the variables that `kernel_initializer`
+            initializes.
 
-    Call arguments, Returns, Masking: see `call`. Beyond the end of the memory, and at its padding,
-    the convolution reads zeros. A masked query leaves the state as it was.
+    Call arguments, Returns, Masking: see `call`. The convolution reads zeros beyond the ends of the
+    memory and at its padding. A masked query does not change the state.
+
+    Raises:
+        ValueError: If `units`, `filters` or `kernel_size` is not a positive integer, or `dropout`
+            is not in [0, 1).
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Monotonic attention (Raffel 2017): it moves along the memory and never back."""
+"""Monotonic attention (Raffel 2017): it moves forward along the memory, never back."""
 
 from typing import Any, final
 
@@ -13,26 +13,30 @@ from keras_attention.attention.sequence import SequenceAttention
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class MonotonicAttention(ScoredAttention, SequenceAttention):
-    """Each step stops at a position at or after the one where the step before it stopped.
+    """Each step stops at a position at or after the one where the previous step stopped.
 
         p_ij = sigmoid(score(s_i-1, m_j) + r + noise)                   (eq. 11-12)
         a_ij = p_ij ((1 - p_i,j-1) a_i,j-1 / p_i,j-1 + a_i-1,j)         (eq. 10)
         c_i = sum_j a_ij m_j                                            (eq. 3)
 
-    A call processes its queries in order; masked queries leave the state as it was. Train with
-    noise; for inference load the weights into a layer with mode "hard", which reads the memory as a
-    stream.
+    A call processes its queries in order. Train with noise. For inference, load the weights into a
+    layer with the mode "hard": its steps depend on the memory only up to where they stop, so the
+    memory can come as a stream.
 
     Args:
-        score: A `ka.scores.Score` or its name. The paper's is `ka.scores.Additive(units,
-            normalize=True)`; "general" is TensorFlow Addons' `LuongMonotonicAttention`.
+        score: A `ka.scores.Score` or its name. The paper uses `ka.scores.Additive(units,
+            normalize=True)`. With "general" the layer is TensorFlow Addons'
+            `LuongMonotonicAttention`.
         mode: "recursive", "parallel" or "hard"; see `ka.alignments.Monotonic`.
-        noise: Standard deviation of the noise before the sigmoid in training.
+        noise: Standard deviation of the noise that is added before the sigmoid in training.
         bias_initializer: Initializer of r.
-        dropout: Fraction of the weights to drop in training.
-        seed: Seed of noise and dropout.
+        dropout: Fraction of the attention weights to drop in training.
+        seed: Seed of the noise and the dropout.
 
-    Call arguments, Returns, Masking: see `call`.
+    Call arguments, Returns, Masking: see `call`. A masked query does not change the state.
+
+    Raises:
+        ValueError: If `mode` is none of these, or an argument is out of its range.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Several attentions in one decoder, over several memories or over one."""
+"""Several attention layers in one decoder, over several memories or over the same one."""
 
 import math
 from typing import Any, final
@@ -14,21 +14,26 @@ from keras_attention.attention.base import AttentionMechanism
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class MultiSourceAttention(AttentionMechanism):
-    """Attentions side by side, for decoders: their contexts are concatenated.
+    """Several attention layers side by side, for decoders. Their contexts are concatenated.
 
         c_t = [c_t^1; ...; c_t^n],    c_t^k = attention_k(query_t, memory_k)
 
-    A decoder over it takes a list of n memories, which may differ in length and size, or a single
-    memory for all. It works in decoders only, and cannot be called by itself.
+    A decoder with this layer takes a list of n memories, which may differ in length and size, or a
+    single memory for all n attention layers. The layer works in decoders only, and cannot be called
+    by itself.
 
     Args:
         attentions: The attention layers, one per memory.
 
     Returns:
-        The contexts (B, T, sum of their sizes) and the weights (B, T, sum of their lengths), in the
-        order of the memories. A feature map has the length H W.
+        The concatenated contexts (B, T, sum of their sizes) and weights (B, T, sum of the memories'
+        lengths), in the order of the memories. The length of a feature map is H W.
 
-    Masking: `memory_mask` of the decoder is a list too, with None where a memory has none.
+    Masking: the decoder's `memory_mask` is a list too, with None for each memory without a mask.
+
+    Raises:
+        ValueError: If `attentions` is not a list of attention layers; or, in a decoder, if the
+            number of memories or masks differs from the number of attention layers.
 
     Example:
 

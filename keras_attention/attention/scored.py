@@ -1,4 +1,4 @@
-"""Attention as a score and an alignment, and the layers that are named pairs of them."""
+"""Attention made of a score and an alignment, and the layers that are named pairs of these."""
 
 import abc
 from typing import Any, final
@@ -16,9 +16,10 @@ from keras_attention.attention.sequence import SequenceAttention
 
 
 class ScoredAttention(MemoryAttention, abc.ABC):
-    """Abstract: an attention whose weights are the alignment of a score.
+    """Abstract: an attention layer whose weights are an alignment of scores.
 
-    With a `gate`, its sigmoid of the query scales the context.
+    With a `gate`, a layer that maps the query to a number in (0, 1), this number scales the
+    context.
     """
 
     @abc.abstractmethod
@@ -67,17 +68,20 @@ class ScoredAttention(MemoryAttention, abc.ABC):
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class Attention(ScoredAttention, SequenceAttention):
-    """Any score with any alignment.
+    """Attention with any score and any alignment.
 
         c_t = sum_s a_ts v_s,    a_t = alignment(score(q_t, k_s))
 
     Args:
         score: A `ka.scores.Score` or its name.
         alignment: A `ka.alignments.Alignment` or its name.
-        dropout: Fraction of the weights to drop in training.
+        dropout: Fraction of the attention weights to drop in training.
         seed: Seed of the dropout.
 
     Call arguments, Returns, Masking: see `call`.
+
+    Raises:
+        ValueError: If `score` or `alignment` is an unknown name, or `dropout` is not in [0, 1).
 
     Example:
 
@@ -105,23 +109,27 @@ class Attention(ScoredAttention, SequenceAttention):
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class BahdanauAttention(ScoredAttention, SequenceAttention):
-    """Bahdanau's attention: additive score, softmax.
+    """Bahdanau's attention: an additive score and a softmax.
 
         e_ts = v^T tanh(W s_t + U m_s)                                     (appendix A.1.2)
         a_t = softmax(e_t),  c_t = sum_s a_ts m_s                          (eq. 6, 5)
 
-    W and U project queries and memories of any sizes; `keras.layers.AdditiveAttention` has no
-    projections.
+    W and U project queries and memories of any sizes to the same number of units.
+    `keras.layers.AdditiveAttention` has no such projections.
 
     Args:
         units: Size of the hidden layer.
         normalize: Whether the score uses weight normalization; see `ka.scores.Additive`.
         kernel_initializer: Initializer of the score's kernels and vector.
-        dropout: Fraction of the weights to drop in training.
+        dropout: Fraction of the attention weights to drop in training.
         seed: Seed of the dropout.
-        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
+        kernel_regularizer, kernel_constraint: Applied to the variables that `kernel_initializer`
+            initializes.
 
     Call arguments, Returns, Masking: see `call`.
+
+    Raises:
+        ValueError: If `units` is not a positive integer, or `dropout` is not in [0, 1).
 
     Example:
 
@@ -173,25 +181,27 @@ class BahdanauAttention(ScoredAttention, SequenceAttention):
 class LuongAttention(ScoredAttention, SequenceAttention):
     """Luong's attention: a choice of score, and a global or local alignment.
 
-        score = h_t . m_s                      "dot"                                 (section 3.1)
-                h_t^T W_a m_s                  "general"
-                v^T tanh(W_a [h_t; m_s])       "concat"
-                (W_a h_t)_s                    `ka.scores.Location`                  (eq. 8)
-        a_t = softmax(score_t)                 "softmax", global                     (eq. 7)
-              the same in a window             `ka.alignments.LocalMonotonic`        (section 3.2)
-              and around a prediction         `ka.alignments.LocalPredictive`       (eq. 9-10)
+        score = h_t . m_s                     "dot"                             (section 3.1)
+                h_t^T W_a m_s                 "general"
+                v^T tanh(W_a [h_t; m_s])      "concat"
+                (W_a h_t)_s                   `ka.scores.Location`              (eq. 8)
+        a_t = softmax(score_t)                "softmax", global                 (eq. 7)
+              softmax in a window             `ka.alignments.LocalMonotonic`    (section 3.2)
+              around a predicted position     `ka.alignments.LocalPredictive`   (eq. 9-10)
         c_t = sum_s a_ts m_s
 
-    The decoder that goes with it, with its attentional vector and input feeding, is
-    `ka.LuongDecoder`.
+    Luong's decoder, with the attentional vector and input feeding, is `ka.LuongDecoder`.
 
     Args:
         score: "dot", "general", "concat", or a `ka.scores.Score`.
-        alignment: "softmax", or a `ka.alignments.Alignment`.
-        dropout: Fraction of the weights to drop in training.
+        alignment: "softmax" or a `ka.alignments.Alignment`.
+        dropout: Fraction of the attention weights to drop in training.
         seed: Seed of the dropout.
 
     Call arguments, Returns, Masking: see `call`.
+
+    Raises:
+        ValueError: If `score` or `alignment` is an unknown name, or `dropout` is not in [0, 1).
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Sequence attention: mechanisms that are called as `keras.layers.MultiHeadAttention` is."""
+"""Sequence attention: layers that are called like `keras.layers.MultiHeadAttention`."""
 
 import abc
 from typing import Any
@@ -14,14 +14,14 @@ from keras_attention.attention.base import MemoryAttention
 
 
 class SequenceAttention(ListCall, MemoryAttention, abc.ABC):
-    """Abstract: an attention that is called with queries (B, T, Dq) and a memory (B, S, D).
+    """Abstract: an attention layer that is called with queries (B, T, Dq) and a memory (B, S, D).
 
-    A single query (B, Dq) has its context and weights without the axis T.
+    For a single query (B, Dq), the context and weights lack the axis T.
     """
 
     @abc.abstractmethod
     def build_projections(self, query_shape: Shape, value_shape: Shape, key_shape: Shape) -> None:
-        """Builds the parts and adds the variables for memories of these shapes."""
+        """Builds the parts and adds the variables for inputs of these shapes."""
 
     def build(self, query_shape: Shape, value_shape: Shape, key_shape: Shape | None = None) -> None:
         _validate_shapes(query_shape, value_shape, key_shape)
@@ -41,29 +41,34 @@ class SequenceAttention(ListCall, MemoryAttention, abc.ABC):
         return_attention_scores: bool = False,
         use_causal_mask: bool = False,
     ) -> Any:
-        """Attends to a sequence, with the arguments of `keras.layers.MultiHeadAttention`.
+        """Attends to a sequence. The arguments are those of `keras.layers.MultiHeadAttention`.
 
-        `layer([query, value, key], mask=[...])` is the same call, as that of
-        `keras.layers.Attention`.
+        `layer([query, value, key], mask=[...])`, the call of `keras.layers.Attention`, does the
+        same.
 
         Call arguments:
             query: (B, T, Dq), or (B, Dq) for one step.
-            value: (B, S, Dv), which the context is made of.
-            key: (B, S, Dk), which queries are scored against. Defaults to `value`.
+            value: (B, S, Dv), what the context is a weighted sum of.
+            key: (B, S, Dk), what queries are scored against. Defaults to `value`.
             query_mask: (B, T), or (B,) for one step. A masked query gets zero weights and a zero
                 context.
-            value_mask, key_mask: (B, S). Both apply where both are given.
-            attention_mask: (B, T, S) or (T, S); (B, S) for one step.
+            value_mask, key_mask: (B, S). If both are given, both apply.
+            attention_mask: (B, T, S) or (T, S), or (B, S) for one step.
             training: Whether `dropout` is applied.
             return_attention_scores: Whether to return the weights too.
-            use_causal_mask: Whether query `t` attends to memory up to `t` only. Not for one step.
+            use_causal_mask: Whether query t attends only to memory steps up to t. Not allowed for
+                one step.
 
         Returns:
             The context (B, T, Dv); with `return_attention_scores` also the weights (B, T, S) after
-            the alignment and before dropout. Without T for one step.
+            the alignment and before dropout. For one step both lack the axis T.
 
-        Masking: True means "may be attended". Keras fills `query_mask`, `value_mask` and `key_mask`
-        with the masks attached to the tensors. The query's mask is passed on.
+        Masking: True means "may be attended to". Keras fills in `query_mask`, `value_mask` and
+        `key_mask` from the masks attached to the tensors. The query's mask is passed on.
+
+        Raises:
+            ValueError: If the shapes of the inputs or masks do not fit together, or
+                `use_causal_mask` is given for one step.
         """
         _validate_shapes(query.shape, value.shape, None if key is None else key.shape)
         validation.query(query.shape, use_causal_mask)

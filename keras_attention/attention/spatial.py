@@ -22,10 +22,11 @@ from keras_attention.scores import Additive
 
 
 class SpatialAttention(ListCall, ScoredAttention, abc.ABC):
-    """Abstract: a gated additive attention that is called with queries and feature maps.
+    """Abstract: a gated additive attention layer that is called with queries and feature maps.
 
-    In a decoder its memory is a feature map or a sequence too, and the decoder's weights have its
-    shape. `prepare` flattens feature maps, so `attend` and `step` have positions (B, L, C) only.
+    In a decoder too, the memory is a feature map or a sequence, and the attention weights that the
+    decoder returns have the shape of the memory. `prepare` flattens feature maps, so `attend` and
+    `step` only see positions (B, L, C).
     """
 
     accepts_feature_maps = True
@@ -75,7 +76,7 @@ class SpatialAttention(ListCall, ScoredAttention, abc.ABC):
         training: bool | None = None,
         return_attention_scores: bool = False,
     ) -> Any:
-        """Attends to a feature map, or to the positions of one.
+        """Attends to a feature map, or to a sequence of its positions.
 
         Call arguments:
             query: (B, T, Dq), or (B, Dq) for one step.
@@ -83,15 +84,18 @@ class SpatialAttention(ListCall, ScoredAttention, abc.ABC):
             query_mask: (B, T), or (B,) for one step. A masked query gets zero weights and a zero
                 context.
             value_mask: (B, H, W) or (B, L), the positions that may be attended.
-            training: Whether `dropout` is applied, and a hard attention samples.
+            training: Whether `dropout` is applied and hard attention samples.
             return_attention_scores: Whether to return the weights too.
 
         Returns:
-            The context (B, T, C), or (B, C) for one step; with `return_attention_scores` also the
-            weights (B, T, H, W), or (B, T, L), without T for one step.
+            The context (B, T, C); with `return_attention_scores` also the weights (B, T, H, W), or
+            (B, T, L) for a sequence of positions. For one step both lack the axis T.
 
-        Masking: True means "may be attended". Keras fills `query_mask` and `value_mask` with the
-        masks attached to the tensors. The query's mask is passed on.
+        Masking: True means "may be attended to". Keras fills in `query_mask` and `value_mask` from
+        the masks attached to the tensors. The query's mask is passed on.
+
+        Raises:
+            ValueError: If the shapes of the inputs or masks do not fit together.
         """
         _validate_shapes(query.shape, value.shape)
         query_mask = validation.mask("query_mask", query_mask, query.shape[:-1], "(batch, queries)")
@@ -132,18 +136,22 @@ class SoftSpatialAttention(SpatialAttention):
         z_t = beta_t sum_i alpha_ti a_i                                 (eq. 13; section 4.2.1)
         beta_t = sigmoid(f_beta(h_{t-1}))
 
-    f_att is `ka.scores.Additive`, and f_beta the linear layer `gate`: how much the image matters at
-    this word.
+    f_att is `ka.scores.Additive`, and f_beta is the linear layer `gate`. beta_t says how much the
+    image matters for the word of step t.
 
     Args:
         units: Size of the hidden layer of f_att.
         gate: Whether to scale the context by beta.
         kernel_initializer: Initializer of the score's kernels and vector.
-        dropout: Fraction of the weights to drop in training.
+        dropout: Fraction of the attention weights to drop in training.
         seed: Seed of the dropout.
-        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
+        kernel_regularizer, kernel_constraint: Applied to the variables that `kernel_initializer`
+            initializes.
 
     Call arguments, Returns, Masking: see `call`.
+
+    Raises:
+        ValueError: If `units` is not a positive integer, or `dropout` is not in [0, 1).
 
     Example:
 
@@ -181,27 +189,35 @@ class SoftSpatialAttention(SpatialAttention):
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class HardSpatialAttention(SpatialAttention):
-    """Hard attention over the positions of an image: one position a step.
+    """Hard attention over the positions of an image: one position per step.
 
         p(s_ti = 1 | ...) = alpha_ti,  z_t = beta_t sum_i s_ti a_i      (eq. 8-9)
 
-    with alpha, and beta (section 4.2.1), as in `SoftSpatialAttention`. The position is sampled in
-    training, and the most probable one at inference. The score learns from:
+    alpha and beta (section 4.2.1) are those of `SoftSpatialAttention`. In training the position is
+    sampled; at inference it is the most probable one. What the score learns from depends on
+    `alignment`:
 
-    - "hard": `ka.losses.reinforce` on the sums in the state of `ka.alignments.Hard`, which
-      `decode` of a decoder returns. Examples with the expected context learn by backpropagation.
-    - "straight_through": the loss of the model; see `ka.alignments.StraightThrough`.
+    - "hard": `ka.losses.reinforce`. It takes the sums in the state of `ka.alignments.Hard`, which a
+      decoder's `decode` returns. Examples that get the expected context train the score by
+      backpropagation.
+    - "straight_through": the loss of the model alone; see `ka.alignments.StraightThrough`.
 
     Args:
         units: Size of the hidden layer of f_att.
-        alignment: One of these, or a `ka.alignments.Hard` or `ka.alignments.StraightThrough`.
+        alignment: "hard", "straight_through", or an instance of `ka.alignments.Hard` or
+            `ka.alignments.StraightThrough`.
         gate: Whether to scale the context by beta.
         kernel_initializer: Initializer of the score's kernels and vector.
-        dropout: Fraction of the weights to drop in training.
+        dropout: Fraction of the attention weights to drop in training.
         seed: Seed of the dropout, and of the samples of an alignment given by name.
-        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
+        kernel_regularizer, kernel_constraint: Applied to the variables that `kernel_initializer`
+            initializes.
 
     Call arguments, Returns, Masking: see `call`.
+
+    Raises:
+        ValueError: If `units` is not a positive integer, `alignment` is none of these, or `dropout`
+            is not in [0, 1).
 
     Example:
 

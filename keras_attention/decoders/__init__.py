@@ -1,4 +1,4 @@
-"""Decoders: a recurrent cell that attends to a memory, for teacher forcing and for search."""
+"""Decoders: recurrent cells that attend to a memory, for teacher forcing and for search."""
 
 from keras_attention.decoders.bahdanau import BahdanauDecoder as BahdanauDecoder
 from keras_attention.decoders.base import AttentionDecoder as AttentionDecoder

@@ -1,4 +1,4 @@
-"""Bahdanau's decoder: it attends with the state before the step, and then calls the cell."""
+"""Bahdanau's decoder: it first attends with the previous state, then calls the cell."""
 
 from collections.abc import Callable
 from typing import Any, final
@@ -16,28 +16,29 @@ from keras_attention.decoders.dims import DecoderDims
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class BahdanauDecoder(AttentionDecoder):
-    """A recurrent decoder whose cell reads the context beside the last token.
+    """A recurrent decoder whose cell reads the context together with the last token.
 
         c_t = attention(s_{t-1}, memory)                                   (eq. 5-6)
         s_t = f([y_{t-1}; c_t], s_{t-1})                                   (section 3.1)
 
-    The output is s_t, the output of the cell, or with `readout` its output for [s_t; y_{t-1}; c_t]
-    (eq. 4). The softmax over the vocabulary is a layer after the decoder. The query s_{t-1} is the
-    hidden state of the cell, the topmost one of `keras.layers.StackedRNNCells`.
+    The output is s_t, the output of the cell. With `readout`, it is the output of that layer for
+    [s_t; y_{t-1}; c_t] (eq. 4). The softmax over the vocabulary is a separate layer after the
+    decoder. The query s_{t-1} is the hidden state of the cell; with `keras.layers.StackedRNNCells`,
+    it is that of the topmost cell.
 
     Args:
         cell: Any Keras RNN cell, or `keras.layers.StackedRNNCells`.
         attention: An attention layer, such as `ka.BahdanauAttention(units)`.
-        readout: None, or a `ka.DeepOutput` of state, inputs and context. It runs after the loop, on
-            all steps at once.
+        readout: None, or a `ka.DeepOutput` that reads the state, the inputs and the context. It
+            runs after the loop, on all steps at once.
         return_state: Whether the call returns the cell's last states too.
         return_attention_scores: Whether the call returns the attention weights too.
 
     Call arguments, Returns, Masking: see `call`.
 
     Raises:
-        ValueError: `cell`, `attention` or `readout` is of another class; or, in a call, a shape
-            does not fit.
+        ValueError: If `cell`, `attention` or `readout` is of another class; or, in a call, if a
+            shape does not fit.
 
     Example:
 

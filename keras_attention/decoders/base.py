@@ -1,7 +1,7 @@
-"""The base of the decoders: `call`, `decode` and `unroll`, all steps in one loop.
+"""The base of the decoders: `call`, `decode` and `unroll`, which run all steps in one loop.
 
-A call unrolls the decoder over the target (teacher forcing). Shapes: B batch, T target steps, S
-memory steps, D widths, O output width.
+A call runs the decoder over the target (teacher forcing). Shapes: B batch, T target steps, S memory
+steps, D widths, O output width.
 """
 
 import abc
@@ -25,7 +25,7 @@ from keras_attention.search.unroll import Unrolled, stop_after
 
 
 class AttentionDecoder(StepwiseDecoder, abc.ABC):
-    """Abstract: a cell and an attention, over target inputs (B, T, Din) and a memory (B, S, D).
+    """Abstract: a cell and an attention layer, over inputs (B, T, Din) and a memory (B, S, D).
 
     Call arguments, Returns, Masking: see `call`.
     """
@@ -39,24 +39,28 @@ class AttentionDecoder(StepwiseDecoder, abc.ABC):
         initial_state: Any = None,
         training: bool | None = None,
     ) -> Any:
-        """Unrolls the decoder over the inputs.
+        """Runs the decoder over the inputs.
 
         Call arguments:
-            inputs: (B, T, Din), the target shifted by one: the embedding of y_{t-1} at step t.
-            memory: (B, S, D), or with a spatial attention feature maps (B, H, W, D); a list of
-                memories for `ka.MultiSourceAttention`.
-            inputs_mask: (B, T). A masked step keeps the state; its output and weights are zero.
-            memory_mask: (B, S) or (B, H, W), or a list of masks.
-            initial_state: The cell's first state, in its structure. Defaults to zeros.
-            training: Whether the dropouts are applied.
+            inputs: (B, T, Din), the target shifted by one step: at step t, the embedding of
+                y_{t-1}.
+            memory: (B, S, D). For spatial attention also feature maps (B, H, W, D); for
+                `ka.MultiSourceAttention` also a list of memories.
+            inputs_mask: (B, T). A masked step does not change the state; its output and weights are
+                zero.
+            memory_mask: (B, S) or (B, H, W), or a list of masks. Masked positions are not attended
+                to.
+            initial_state: The cell's first state, in the structure of the cell's state. Defaults to
+                zeros.
+            training: Whether dropout is applied.
 
         Returns:
-            The outputs (B, T, O); with `return_attention_scores` then the weights (B, T, S), or
-            (B, T, H, W) over feature maps; with `return_state` then the cell's last states, as
+            The outputs (B, T, O). With `return_attention_scores` the weights (B, T, S) follow, or
+            (B, T, H, W) over feature maps. With `return_state` the cell's last states follow, as
             `keras.layers.RNN` returns them.
 
-        Masking: Keras fills `inputs_mask` and `memory_mask` with the masks attached to the tensors.
-        The mask of the inputs is passed on.
+        Masking: Keras fills in `inputs_mask` and `memory_mask` from the masks attached to the
+        tensors. The mask of the inputs is passed on.
         """
         outputs, weights, state = self._decode(
             inputs, memory, inputs_mask, memory_mask, initial_state, training
@@ -75,8 +79,9 @@ class AttentionDecoder(StepwiseDecoder, abc.ABC):
     ) -> tuple:
         """Like `call`, but always returns outputs, weights and the state after the last step.
 
-        The state has the form of `begin`; "attention" may hold what a loss needs, see
-        `ka.alignments.Hard`. A `feedback` chooses the inputs of each step, see `decoders.feedback`.
+        The state has the form of the one that `begin` returns. Its "attention" may hold what a loss
+        needs; see `ka.alignments.Hard`. A `feedback` chooses the inputs of each step; see
+        `decoders.feedback`.
         """
         validation.not_symbolic("inputs", inputs, "decode")
         if inputs_mask is None:
@@ -100,23 +105,28 @@ class AttentionDecoder(StepwiseDecoder, abc.ABC):
         initial_state: Any = None,
         training: bool | None = None,
     ) -> Unrolled:
-        """Unrolls the decoder over its own outputs, for forecasts, frames and other numbers.
+        """Runs the decoder on its own outputs, for forecasts, frames and other numbers.
 
-        All steps run in one loop, through which gradients flow; each reads `feed` of the output
-        before it.
+        All steps run in one loop, through which gradients flow. Each step reads `feed` of the
+        previous output.
 
         Args:
             memory, memory_mask, initial_state, training: As in `call`.
             first: (B, Din), the input of the first step.
             steps: The number of steps, T, a Python integer.
-            feed: Function of outputs (B, O) to inputs (B, Din), or a layer of such sequences, such
-                as a `keras.Sequential`, or a list of these, such as [frame_head, prenet]. None: the
-                outputs are the inputs.
-            stop: Function of outputs (B, T, O) to booleans (B, T), True at the last step of a
-                sequence; what follows is zero. None: all sequences have T steps.
+            feed: What turns an output into the next input: a function from outputs (B, O) to inputs
+                (B, Din), or a layer that maps such sequences, such as a `keras.Sequential`, or a
+                list of these, such as [frame_head, prenet]. None: the outputs are the inputs.
+            stop: A function from outputs (B, T, O) to booleans (B, T), True at the last step of a
+                sequence. What follows that step is zero. None: all sequences have T steps.
 
         Returns:
-            Outputs (B, T, O), weights (B, T, S), lengths (B,) and the state after step T.
+            The outputs (B, T, O), the weights (B, T, S), the lengths (B,) and the state after step
+            T.
+
+        Raises:
+            ValueError: If `steps` is not a positive integer, or the width of `first` or of what
+                `feed` returns is not that of the inputs.
         """
         validation.not_symbolic("memory", memory, "unroll")
         first = ops.convert_to_tensor(first, dtype=self.compute_dtype)

@@ -1,4 +1,4 @@
-"""Deep output: from a decoder's state, last token and context to the input of the softmax."""
+"""Deep output: maps a decoder's state, last token and context to the input of the softmax."""
 
 import math
 from typing import Any, final
@@ -14,34 +14,37 @@ from keras_attention._internal.sublayers import SavedSublayers
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class DeepOutput(SavedSublayers):
-    """A maxout layer over state, last token and context.
+    """A maxout layer over a decoder's state, last token and context.
 
-        t~_i = U_o s_i + V_o E y_{i-1} + C_o c_i + b                    (Bahdanau, appendix A.2.2)
+        t~_i = U_o s_i + V_o E y_{i-1} + C_o c_i + b              (Bahdanau, appendix A.2.2)
         t_i,j = max{t~_i,2j-1, t~_i,2j}
 
-    The softmax, with W_o, is a layer after it. In eq. 4 and the text of the appendix the
-    probability depends on s_i, as here; the formula for t~_i there has s_{i-1}. With one piece it
-    is the linear sum L_h h_t + L_z z_t + E y_{t-1} of Xu 2015, eq. 7, with a matrix for the token
-    too.
+    The softmax, with its matrix W_o, is a separate layer that follows. In eq. 4 and in the text of
+    the appendix, the probability depends on s_i, as it does here; only the appendix's formula for
+    t~_i has s_{i-1}. With `pieces` = 1 the layer computes the linear sum L_h h_t + L_z z_t + E
+    y_{t-1} of Xu 2015, eq. 7, but with a matrix for the token too.
 
-    The matrices U_o, V_o, C_o are the rows of one kernel, that of `projection`, in this order.
+    U_o, V_o and C_o are, in this order, the rows of one matrix, the kernel of `projection`. b is
+    its bias.
 
     Args:
         units: Width of t.
-        pieces: Linear pieces in each maximum: 2 in the paper; 1 for no maximum.
+        pieces: Number of linear pieces in each maximum. The paper uses 2; with 1 there is no
+            maximum.
 
     Call arguments:
-        state: (B, T, Ds), s_i. All three may be without T.
+        state: (B, T, Ds), s_i. For one step, all three inputs lack the axis T.
         inputs: (B, T, Din), E y_{i-1}.
         context: (B, T, D), c_i.
 
     Returns:
         t, (B, T, units).
 
-    Masking: none; the layer works on each step by itself, and passes the mask of the state on.
+    Masking: masks have no effect, since each step is computed by itself. The mask of the state is
+    passed on.
 
     Raises:
-        ValueError: `units` or `pieces` is not a positive integer.
+        ValueError: If `units` or `pieces` is not a positive integer.
 
     Example:
 
@@ -84,7 +87,7 @@ class DeepOutput(SavedSublayers):
 
 
 def get_readout(identifier: Any) -> DeepOutput | None:
-    """Returns the readout of a decoder: `identifier` itself, or of its serialized form."""
+    """Returns the readout that `identifier` stands for: None, a config or the layer itself."""
     readout = deserialize(identifier)
     if readout is not None and not isinstance(readout, DeepOutput):
         raise ValueError(f"`readout` is {identifier!r}; expected None or a ka.DeepOutput.")

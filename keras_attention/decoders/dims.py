@@ -1,4 +1,4 @@
-"""The sizes of a decoder: inside it, of its inputs and of its memory."""
+"""The sizes of a decoder: those inside it, those of its inputs and those of its memory."""
 
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ def memory_shapes(memory: Any) -> Any:
 
 
 def validate_inputs(inputs_shape: Any, memory_shape: Any) -> None:
-    """Checks that the inputs are a sequence, with as many examples as the memory."""
+    """Checks that the inputs are a sequence with as many examples as the memory."""
     validation.rank("inputs", inputs_shape, "(batch, steps, width)")
     for shape in memory_shape if isinstance(memory_shape[0], (list, tuple)) else [memory_shape]:
         validation.equal("inputs", inputs_shape[0], "memory", shape[0], "batch size")

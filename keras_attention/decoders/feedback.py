@@ -1,7 +1,8 @@
-"""What a decoder reads at each step in place of the given inputs: its own outputs.
+"""What a decoder reads at each step instead of the given inputs: its own outputs.
 
-A feedback has `sample_noise(inputs)`, called once before the loop, and `next_inputs(inputs,
-last_output, noise)`, called in each step: see `AttentionDecoder.decode`.
+A feedback has two methods: `sample_noise(inputs)`, which is called once before the loop, and
+`next_inputs(inputs, last_output, noise)`, which is called in each step. See
+`AttentionDecoder.decode`.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,16 +17,16 @@ from keras_attention._internal.typing import Tensor
 
 @final
 class OutputFeedback:
-    """Outputs that are numbers, fed back.
+    """Feeds back outputs that are numbers.
 
-        x_t = feed(o_{t-1})          with probability p; always without one
+        x_t = feed(o_{t-1})          with probability p, or always if there is no p
         x_t = the given input        otherwise, and at the first step
 
     Gradients flow through the outputs.
 
     Args:
-        feed: Function of outputs (B, O) to inputs (B, Din), a layer of such sequences, or a list of
-            these, one after the other; None for outputs as they are.
+        feed: A function from outputs (B, O) to inputs (B, Din), a layer that maps such sequences,
+            or a list of these, applied one after the other. None: the outputs are the inputs.
         probability: p, or None.
         seed_generator: A `keras.random.SeedGenerator` for the choice.
     """
@@ -53,9 +54,9 @@ class OutputFeedback:
 
 
 def choose_steps(inputs: Tensor, probability: Any, seed_generator: Any) -> Tensor:
-    """Returns a mask (B, T, 1) of the steps that read the output of the step before.
+    """Returns a mask (B, T, 1) of the steps that read the output of the previous step.
 
-    All but the first, or each of these with `probability`.
+    These are all steps but the first, or each of them with `probability`.
     """
     shape = (*ops.shape(inputs)[:2], 1)
     not_first = ops.arange(shape[1], dtype="int32")[None, :, None] > 0

@@ -1,4 +1,4 @@
-"""Luong's decoder: it calls the cell first, and attends with the new state."""
+"""Luong's decoder: it first calls the cell, then attends with the new state."""
 
 from collections.abc import Callable
 from typing import Any, final
@@ -17,34 +17,35 @@ from keras_attention.decoders.dims import DecoderDims
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class LuongDecoder(AttentionDecoder):
-    """A recurrent decoder with an attentional vector, an input of the next step (input feeding).
+    """A recurrent decoder whose attentional vector is fed to the next step (input feeding).
 
         h_t = f([y_{t-1}; h~_{t-1}], h_{t-1})      with input feeding          (section 3.3)
         h_t = f(y_{t-1}, h_{t-1})                  without
         c_t = attention(h_t, memory)
         h~_t = tanh(W_c [c_t; h_t])                                            (eq. 5)
 
-    The output is h~_t, and h~_0 is zero. With `readout`, its output for [h_t; y_{t-1}; c_t] takes
-    the place of h~_t, in the input of the next step too. Without input feeding no step depends on
-    the attention of the step before: the cell runs as a fused Keras layer if it is a GRU or LSTM
-    cell, and all steps attend in one call.
+    The output is h~_t, and h~_0 is zero. With `readout`, the output of that layer for [h_t;
+    y_{t-1}; c_t] replaces h~_t, also in the input of the next step. Without input feeding, no step
+    depends on the attention of the previous step. Then a GRU or LSTM cell runs as Keras's fused
+    layer, and all steps attend in one call, unless the attention itself is sequential.
 
     Args:
         cell: Any Keras RNN cell, or `keras.layers.StackedRNNCells`.
         attention: An attention layer, such as `ka.LuongAttention("general")`.
-        attention_layer_size: Width of h~_t. None: no attention layer, h~_t = c_t, as in TensorFlow
-            Addons' `AttentionWrapper`.
+        attention_layer_size: Width of h~_t. With None there is no attention layer and h~_t = c_t,
+            as in TensorFlow Addons' `AttentionWrapper`.
         input_feeding: Whether h~_{t-1} is concatenated to the input of the cell.
         return_state: Whether the call returns the cell's last states too.
         return_attention_scores: Whether the call returns the attention weights too.
-        readout: None, or a `ka.DeepOutput` of state, inputs and context, in place of the attention
-            layer.
+        readout: None, or a `ka.DeepOutput` that reads the state, the inputs and the context. It
+            replaces the attention layer.
 
     Call arguments, Returns, Masking: see `call`.
 
     Raises:
-        ValueError: `cell`, `attention` or `readout` is of another class, `attention_layer_size` is
-            not positive, or both it and `readout` are given; or, in a call, a shape does not fit.
+        ValueError: If `cell`, `attention` or `readout` is of another class, `attention_layer_size`
+            is not a positive integer, or both it and `readout` are given; or, in a call, if a shape
+            does not fit.
 
     Example:
 

@@ -1,7 +1,6 @@
 """The protocol of a decoder, a recurrent cell that attends to a memory: `begin` and `step`.
 
-`ka.search` takes them. Shapes: B batch, T target steps, S memory steps, D widths, O
-output width.
+`ka.search` calls them. Shapes: B batch, T target steps, S memory steps, D widths, O output width.
 """
 
 import abc
@@ -25,7 +24,7 @@ from keras_attention.decoders.dims import DecoderDims, memory_shapes, validate_i
 def beam_invariant_state(state: Any) -> Any:
     """Returns the part of a decoder's state that all beams of an example share: its memory.
 
-    It is empty if the attention is stateful, since each beam then has a state of its own.
+    It is empty if the attention has a state, since each beam then has a state of its own.
     """
     return () if keras.tree.flatten(state["attention"]) else state["memory"]
 
@@ -38,7 +37,7 @@ def unflatten_weights(weights: Any, state: dict) -> Any:
 
 
 class StepwiseDecoder(SavedSublayers, abc.ABC):
-    """Abstract: a cell and an attention, which take one step after the other."""
+    """Abstract: a cell and an attention layer, which take one step after the other."""
 
     def __init__(
         self,
@@ -68,12 +67,12 @@ class StepwiseDecoder(SavedSublayers, abc.ABC):
 
     @property
     def layers(self) -> list:
-        """The attention, as what `summary(expand_nested=True)` shows inside."""
+        """The attention layer, which `summary(expand_nested=True)` shows inside the decoder."""
         return [self.attention]
 
     @abc.abstractmethod
     def _step(self, inputs: Any, state: dict, attend: Callable) -> tuple:
-        """Takes one step; returns the input of `_readout`, the weights, and the next state.
+        """Takes one step; returns the input of `_readout`, the weights and the next state.
 
         `attend` is `attention.step` over the memory: a function of a query (B, Dq) and of `state`,
         that of the attention, to the context (B, D), the weights (B, S) and the next state.
@@ -118,9 +117,9 @@ class StepwiseDecoder(SavedSublayers, abc.ABC):
     ) -> dict:
         """Returns the state before the first step: a dict of nests of tensors, batch first.
 
-        Feature maps are flattened to (B, H*W, D); the "map" (B, H, W, 0) keeps their sides. With
-        `training` the state holds the dropout masks of the cell, the same for all steps. Without a
-        mask that of Keras counts, attached to the memory.
+        Feature maps are flattened to (B, H*W, D); the "map" (B, H, W, 0) keeps their height and
+        width. With `training`, the state holds the dropout masks of the cell, which are the same
+        for all steps. Without a `memory_mask`, the mask that Keras attached to the memory is used.
         """
         validation.not_symbolic("memory", memory, "begin")
         if memory_mask is None:
@@ -157,14 +156,17 @@ class StepwiseDecoder(SavedSublayers, abc.ABC):
         """Takes one step, for search.
 
         Args:
-            inputs: (B, Din). In beam search (B K, Din): the state then has B K rows, and its memory
-                B rows if the attention is stateless.
+            inputs: (B, Din). In beam search with K beams it is (B K, Din), and the state has B K
+                rows. Its memory then has B rows if the attention has no state.
             state: What `begin` or the last step returned.
-            training: Whether the dropouts are applied; then `begin` was told so too.
+            training: Whether dropout is applied. If so, `begin` must have got `training=True` too.
 
         Returns:
             The output (B, O), the weights (B, S), or (B, H, W) over feature maps, and the next
             state.
+
+        Raises:
+            ValueError: If `training` is True, but the state lacks the dropout masks of the cell.
         """
         if training is None:
             return self._take_step(inputs, state)

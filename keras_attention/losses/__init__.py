@@ -1,5 +1,6 @@
-"""Losses: functions of attention weights and samples, to be added to the loss of a model; and a
-loss for `compile`, the cross-entropy of a head over a large vocabulary.
+"""Losses: functions of attention weights and samples, which are added to the loss of a model.
+
+`LinearCrossentropy` is a loss for `compile`: the cross-entropy of a head over a large vocabulary.
 
 Shapes: B batch, T query steps, S memory steps, V vocabulary, H and W the sides of a feature map.
 """

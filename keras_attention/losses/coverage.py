@@ -1,4 +1,4 @@
-"""Losses on the sum of the attention over the steps: little repetition, or an even coverage."""
+"""Losses on the attention summed over the steps: against repetition, and for even coverage."""
 
 from keras import backend, ops
 
@@ -12,18 +12,18 @@ def coverage_loss(weights: Tensor, query_mask: Tensor = None) -> Tensor:
 
         covloss_t = sum_i min(a^t_i, c^t_i),    c^t = sum_{t' < t} a^t'        (eq. 12, 10)
 
-    A step costs 0 if it attends to new positions only, and at most 1 if it repeats itself. The
-    paper adds `1.0 * covloss_t` to the loss of each step (eq. 13).
+    A step costs 0 if it attends only to new positions, and at most 1 if it attends to the same
+    positions again. The paper adds `1.0 * covloss_t` to the loss of each step (eq. 13).
 
     Args:
         weights: (B, T, S), the attention weights that layers and decoders return.
-        query_mask: (B, T), the steps that count. Steps that attend to nothing never do.
+        query_mask: (B, T), True for steps that count. Steps that attend to nothing never count.
 
     Returns:
         (B,): the mean of covloss_t over the steps that count, in at least float32.
 
     Raises:
-        ValueError: if `weights` or `query_mask` has another shape.
+        ValueError: If `weights` or `query_mask` has another shape.
 
     Example:
 
@@ -49,18 +49,19 @@ def doubly_stochastic(weights: Tensor, query_mask: Tensor = None) -> Tensor:
 
         sum_i (1 - sum_t alpha_ti)^2                                    (eq. 14, without lambda)
 
-    The softmax makes the weights of each step sum to 1; this loss encourages the same for each
-    position. The paper adds it to -log p(y | x), times lambda.
+    The softmax makes the weights of each step sum to 1 over the positions. This loss encourages the
+    weights of each position to sum to 1 over the steps. The paper multiplies it by lambda and adds
+    it to -log p(y | x).
 
     Args:
         weights: (B, T, S) or (B, T, H, W), the attention weights that layers and decoders return.
-        query_mask: (B, T), the steps that count.
+        query_mask: (B, T), True for steps that count.
 
     Returns:
-        (B,), in at least float32. A masked position always adds 1.
+        (B,), in at least float32. A masked position adds 1, since its attention sums to 0.
 
     Raises:
-        ValueError: if `weights` or `query_mask` has another shape.
+        ValueError: If `weights` or `query_mask` has another shape.
 
     Example:
 

@@ -1,16 +1,18 @@
 """The cross-entropy of a linear head over a large vocabulary, without storing its logits.
 
-For N steps the logits (N, V) and their gradient are by far the largest tensors of a translator.
+For N steps, the logits (N, V) and their gradient are by far the largest tensors of a translator.
 Here the steps are processed in tiles. As soon as the logits of a tile are known, so is their
-gradient: its contributions to the loss and to the other gradients are added, and it is dropped.
+gradient. The tile's contributions to the loss and to the other gradients are then added up, and its
+logits are dropped.
 
-    z_n = x_n W + b                          L = sum_n w_n (log sum_v exp(z_nv) - sum_v q_nv z_nv)
-    dz_n = w_n (softmax(z_n) - q_n)          dx_n = dz_n W^T      dW += x_n^T dz_n      db += dz_n
+    z_n = x_n W + b                    L = sum_n w_n (log sum_v exp(z_nv) - sum_v q_nv z_nv)
+    dz_n = w_n (softmax(z_n) - q_n)    dx_n = dz_n W^T     dW += x_n^T dz_n     db += dz_n
 
-with q_nv = (1 - e) [v = y_n] + e / V for the target y_n and a label smoothing of e. These are the
-same three products as with stored logits; recomputing the logits backward would be a fourth.
+Here q_nv = (1 - e) [v = y_n] + e / V for the target y_n and the label smoothing e. These are the
+same three products as with stored logits. Recomputing the logits in the backward pass would take a
+fourth.
 
-Shapes: B batch, T steps, D features, V vocabulary, N = B T steps in all.
+Shapes: B batch, T steps, D features, V vocabulary, N = B T steps in total.
 """
 
 from collections.abc import Callable
@@ -39,30 +41,30 @@ def linear_crossentropy(
     label_smoothing: float = 0.0,
     training: bool = True,
 ) -> Tensor:
-    """The summed cross-entropy of softmax(features @ kernel + bias), without storing the logits.
+    """The summed cross-entropy of softmax(features @ kernel + bias), without stored logits.
 
         sum_bt w_bt -log p_bt(y_bt),   p_bt = softmax(x_bt W + b)
 
-    With label smoothing e, log p(y) becomes (1 - e) log p(y) + e mean_v log p(v).
+    With label smoothing e, (1 - e) log p(y) + e mean_v log p(v) replaces log p(y).
 
     Args:
-        targets: (B, T), or any shape (...): integers, y. One outside of the vocabulary makes the
-            loss NaN, unless its weight is zero.
-        features: (B, T, D), the input of the head.
-        kernel: (D, V), a tensor or a variable.
-        bias: (V,).
-        weights: (B, T), w, constants. Defaults to ones: the sum of the losses. Divide a mask by its
-            sum for their mean.
-        label_smoothing: e, from 0 up to 1.
-        training: Whether gradients are needed. They are computed together with the loss, which
+        targets: (B, T), or any shape (...): the target ids y, integers. A target outside of the
+            vocabulary makes the loss NaN, unless its weight is zero.
+        features: (B, T, D), x, the input of the head.
+        kernel: (D, V), W, a tensor or a variable.
+        bias: (V,), b.
+        weights: (B, T), w, through which no gradient flows. The default is ones, which gives the
+            sum of the losses. For the mean over a mask, pass the mask divided by its sum.
+        label_smoothing: e, at least 0 and below 1.
+        training: Whether gradients are needed. They are computed together with the loss, which then
             takes three times as long.
 
     Returns:
-        A scalar, in at least float32. Gradients flow to features, kernel and bias. Second gradients
-        raise an error.
+        A scalar, in at least float32. Gradients flow to the features, the kernel and the bias.
+        Second gradients raise a `NotImplementedError`.
 
     Raises:
-        ValueError: if the shapes do not match, or `label_smoothing` is not in [0, 1).
+        ValueError: If the shapes do not match, or `label_smoothing` is not in [0, 1).
 
     Example:
 

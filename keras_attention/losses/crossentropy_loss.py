@@ -21,8 +21,9 @@ from keras_attention.losses.crossentropy import (
 class HeadOutput:
     """The logits (B, T, V) of a model's head, with the head and the features that it received.
 
-    `ka.models` pass it to their loss as `y_pred`. If the loss uses the features only, a compiled
-    step never computes the logits. It is no tuple, since Keras would split that into two outputs.
+    The models of `ka.models` pass it to their loss as `y_pred`. If the loss uses only the features,
+    a compiled step never computes the logits. It is not a tuple, since Keras would split a tuple
+    into two outputs.
     """
 
     logits: Tensor
@@ -31,9 +32,9 @@ class HeadOutput:
     training: bool
 
     def linear_head(self) -> tuple[Tensor, Tensor, str] | None:
-        """Returns kernel (D, V), bias or None, and compute dtype; None if the head is not linear.
+        """Returns kernel (D, V), bias or None, and compute dtype. None if the head is not linear.
 
-        It is linear if it is no more than these, used as they are stored.
+        A head is linear if it consists of these alone, used as they are stored.
         """
         head = self.head
         if getattr(head, "quantization_mode", None) is not None:
@@ -50,30 +51,34 @@ class HeadOutput:
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class LinearCrossentropy(keras.losses.Loss):
-    """`linear_crossentropy` for `compile`, for models whose last layer is large and linear.
+    """`linear_crossentropy` as a loss for `compile`, for models with a large, linear last layer.
 
-    Equal to `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`. As the only loss of a
-    `ka.models.EncoderDecoder` or `ka.models.Transformer` whose head is a `keras.layers.Dense`
-    without an activation, or a `keras.layers.ReversibleEmbedding` without a soft cap, it is
-    computed from the features that the head receives: neither the logits (B, T, V) nor their
-    gradient are stored. The logits are computed as well if a metric
-    needs them, and if the model runs eagerly, as on PyTorch. The loss is computed from the logits
-    with other models and heads, with scheduled sampling, and without a reduction.
+    Without label smoothing, its values are those of
+    `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`.
+
+    In a `ka.models.EncoderDecoder` or `ka.models.Transformer`, if it is the only loss and the head
+    is linear, it is computed from the features that the head receives. Then neither the logits
+    (B, T, V) nor their gradient are stored. A head is linear if it is a `keras.layers.Dense`
+    without an activation, or a `keras.layers.ReversibleEmbedding` without a soft cap. The logits
+    are computed as well if a metric needs them or if the model runs eagerly, as on PyTorch.
+
+    With other models and heads, with scheduled sampling, and without a reduction, the loss is
+    computed from the logits.
 
     Args:
-        label_smoothing: e in (1 - e) -log p(y) + e mean_v(-log p(v)), from 0 up to 1.
+        label_smoothing: e in -(1 - e) log p(y) - e mean_v log p(v), at least 0 and below 1.
         reduction, name, dtype: As in any Keras loss.
 
     Call arguments:
-        y_true: (B, T), tokens.
-        y_pred: (B, T, V), logits.
-        sample_weight: (B, T), (B,) or (B, 1) for whole examples, or a number. (Keras's own losses
-            fail with (B,), or take it for (T,).)
+        y_true: (B, T), the target ids, integers.
+        y_pred: (B, T, V), the logits.
+        sample_weight: (B, T); or (B,) or (B, 1), for whole examples; or a number. (With (B,),
+            Keras's own losses fail or take it for (T,).)
 
-    Masking: Steps that the mask of the logits excludes do not count, as in any Keras loss.
+    Masking: as in any Keras loss, steps that the mask of the logits excludes do not count.
 
     Raises:
-        ValueError: if `sample_weight` has another shape.
+        ValueError: If `sample_weight` has another shape, or `label_smoothing` is not in [0, 1).
 
     Example:
 
@@ -83,6 +88,8 @@ class LinearCrossentropy(keras.losses.Loss):
     >>> difference = ka.losses.LinearCrossentropy()(tokens, logits) - keras_loss(tokens, logits)
     >>> abs(float(difference)) < 1e-6
     True
+
+    References: see `ka.losses.linear_crossentropy`.
     """
 
     def __init__(

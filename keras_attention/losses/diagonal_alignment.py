@@ -10,26 +10,26 @@ from keras_attention._internal.typing import Tensor
 
 @keras.saving.register_keras_serializable("keras_attention")
 def diagonal_alignment(mask: Tensor, weights: Tensor, width: float = 0.2) -> Tensor:
-    """Penalizes attention far from the diagonal, and needs no known alignment.
+    """Penalizes attention far from the diagonal. It needs no known alignment.
 
         1 / (T S) sum_t sum_s a_ts W_ts,    W_ts = 1 - exp(-(s / S - t / T)^2 / (2 g^2))
 
-    For tasks whose output follows the order of its source, such as speech synthesis. T and S are
-    the lengths of each example, and t and s count from 0; the paper writes N and n for S and s, for
-    T frames.
+    This loss is for tasks whose output follows the order of the source, such as speech synthesis. T
+    and S are the lengths of each example, and t and s count from 0. The paper writes N for S and n
+    for s; its T counts frames.
 
     Args:
         mask: (B, T, S), True where both step t and position s count, such as
-            `query_mask[:, :, None] & memory_mask[:, None, :]`; its rows and columns that are not
-            all False are the lengths. None if there is no padding.
+            `query_mask[:, :, None] & memory_mask[:, None, :]`. The numbers of its rows and columns
+            that are not all False are the lengths T and S. None if there is no padding.
         weights: (B, T, S), the attention weights that layers and decoders return.
-        width: g.
+        width: Width of the diagonal band, g, relative to the lengths.
 
     Returns:
         (B,): the mean of the penalties where `mask` is True, in at least float32.
 
     Raises:
-        ValueError: if the shapes do not match, or `width` is not above 0.
+        ValueError: If the shapes do not match, or `width` is not above 0.
 
     Example:
 

@@ -15,17 +15,18 @@ def guided_alignment(alignment: Tensor, weights: Tensor, query_mask: Tensor = No
         -1 / T sum_t sum_s A_ts log a_ts
 
     Args:
-        alignment: (B, T, S), A, from an aligner such as fast_align or by hand. Each row sums to 1,
-            or is zero where the word is aligned to nothing: such a step does not count.
+        alignment: (B, T, S), A, from an aligner such as fast_align or made by hand. Each row sums
+            to 1, or is zero if the word is aligned to nothing. Such a step does not count.
         weights: (B, T, S), the attention weights that layers and decoders return.
-        query_mask: (B, T), the steps that count.
+        query_mask: (B, T), True for steps that count.
 
     Returns:
-        (B,): the mean over the steps that count, in at least float32. 1e-7 is added to the weights,
-        so that a weight of zero costs 16 and still has a gradient.
+        (B,): the mean over the steps that count, in at least float32. 1e-7 is added to the weights
+        before the logarithm, so that a weight of zero costs 16 nats instead of infinity and still
+        has a gradient.
 
     Raises:
-        ValueError: if the shapes do not match.
+        ValueError: If the shapes do not match.
 
     Example:
 

@@ -21,21 +21,22 @@ def reinforce(
 
         d log p(y | s~, a) + lambda_r (log p(y | s~, a) - b) d log p(s~ | a) + lambda_e dH[s~]
 
-    The first term is the gradient of the model's loss. This loss has the other two, with opposite
-    sign and with the reward log p(y | s~, a) - b as a constant:
+    The first term comes from the model's own loss. This function returns the loss of the other two,
+    with the opposite sign and with the reward log p(y | s~, a) - b as a constant:
 
         -lambda_r (log p(y | s~, a) - b) log p(s~ | a) - lambda_e H[s~]
 
-    With lambda_r = 1, lambda_e = 0 and a baseline that does not depend on the sample, the summed
-    gradient of both losses is an unbiased estimate of that of L_s, with opposite sign. The mix of
-    `ka.alignments.Hard` and the entropy term give that up for less variance.
+    With lambda_r = 1, lambda_e = 0 and a baseline that does not depend on the sample, the sum of
+    the gradients of both losses is an unbiased estimate of the gradient of L_s, with the opposite
+    sign. The expected weights that `ka.alignments.Hard` mixes in, and the entropy term, give up
+    unbiasedness for less variance.
 
     Args:
         log_likelihood: (B,), log p(y | s~, a): the sum over the words of a sequence.
-        log_prob: (B,) or (B, 1), log p(s~ | a): `state["attention"]["log_prob"]` of `decode`, of a
-            decoder or of `ka.models.EncoderDecoder`.
+        log_prob: (B,) or (B, 1), log p(s~ | a): `state["attention"]["log_prob"]` of the state that
+            `decode` of a decoder or of a `ka.models.EncoderDecoder` returns.
         entropy: (B,) or (B, 1), H[s~]: `state["attention"]["entropy"]`.
-        baseline: b, a number or (B,); see `moving_average`.
+        baseline: b, a number or (B,). See `moving_average`.
         reward_weight: lambda_r.
         entropy_weight: lambda_e.
 
@@ -43,7 +44,7 @@ def reinforce(
         (B,), in at least float32.
 
     Raises:
-        ValueError: if the shapes do not match.
+        ValueError: If the shapes do not match.
 
     Example:
 
@@ -71,14 +72,21 @@ def moving_average(baseline: Tensor, log_likelihood: Tensor, decay: float = 0.9)
 
         b_k = 0.9 b_{k-1} + 0.1 log p(y | s~_k, a)                      (section 4.1)
 
-    with the mean over a batch in place of one sample. A model keeps b in a variable of
-    `add_weight(trainable=False, aggregation="mean")`: under `tf.distribute.MirroredStrategy` each
-    device has a part of the batch, and without the aggregation a baseline of its own.
+    Here the mean over a batch takes the place of one sample. Keep b in a variable that
+    `add_weight(trainable=False, aggregation="mean")` makes. Under `tf.distribute.MirroredStrategy`,
+    each device has a part of the batch; without the aggregation, each would have a baseline of its
+    own.
 
     Args:
-        baseline: b_{k-1}, a number; for the first batch for example its own mean.
+        baseline: b_{k-1}, a number. For the first batch, use for example the batch's own mean.
         log_likelihood: (B,), as in `reinforce`.
-        decay: 0.9 in the paper.
+        decay: Weight of the previous baseline. The paper uses 0.9.
+
+    Returns:
+        A scalar, b_k, in at least float32. No gradient flows through `log_likelihood`.
+
+    Raises:
+        ValueError: If `log_likelihood` is neither (B,) nor (B, 1).
 
     Example:
 

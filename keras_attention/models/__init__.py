@@ -1,4 +1,4 @@
-"""Models: an encoder, a decoder that attends to its output, and a head over the vocabulary."""
+"""Models made of an encoder, a decoder that attends to its output, and a head over a vocabulary."""
 
 from keras_attention.models.bridge import Bridge as Bridge
 from keras_attention.models.encoder_decoder import EncoderDecoder as EncoderDecoder

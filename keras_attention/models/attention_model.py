@@ -1,4 +1,4 @@
-"""Inspection: the attention weights of a model that was made, and trained, without them."""
+"""Inspection: the attention weights of a model that was built and trained without them."""
 
 import contextlib
 import inspect
@@ -14,24 +14,28 @@ from keras_attention.models.base import Seq2SeqModel
 
 
 def attention_model(model: keras.Model, layer: str | keras.layers.Layer) -> keras.Model:
-    """Returns a model of the inputs of `model` whose output is the attention weights of a layer.
+    """Returns a model with the inputs of `model` that returns the attention weights of a layer.
 
-    It runs `model` as it is, with its masks, and shares its weights: it shows what `model` attends
-    to after further training too. It can be saved, exported and trained as any other model.
+    The returned model runs `model` as it is, with its masks, and shares its weights. After further
+    training, it therefore shows what `model` attends to then. It can be saved, exported and trained
+    like any other model.
 
     Args:
-        model: A functional or sequential model, or one of `ka.models`, which is built.
-        layer: A layer of it, at any depth, or the name of one: an attention, Keras's own included;
-            a decoder, or an attention in one, for the weights of its `decode`; or, for those of its
-            own `decode`, a model of `ka.models`. `model` calls it once.
+        model: A functional or sequential model, or a model of `ka.models`. It must be built.
+        layer: A layer of `model` at any depth, or its name. It is an attention layer of this
+            library or of Keras; or a decoder, or the attention layer in one, for the weights that
+            the decoder's `decode` returns; or a model of `ka.models`, for the weights that its own
+            `decode` returns. `model` must call it exactly once.
 
     Returns:
-        A functional model. Its inputs are those of `model`, and (source, target_in) for one of
-        `ka.models`. Its output is what the layer returns for `return_attention_scores`.
+        A functional model. Its inputs are those of `model`; for a model of `ka.models` they are
+        (source, target_in). Its output is the weights that the layer returns with
+        `return_attention_scores`.
 
     Raises:
-        ValueError: There is no such layer, or more than one; it has no attention weights; `model`
-            does not call it, or calls it more than once; or the inputs of `model` are not known.
+        ValueError: If there is no such layer, or more than one; if the layer has no attention
+            weights; if `model` does not call it, or calls it more than once; or if the inputs of
+            `model` are not known.
 
     Example:
 
@@ -57,7 +61,7 @@ def attention_model(model: keras.Model, layer: str | keras.layers.Layer) -> kera
 @final
 @keras.saving.register_keras_serializable("keras_attention", name="AttentionWeights")
 class _AttentionWeights(keras.layers.Layer):
-    """Calls a model; returns a list of the attention weights of each call of one of its layers."""
+    """Calls a model; returns a list of the attention weights of each call to one of its layers."""
 
     def __init__(self, model: Any, layer: Any, **kwargs: Any) -> None:
         # The model casts its inputs by itself.
@@ -106,7 +110,7 @@ def _recorded_weights(layer: keras.layers.Layer) -> Iterator[list[Tensor]]:
 
 
 def _observed(layer: keras.layers.Layer) -> tuple[str, Callable[..., tuple[Any, Tensor]]]:
-    """Returns the name of a method, and a function with what it returns and with the weights."""
+    """Returns the name of a method, and a function that returns its result and the weights."""
     if isinstance(layer, AttentionDecoder):  # its `call` and its `decode` run `_decode`
         decode = layer._decode
 
@@ -137,7 +141,7 @@ def _has_weights(layer: keras.layers.Layer) -> bool:
 
 
 def _find(model: keras.Model, layer: str | keras.layers.Layer) -> keras.layers.Layer:
-    """Returns the layer of this name; for the attention of a decoder the decoder that steps it."""
+    """Returns the layer of this name. For the attention layer in a decoder, returns the decoder."""
     layers = list({id(part): part for part in model._flatten_layers()}.values())
     found = [part for part in layers if part is layer or part.name == layer]
     if len(found) == 1:

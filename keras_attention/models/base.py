@@ -23,8 +23,8 @@ _INPUT = keras.layers.InputLayer
 class Seq2SeqModel(SavedSublayers, keras.Model, abc.ABC):
     """Abstract: a model whose last layer, `head`, maps features (B, T, D) to logits (B, T, V).
 
-    A model compiled with `ka.losses.LinearCrossentropy` passes the features to that loss, so that
-    no logits are stored.
+    If the model is compiled with `ka.losses.LinearCrossentropy`, it passes the features to that
+    loss, so that no logits are stored.
     """
 
     encoder: keras.layers.Layer
@@ -36,7 +36,7 @@ class Seq2SeqModel(SavedSublayers, keras.Model, abc.ABC):
         self._features = _FeatureCache()
 
     def apply_head(self, features: Tensor) -> Tensor:
-        """Returns the head's logits. `compute_loss` finds the features that belong to them."""
+        """Returns the head's logits. `compute_loss` can find the features that they came from."""
         logits = copy_keras_mask(features, self.call_head(features))
         self._features.set(logits, features)
         return logits
@@ -79,10 +79,11 @@ class Seq2SeqModel(SavedSublayers, keras.Model, abc.ABC):
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def input_specs(self) -> tuple[keras.layers.InputSpec, keras.layers.InputSpec]:
-        """Returns what a built model takes as source and target, of free batch and length.
+        """Returns the specs of source and target of a built model, for any batch size and length.
 
-        Tokens are int32. Inputs of more axes than (B, S) are numbers: in the dtype of the weights,
-        or in the integers that a functional encoder declares. Maps keep their height and width.
+        Tokens are int32. Inputs with more axes than (B, S) are numbers. Their dtype is that of the
+        model's weights, or the integer dtype that a functional encoder declares. The height and
+        width of maps are fixed.
         """
         source, target = split_inputs(self.get_build_config()["input_shape"])
         dtype = self.variable_dtype

@@ -1,4 +1,4 @@
-"""The bridge: a decoder's first state, from the encoder's outputs."""
+"""The bridge: computes a decoder's first state from the encoder's outputs."""
 
 import itertools
 from collections.abc import Sequence
@@ -16,28 +16,29 @@ from keras_attention.attention.base import flatten_spatial
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class Bridge(SavedSublayers):
-    """The decoder's first state, from the mean or the last step of the memory.
+    """Computes the decoder's first state from the mean or the last step of the memory.
 
         s_0 = tanh(W mean_s(m_s) + b)                       "mean"
         s_0 = tanh(W m_S + b)                               "last"
 
-    with one W and b per state tensor of the cell. The mean needs no last state of an encoder, so
-    that the memory may come from any layer, such as a network over images.
+    Each state tensor of the cell has its own W and b. The mean does not need an encoder with a last
+    state, so the memory may come from any layer, such as a network over images.
 
     Args:
-        widths: The widths of the state tensors.
-        pooling: "mean", or "last": the last step that is not masked, the last state of a recurrent
-            encoder that reads forward.
+        widths: The widths of the cell's state tensors.
+        pooling: "mean", or "last" for the last step that is not masked. For a recurrent encoder
+            that reads forward, that is its last state.
 
     Call arguments:
         memory: (B, S, D), or feature maps (B, H, W, D).
-        mask: (B, S) or (B, H, W), the positions that are pooled; the pool of none is zero.
+        mask: (B, S) or (B, H, W), the positions to pool. If there are none, the pooled vector is
+            zero.
 
     Returns:
-        A list of tensors (B, width).
+        A list of tensors (B, width), one for each of `widths`. No mask is passed on.
 
     Raises:
-        ValueError: A width is not a positive integer, `pooling` has another value, or the memory
+        ValueError: If a width is not a positive integer, `pooling` has another value, or the memory
             has another rank.
 
     Example:

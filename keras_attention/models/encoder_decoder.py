@@ -32,44 +32,45 @@ from keras_attention.search.unroll import Unrolled, stop_after
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class EncoderDecoder(Seq2SeqModel):
-    """A sequence-to-sequence model with attention.
+    """A recurrent sequence-to-sequence model with attention.
 
         memory = encoder(source)
         s_0 = bridge(memory)
         logits_t = head(decoder(target_embedding(y_{t-1}), memory, s_0)_t)
 
-    Train it with `compile` and `fit` on `((source, target_in), target_out)`: the mask of
-    `target_in` reaches the loss and the metrics, which ignore padding. `ka.search` takes `begin`
-    and `step`.
+    Train the model with `compile` and `fit` on `((source, target_in), target_out)`. The mask of
+    `target_in` reaches the loss and the metrics, so they ignore padding. For a search, pass what
+    `begin` returns and `step` to `ka.search`.
 
     Args:
-        encoder: A layer or model from source to a memory (B, S, D), or to feature maps (B, H, W, D)
-            for a spatial attention; or to a tuple of the memory and states, see `bridge`. The
-            decoder does not attend to masked positions.
-        target_embedding: A layer from tokens to vectors, `keras.layers.Embedding(...,
-            mask_zero=True)` where 0 is padding; from values to vectors where the target is numbers.
-        decoder: A `ka.BahdanauDecoder` or `ka.LuongDecoder` that returns its outputs only.
-        head: A layer from the decoder's outputs to logits, or to values. A
+        encoder: A layer or model that maps the source to a memory (B, S, D), or to feature maps
+            (B, H, W, D) for spatial attention. It may also return a tuple of the memory and states;
+            see `bridge`. The decoder does not attend to masked positions.
+        target_embedding: A layer that maps tokens to vectors, such as `keras.layers.Embedding(...,
+            mask_zero=True)` if 0 is padding. If the target consists of numbers, it maps these to
+            vectors.
+        decoder: A `ka.BahdanauDecoder` or `ka.LuongDecoder` that returns only its outputs.
+        head: A layer that maps the decoder's outputs to logits, or to numbers. A
             `keras.layers.ReversibleEmbedding`, such as the target embedding, is called with
-            `reverse=True`. A function also works, but is not saved.
-        sampling_probability: None for teacher forcing; or the probability that a step in training
-            reads the model's own prediction (Bengio et al. 2015): a token sampled from it, or the
-            values of the head where the target is numbers. It is a variable of the model: a
-            callback can `assign` to it.
+            `reverse=True`. A function also works, but a model with one cannot be saved.
+        sampling_probability: None for teacher forcing. Otherwise the probability that a step in
+            training reads the model's own prediction (Bengio et al. 2015): a token sampled from it,
+            or the head's output if the target consists of numbers. It is a variable of the model,
+            to which a callback can `assign`.
         seed: Seed of these samples.
-        bridge: Where s_0 comes from. "mean" or "last": a `ka.models.Bridge` of the memory with this
-            pooling. None: the states that the encoder returns, zeros if it returns none. Or a layer
-            from the memory to a list of states.
+        bridge: What computes s_0. "mean" or "last": a `ka.models.Bridge` with this pooling. None:
+            s_0 is the states that the encoder returns, or zeros if it returns none. It may also be
+            a layer that maps the memory to a list of states.
 
     Call arguments:
-        inputs: The pair (source, target_in), or {"source": ..., "target": ...}; target_in is (B, T)
-            and starts with the start id, or (B, T, F) for numbers.
+        inputs: The pair (source, target_in), or {"source": ..., "target": ...}. target_in is (B, T)
+            and starts with the start id, or is (B, T, F) for numbers.
 
     Returns:
-        Logits (B, T, V).
+        The logits (B, T, V).
 
     Raises:
-        ValueError: `decoder` is of another class or returns more than its outputs,
+        ValueError: If `decoder` is of another class or returns more than its outputs,
             `sampling_probability` is not in [0, 1], or `bridge` does not fit the encoder.
 
     Example:
@@ -150,11 +151,12 @@ class EncoderDecoder(Seq2SeqModel):
         return self._decode(inputs, training)[0]
 
     def decode(self, inputs: Any, training: bool | None = None) -> tuple:
-        """Like `call`, for losses that need more than the logits.
+        """Like `call`, but for losses that need more than the logits.
 
         Returns:
-            Logits (B, T, V); weights (B, T, S), or (B, T, H, W) over feature maps; and the state of
-            the decoder after the last step, whose "attention" is the state of the attention.
+            The logits (B, T, V); the weights (B, T, S), or (B, T, H, W) over feature maps; and the
+            state of the decoder after the last step, whose "attention" is the state of the
+            attention layer.
         """
         validation.not_symbolic("inputs", inputs, "decode")
         inputs = convert_inputs(self, inputs)
@@ -203,8 +205,8 @@ class EncoderDecoder(Seq2SeqModel):
     def begin(self, source: Any, training: bool | None = None) -> dict:
         """Returns the state before the first step, for `ka.search`.
 
-        With `training` the dropouts are applied, as in Monte Carlo dropout: then `step` needs it
-        too.
+        With `training`, dropout is applied, as for Monte Carlo dropout. `step` then needs
+        `training` too.
         """
         validation.not_symbolic("source", source, "begin")
         source = ops.convert_to_tensor(source)
@@ -216,7 +218,7 @@ class EncoderDecoder(Seq2SeqModel):
 
     @search.shares_state(AttentionDecoder.step)
     def step(self, tokens: Any, state: dict, training: bool | None = None) -> tuple:
-        """Returns logits (N, V), weights and the next state after `tokens` (N,).
+        """Returns the logits (N, V), weights and next state after `tokens` (N,).
 
         The weights are (N, S), or (N, H, W) over feature maps.
         """
@@ -235,15 +237,15 @@ class EncoderDecoder(Seq2SeqModel):
         stop: Callable | None = None,
         training: bool | None = None,
     ) -> Unrolled:
-        """Predicts numbers, each from the prediction before it.
+        """Predicts numbers, each from the previous prediction.
 
         Args:
             source: As in `call`.
             first: (B, F), the value before the first prediction.
             steps: The number of steps, T.
-            stop: Function of the head's outputs (B, T, F) to booleans (B, T), True at the last step
-                of a sequence; what follows is zero.
-            training: Whether the dropouts are applied.
+            stop: A function from the head's outputs (B, T, F) to booleans (B, T), True at the last
+                step of a sequence. What follows that step is zero.
+            training: Whether dropout is applied.
 
         Returns:
             The head's outputs (B, T, F), the weights, the lengths (B,) and the last state.
@@ -271,7 +273,7 @@ class EncoderDecoder(Seq2SeqModel):
         return run_as_call(self, unroll, training)
 
     def attention_scores(self, inputs: Any) -> Any:
-        """Returns the attention weights of `decode`: (B, T, S), or (B, T, H, W)."""
+        """Returns the attention weights that `decode` returns: (B, T, S) or (B, T, H, W)."""
         return self.decode(inputs)[1]
 
     def get_config(self) -> dict:

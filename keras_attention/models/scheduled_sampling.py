@@ -1,4 +1,4 @@
-"""Scheduled sampling: now and then, a training step reads the model's own prediction."""
+"""Scheduled sampling: some training steps read the model's own prediction."""
 
 from collections.abc import Callable
 from typing import Any, final
@@ -11,7 +11,7 @@ from keras_attention.decoders.feedback import choose_steps
 
 @final
 class ScheduledSampler:
-    """Samples of the model's predictions as inputs: the `feedback` of a decoder in training.
+    """Feeds back samples of the model's predictions: the `feedback` of a decoder in training.
 
         y_{t-1} of the target                  with probability 1 - p
         y_{t-1} ~ softmax(logits_{t-1})        with probability p
@@ -19,8 +19,8 @@ class ScheduledSampler:
     No gradient flows through the samples.
 
     Args:
-        embed: Function of tokens (B,) to vectors (B, Din).
-        apply_head: Function of a decoder's outputs (B, O) to logits (B, V).
+        embed: A function from tokens (B,) to vectors (B, Din).
+        apply_head: A function from a decoder's outputs (B, O) to logits (B, V).
         probability: p.
         seed_generator: A `keras.random.SeedGenerator`.
 

@@ -32,35 +32,38 @@ class Transformer(Seq2SeqModel):
         y = Dropout(sqrt(d_model) target_embedding(target_in) + PE)     (sections 3.4, 3.5, 5.4)
         logits = head(block_N(... block_1(y, memory) ..., memory))      (section 3.1)
 
-    Blocks with `norm_first` are followed by a layer norm. The paper shares one matrix between both
-    embeddings and the head (section 3.4): one `keras.layers.ReversibleEmbedding` for all three.
+    If the last block has `norm_first`, a layer norm follows it. The paper shares one matrix between
+    both embeddings and the head (section 3.4). For this, use one `keras.layers.ReversibleEmbedding`
+    for all three.
 
-    Train it like `ka.models.EncoderDecoder`, with `compile` and `fit` on `((source, target_in),
-    target_out)`: the mask of `target_in` reaches the loss and the metrics. Pass `begin` and `step`
-    to `ka.search`.
+    Train the model like `ka.models.EncoderDecoder`, with `compile` and `fit` on
+    `((source, target_in), target_out)`. The mask of `target_in` reaches the loss and the metrics,
+    so they ignore padding. For a search, pass what `begin` returns and `step` to `ka.search`.
 
     Args:
-        encoder: A layer or model from source to a memory (B, S, Dm), whose mask is respected. The
-            paper's is an embedding, `ka.SinusoidalPositionEncoding(scale_inputs=True)` and
-            `ka.TransformerEncoderBlock`s.
-        target_embedding: A layer from tokens to vectors (B, T, D) with an even D, such as
+        encoder: A layer or model that maps the source to a memory (B, S, Dm), whose masked
+            positions are not attended to. The paper uses an embedding,
+            `ka.SinusoidalPositionEncoding(scale_inputs=True)` and `ka.TransformerEncoderBlock`s.
+        target_embedding: A layer that maps tokens to vectors (B, T, D) with an even D, such as
             `keras.layers.Embedding(..., mask_zero=True)` if 0 is padding.
         decoder_blocks: A list of `ka.TransformerDecoderBlock`s.
-        head: A layer from the last block's outputs to logits. A `keras.layers.ReversibleEmbedding`
-            is called with `reverse=True`. A function also works, but is not saved.
-        max_length: Largest number of steps of a search, the size of the caches.
-        dropout: Rate at which the embedded target is dropped in training.
+        head: A layer that maps the last block's outputs to logits. A
+            `keras.layers.ReversibleEmbedding` is called with `reverse=True`. A function also works,
+            but a model with one cannot be saved.
+        max_length: Largest number of steps of a search, which is the size of the caches.
+        dropout: Rate at which features of the embedded target are dropped in training.
         seed: Seed of the dropout.
 
     Call arguments:
-        inputs: The pair (source, target_in), or {"source": ..., "target": ...}; target_in is (B, T)
+        inputs: The pair (source, target_in), or {"source": ..., "target": ...}. target_in is (B, T)
             and starts with the start id.
 
     Returns:
-        Logits (B, T, V).
+        The logits (B, T, V).
 
     Raises:
-        ValueError: An argument is out of its range, or `decoder_blocks` is no list of such blocks.
+        ValueError: If an argument is out of its range, or `decoder_blocks` is not a list of
+            different blocks of this class.
 
     Example:
 
@@ -141,11 +144,11 @@ class Transformer(Seq2SeqModel):
     def decode(
         self, inputs: Any, training: bool | None = None
     ) -> tuple[Tensor, Tensor, dict[str, Any]]:
-        """A call that also returns attention weights.
+        """Like `call`, but also returns attention weights.
 
         Returns:
-            Logits (B, T, V); the weights (B, T, S) of the last block over the memory, the mean of
-            its heads; and an empty dict, since there is no last state.
+            The logits (B, T, V); the weights (B, T, S) of the last block over the memory, averaged
+            over its heads; and an empty dict, since there is no last state.
         """
         validation.not_symbolic("inputs", inputs, "decode")
         inputs = convert_inputs(self, inputs)
@@ -160,7 +163,7 @@ class Transformer(Seq2SeqModel):
     def begin(self, source: Tensor, training: bool | None = None) -> list[dict[str, Any]]:
         """Returns the state before the first of at most `max_length` steps, for `ka.search`.
 
-        With `training` the dropouts of the encoder are applied, as in Monte Carlo dropout.
+        With `training`, the dropout of the encoder is applied, as for Monte Carlo dropout.
         """
         validation.not_symbolic("source", source, "begin")
         source = ops.convert_to_tensor(source)
@@ -176,13 +179,13 @@ class Transformer(Seq2SeqModel):
     def step(
         self, tokens: Tensor, state: list[dict[str, Any]], training: bool | None = None
     ) -> tuple[Tensor, Tensor, list[dict[str, Any]]]:
-        """Returns logits (N, V), weights (N, S) and the next state after `tokens` (N,).
+        """Returns the logits (N, V), weights (N, S) and next state after `tokens` (N,).
 
-        With `training` the dropouts of features are applied, not those of attention weights.
+        With `training`, the dropout of features is applied, but not that of attention weights.
 
         Raises:
-            ValueError: The state holds `max_length` steps already. In a graph the logits are NaN
-                instead.
+            ValueError: If the state already holds `max_length` steps. In a graph, the logits are
+                NaN instead.
         """
         if training is not None:
             return run_as_call(self, lambda _: self._take_step(tokens, state), training)
@@ -202,7 +205,7 @@ class Transformer(Seq2SeqModel):
         return logits, ops.mean(weights, axis=1), next_state
 
     def attention_scores(self, inputs: Any) -> Tensor:
-        """Returns the weights (B, T, S) of `decode` for given inputs."""
+        """Returns the attention weights (B, T, S) that `decode` returns."""
         return self.decode(inputs)[1]
 
     def get_config(self) -> Config:

@@ -1,4 +1,4 @@
-"""Addressing by location, reading and writing the memory of a Neural Turing Machine.
+"""Addressing by location, and reading and writing the memory of a Neural Turing Machine.
 
 Shapes: B batch, H heads, N locations, M the size of each, K shifts.
 """

@@ -25,14 +25,15 @@ INITIAL_MEMORY = 1e-6
 
 
 class NTMState(NamedTuple):
-    """The parts of a state of `NTMCell`.
+    """The parts of the state of an `NTMCell`.
 
     Attributes:
-        output: (B, C + R M), the last output: that of the controller, and the vectors read.
+        output: (B, C + R M), the last output: that of the controller and the vectors that were
+            read.
         controller: The controller's state, in its structure; empty if it has none.
         write_weights: (B, W, N), the attention weights of the write heads.
-        read_weights: (B, R, N), those of the read heads.
-        memory: (B, N, M).
+        read_weights: (B, R, N), the attention weights of the read heads.
+        memory: (B, N, M), the memory.
     """
 
     output: Tensor
@@ -57,43 +58,48 @@ class NTMCell(SavedSublayers):
         output_t = [h_t; r_t]
 
     K is the cosine, as in `ka.scores.Cosine`. Each head has its own k, beta, g, s, gamma and
-    weights w; e and a are those of write heads. They are linear in h_t, then beta = softplus,
-    g = sigmoid, s = softmax, gamma = 1 + softplus, e = sigmoid and a = tanh. Write heads compare
-    their k_t with M_{t-1}; read heads compare theirs with M_t, from which they also read. With
-    several write heads, all erase before any adds.
+    weights w, and each write head also has its own e and a. All but w are linear functions of h_t,
+    followed by an activation: softplus for beta, sigmoid for g and e, softmax for s, 1 + softplus
+    for gamma, tanh for a, and none for k. Write heads compare their k_t with M_{t-1}. Read heads
+    compare theirs with M_t, from which they also read. If there are several write heads, all of
+    them erase before any of them adds.
 
-    The paper leaves the initial state open. Here the memory starts at 1e-6 everywhere, which learns
-    fastest (Collier & Beel 2018), each head at location 0, and the rest at zero. The shapes of the
-    variables do not depend on N, so a model trained with one `memory_size` runs with another.
+    The paper leaves the initial state open. Here the memory starts at 1e-6 everywhere, with which
+    training is fastest (Collier & Beel 2018). Each head starts at location 0, and all else at zero.
+    The shapes of the variables do not depend on N, so a model that was trained with one
+    `memory_size` runs with another.
 
-    Addressing and memory use at least float32, whatever the dtype policy; the controller keeps its
-    own. Place output layers, such as a Dense layer, after the RNN: they then process all steps at
-    once.
+    Addressing and memory use at least float32, whatever the dtype policy is. The controller keeps
+    its own policy. Place output layers, such as a Dense layer, after the RNN, so that they process
+    all steps at once.
 
     Args:
         controller: Any Keras RNN cell or `StackedRNNCells`, or a layer without a state, such as
-            Dense, from (B, D) to (B, C). Dropout in it is an error.
-        memory_size: Number of locations N.
+            Dense, that maps (B, D) to (B, C). It must not contain dropout.
+        memory_size: Number of locations, N.
         memory_dim: Size of each location, M.
-        num_read_heads: Number of read heads R.
-        num_write_heads: Number of write heads W.
-        shift_range: How far a head may move in one step, either way.
-        kernel_initializer: Initializer of the heads' kernels; their biases start at zero.
-        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
+        num_read_heads: Number of read heads, R.
+        num_write_heads: Number of write heads, W.
+        shift_range: Number of locations that a head can move in one step, in either direction.
+        kernel_initializer: Initializer of the heads' kernels. Their biases start at zero.
+        kernel_regularizer, kernel_constraint: Applied to the variables that `kernel_initializer`
+            initializes.
 
     Call arguments:
         inputs: (B, D), x_t.
         states: A list of tensors (B, any), from `get_initial_state` or the last step. `unpack`
-            names its parts.
+            returns its parts by name.
 
     Returns:
-        The output (B, C + R M), and the next states.
+        The output (B, C + R M) and the next states.
 
-    Masking: That of `keras.layers.RNN`: a masked step does not change the state. In a stateful RNN,
-    `reset_state()` sets every state to zero; it does not call `get_initial_state`.
+    Masking: `keras.layers.RNN` applies masks, so a masked step does not change the state.
+
+    In a stateful RNN, `reset_state()` sets every state to zero instead of calling
+    `get_initial_state`.
 
     Raises:
-        ValueError: if `controller` is neither a cell nor a layer, or has dropout; if a size is not
+        ValueError: If `controller` is neither a cell nor a layer, or has dropout; if a size is not
             positive; or if the memory has fewer locations than there are shifts.
 
     Example:
@@ -194,7 +200,7 @@ class NTMCell(SavedSublayers):
         return output, self._pack(output, controller_state, [write_weights, read_weights], memory)
 
     def unpack(self, states: list[Tensor]) -> NTMState:
-        """Returns the `NTMState` of a flat list of states."""
+        """Returns a flat list of states as an `NTMState`, whose parts have names."""
         output, *controller_state, weights, memory = states
         num_heads = self.num_write_heads + self.num_read_heads
         weights = ops.reshape(weights, (-1, num_heads, self.memory_size))

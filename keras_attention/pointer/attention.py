@@ -22,38 +22,40 @@ class PointerAttention(ListCall, SavedSublayers):
         u^i_j = v^T tanh(W_1 e_j + W_2 d_i)
         p(C_i | C_1, ..., C_{i-1}, P) = softmax(u^i)                       (section 2.3)
 
-    The output is the distribution itself, for `keras.losses.SparseCategoricalCrossentropy()` with
-    positions of the memory as labels. For the mean of the memory under these weights (section 2.2),
-    use `ka.BahdanauAttention`, the same equation. In a pointer network the queries are the outputs
-    of a decoder, whose next input is the element that it pointed at last. A search calls `prepare`
-    once per memory and `step` once per query.
+    The output is the distribution itself. Train it with
+    `keras.losses.SparseCategoricalCrossentropy()` and positions of the memory as labels. For the
+    mean of the memory under these weights (section 2.2), use `ka.BahdanauAttention`, which has the
+    same equation. In a pointer network, the queries are the outputs of a decoder, and the decoder's
+    next input is the element that was pointed at last. A search calls `prepare` once per memory and
+    `step` once per query.
 
-    Weights: `score.query_kernel` (Dq, units) is W_2, `score.key_kernel` (Dv, units) W_1,
-    `score.score_vector` (units,) v.
+    Variables: `score.query_kernel` (Dq, units) is W_2^T, `score.key_kernel` (Dv, units) is W_1^T
+    and `score.score_vector` (units,) is v.
 
     Args:
         units: Size of the hidden layer.
         kernel_initializer: Initializer of the kernels and of v.
-        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
+        kernel_regularizer, kernel_constraint: Applied to the variables that `kernel_initializer`
+            initializes.
 
     Call arguments:
-        query: (B, T, Dq), the decoder's outputs d; or (B, Dq) for one step.
+        query: (B, T, Dq), the decoder's outputs d, or (B, Dq) for one step.
         value: (B, S, Dv), the elements e to point at.
         query_mask: (B, T), or (B,) for one step. A masked query points nowhere: its probabilities
             are zero.
-        value_mask: (B, S). Padding has probability 0.
-        attention_mask: (B, T, S) or (T, S), where each query may point, such as at the elements
-            that are left; (B, S) for one step.
+        value_mask: (B, S). Masked elements have probability 0.
+        attention_mask: (B, T, S) or (T, S), or (B, S) for one step: where each query may point, for
+            example only at the elements that are left.
 
     Returns:
         The probabilities (B, T, S), or (B, S) for one step. In mixed precision, give this layer
-        `dtype="float32"`, as Keras advises for every layer of probabilities.
+        `dtype="float32"`, as Keras recommends for every layer that returns probabilities.
 
-    Masking: True means "may be pointed at". Keras fills `query_mask` and `value_mask` with the
+    Masking: True means "may be pointed at". Keras fills in `query_mask` and `value_mask` from the
     masks attached to the tensors. The query's mask is passed on.
 
     Raises:
-        ValueError: if `units` is not positive, or shapes do not match.
+        ValueError: If `units` is not a positive integer, or shapes do not match.
 
     Example:
 
@@ -110,7 +112,7 @@ class PointerAttention(ListCall, SavedSublayers):
         return single_query.remove_axis(query_shape, masks.masked_softmax(scores, mask))[0]
 
     def prepare(self, value: Tensor, value_mask: Tensor = None) -> dict[str, Tensor]:
-        """Returns the prepared memory that `step` points into: computed once for all steps."""
+        """Returns the prepared memory that `step` points into, computed once for all steps."""
         validation.built(self)
         validation.rank("value", value.shape, "(batch, memory, width)")
         value_mask = validation.mask("value_mask", value_mask, value.shape[:2], "(batch, memory)")
@@ -118,15 +120,16 @@ class PointerAttention(ListCall, SavedSublayers):
         return memory if value_mask is None else {**memory, "mask": ops.cast(value_mask, "bool")}
 
     def step(self, query: Tensor, memory: dict[str, Tensor], mask: Tensor = None) -> Tensor:
-        """Points once.
+        """Points with one query.
 
         Args:
-            query: (B, Dq); or (B K, Dq) for K beams of each example, which share its memory.
+            query: (B, Dq), or (B K, Dq) for K beams per example, which share its memory.
             memory: From `prepare`.
-            mask: (B, S) or (B K, S), where each query may point, beside the memory's own mask.
+            mask: (B, S) or (B K, S), where each query may point. It applies in addition to the
+                memory's own mask.
 
         Returns:
-            The probabilities, (B, S) or (B K, S).
+            The probabilities (B, S) or (B K, S).
         """
         batch_size, length = ops.shape(memory["keys"])[:2]
         query = ops.reshape(query, (batch_size, -1, query.shape[-1]))  # (B, K, Dq)

@@ -1,6 +1,6 @@
-"""The pointer-generator: a mixture of a distribution over words and of attention weights.
+"""The pointer-generator: a mixture of a distribution over words and the attention weights.
 
-Shapes: B batch, T decoder steps, S source steps, D, H, X sizes of features, V vocabulary.
+Shapes: B batch, T decoder steps, S source steps, D, H and X sizes of features, V vocabulary.
 """
 
 from typing import Any, final
@@ -23,41 +23,42 @@ from keras_attention._ops.dense import dense
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class PointerGenerator(SavedSublayers):
-    """Generates words of the vocabulary, or copies words of the source.
+    """Generates words from the vocabulary or copies words from the source.
 
         p_gen = sigmoid(w_h . h*_t + w_s . s_t + w_x . x_t + b)
         P(w) = p_gen P_vocab(w) + (1 - p_gen) sum_{i: w_i = w} a^t_i        (section 2.2)
 
-    Words of a source that are not in the vocabulary have the ids V, V + 1, ..., V + extra_ids - 1
-    in `source_ids` and in the labels, assigned per example, so that they can be copied like any
-    other word. The embeddings of encoder and decoder have V entries: their inputs contain the id of
-    "unknown" instead.
+    Source words that are not in the vocabulary can be copied like any other word. They have the ids
+    V, V + 1, ..., V + extra_ids - 1 in `source_ids` and in the labels, assigned separately for each
+    example. The embeddings of the encoder and the decoder have only V entries, so for these words
+    their inputs contain the id of "unknown".
 
-    Weights: `context_kernel` (D, 1) is w_h, `state_kernel` (H, 1) w_s, `input_kernel` (X, 1) w_x,
-    `bias` (1,) b.
+    Variables: `context_kernel` (D, 1) is w_h, `state_kernel` (H, 1) is w_s, `input_kernel` (X, 1)
+    is w_x and `bias` (1,) is b.
 
     Args:
-        extra_ids: Number of ids beyond the vocabulary for words of the source.
-        kernel_initializer: Initializer of the kernels; the bias starts at zero.
-        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
+        extra_ids: Number of ids beyond the vocabulary, for source words that are not in it.
+        kernel_initializer: Initializer of the kernels. The bias starts at zero.
+        kernel_regularizer, kernel_constraint: Applied to the variables that `kernel_initializer`
+            initializes.
 
     Call arguments:
-        probabilities: (B, T, V), P_vocab: the softmax of the model's head.
-        weights: (B, T, S), the attention weights that decoders and attention layers return.
-        source_ids: (B, S), integers. Ids outside of 0 .. V + extra_ids - 1 are never copied.
-        context: (B, T, D), h*.
-        state: (B, T, H), the outputs of the decoder.
-        inputs: (B, T, X), the inputs of the decoder.
+        probabilities: (B, T, V), P_vocab, the softmax of the model's head.
+        weights: (B, T, S), a^t, the attention weights that decoders and attention layers return.
+        source_ids: (B, S), integers, w_i. Ids outside of 0 to V + extra_ids - 1 are never copied.
+        context: (B, T, D), h*_t.
+        state: (B, T, H), the outputs s_t of the decoder.
+        inputs: (B, T, X), the inputs x_t of the decoder.
 
     Returns:
         The probabilities (B, T, V + extra_ids). In mixed precision, give this layer
-        `dtype="float32"`, as Keras advises for every layer of probabilities.
+        `dtype="float32"`, as Keras recommends for every layer that returns probabilities.
 
-    Masking: Padding of the source has weight 0 already, so nothing is copied from it, whatever its
-    id. The mask of `probabilities` is passed on.
+    Masking: source padding already has weight 0, so nothing is copied from it, whatever its id is.
+    The mask of `probabilities` is passed on.
 
     Raises:
-        ValueError: if `extra_ids` is no integer of at least 0, or shapes do not match.
+        ValueError: If `extra_ids` is not an integer of at least 0, or shapes do not match.
 
     Example:
 

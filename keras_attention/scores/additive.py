@@ -20,26 +20,31 @@ from keras_attention.scores.base import Score
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class Additive(Score):
-    """A small network over query and memory; Luong's "concat" is the same function.
+    """A network with one hidden layer over query and memory. Luong's "concat" is the same function.
 
         score(s_t, m_s) = v^T tanh(W s_t + U m_s)                       (appendix A.1.2)
 
-    and with `normalize`, weight normalization and a bias:
+    `normalize` adds weight normalization and a bias:
 
         score(s_t, m_s) = g (v / |v|)^T tanh(W s_t + U m_s + b)
 
-    Variables: `query_kernel` (Dq, units), `key_kernel` (Dk, units), `score_vector` (units,), and
-    with `normalize` `gain` () and `bias` (units,). The keys are U m, projected once per memory.
+    Variables: `query_kernel` (Dq, units) is W^T, `key_kernel` (Dk, units) is U^T and `score_vector`
+    (units,) is v. `normalize` adds `gain` (), g, and `bias` (units,), b. The keys are U m_s, and
+    with `normalize` U m_s + b. They are computed once per memory.
 
-    Memory: of the order of the scores (B, T, S) and of the projections, forward and backward,
+    Memory: on the order of the scores (B, T, S) and of the projections, forward and backward,
     whatever `units` is. The hidden layer of all pairs, (B, T, S, units), is stored only if it is
-    small, and recomputed for the gradients.
+    small. Otherwise it is recomputed for the gradients.
 
     Args:
         units: Size of the hidden layer. Defaults to the size of the query.
         normalize: Whether to use weight normalization.
         kernel_initializer: Initializer of the kernels and of `score_vector`.
-        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
+        kernel_regularizer, kernel_constraint: Applied to the variables that `kernel_initializer`
+            initializes.
+
+    Raises:
+        ValueError: If `units` is neither None nor a positive integer.
 
     Example:
 
@@ -49,7 +54,7 @@ class Additive(Score):
     [(7, 13), (11, 13), (13,)]
 
     References: Bahdanau, Cho, Bengio 2015, "Neural Machine Translation by Jointly Learning to Align
-    and Translate", arXiv:1409.0473; Salimans, Kingma 2016, "Weight Normalization",
+    and Translate", arXiv:1409.0473, appendix A.1.2; Salimans, Kingma 2016, "Weight Normalization",
     arXiv:1602.07868.
     """
 

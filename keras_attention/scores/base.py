@@ -12,8 +12,18 @@ from keras_attention._internal.typing import Shape, Tensor
 class Score(Part, abc.ABC):
     """Abstract: a score of each query against each memory position.
 
-    The attention layer that owns a score builds it. To use one alone, build it by hand:
-    `score.build(query_shape, memory_shape)`.
+    The attention layer that owns a score builds it. To use a score alone, build it yourself:
+    `score.build(query_shape, memory_shape)`. A score knows no masks: the alignment applies them.
+    A score of your own needs only `call`.
+
+    Example:
+
+    >>> class Distance(ka.scores.Score):
+    ...     def call(self, query, keys):
+    ...         return -keras.ops.norm(query[:, :, None] - keys[:, None], axis=-1)
+    >>> attention = ka.Attention(Distance())
+    >>> tuple(attention(np.ones((2, 3, 7)), np.ones((2, 5, 7))).shape)
+    (2, 3, 7)
     """
 
     def build(self, query_shape: Shape, memory_shape: Shape | None = None) -> None:
@@ -34,21 +44,21 @@ class Score(Part, abc.ABC):
         return super().__call__(*args, **kwargs)
 
     def add_variables(self, query_dim: int, memory_dim: int) -> None:
-        """Adds the variables, if any, and refuses sizes that do not go together."""
+        """Adds the variables, if any. Raises a `ValueError` for sizes that do not go together."""
 
     def prepare(self, memory: Tensor) -> Tensor:
-        """Returns the keys, (B, S, any), of `memory` (B, S, Dk): computed once per memory."""
+        """Returns the keys (B, S, any) of `memory` (B, S, Dk). Call it once per memory."""
         self._validate_built()
         # Decoders prepare outside of `__call__`, where Keras does not cast for the layer.
         return self.make_keys(ops.convert_to_tensor(memory, dtype=self.compute_dtype))
 
     def make_keys(self, memory: Tensor) -> Tensor:
-        """Returns the keys of a memory in the compute dtype: by default the memory itself."""
+        """Returns the keys of a memory in the compute dtype. The default is the memory itself."""
         return memory
 
     @abc.abstractmethod
     def call(self, query: Tensor, keys: Tensor) -> Tensor:
-        """Returns the scores (B, T, S) of `query` (B, T, Dq) against prepared `keys`."""
+        """Returns the scores (B, T, S) of `query` (B, T, Dq) against the prepared `keys`."""
 
     def compute_output_shape(self, query_shape: Shape, keys_shape: Shape) -> tuple:
         return (query_shape[0], query_shape[1], keys_shape[1])

@@ -19,11 +19,11 @@ class Cosine(Score):
         score(k_t, m_s) = beta_t K[k_t, m_s],   K[u, v] = u . v / (|u| |v|)        (eq. 5-6)
         beta_t = softplus(w . k_t + b)
 
-    beta is positive, so a larger cosine never scores less. It sharpens the softmax of the cosines,
-    which stay in [-1, 1]. Query and memory have the same size. The cosine with a vector of zeros
-    is 0.
+    beta is positive, so a larger cosine never gets a smaller score. A large beta sharpens the
+    softmax of the cosines, which lie in [-1, 1]. Query and memory must have the same size. The
+    cosine with a vector of zeros is 0.
 
-    Variables: `strength_kernel` (Dq,) and `strength_bias` (), which start at 0.
+    Variables: `strength_kernel` (Dq,) is w and `strength_bias` () is b. Both start at 0.
 
     Raises:
         ValueError: If query and memory differ in size.
@@ -60,7 +60,7 @@ class Cosine(Score):
 
 
 def cosine(query: Tensor, keys: Tensor) -> Tensor:
-    """K[u, v] (eq. 6), (B, T, S), of a query (B, T, D) and normalized keys (B, S, D)."""
+    """Returns K[u, v] (eq. 6), (B, T, S), for a query (B, T, D) and normalized keys (B, S, D)."""
     return ops.einsum("btd,bsd->bts", l2_normalize(query), keys)
 
 

@@ -1,4 +1,4 @@
-"""Inner products: dot and general (Luong 2015), scaled dot (Vaswani 2017)."""
+"""Inner products: dot and general (Luong 2015), and scaled dot (Vaswani 2017)."""
 
 from typing import Any, final
 
@@ -34,7 +34,7 @@ class Dot(Score):
 
         score(h_t, m_s) = h_t . m_s                                     (section 3.1, "dot")
 
-    Query and memory have the same size.
+    Query and memory must have the same size.
 
     Raises:
         ValueError: If query and memory differ in size.
@@ -47,7 +47,7 @@ class Dot(Score):
     (2, 3, 5)
 
     Reference: Luong, Pham, Manning 2015, "Effective Approaches to Attention-based Neural Machine
-    Translation", arXiv:1508.04025.
+    Translation", arXiv:1508.04025, section 3.1.
     """
 
     names = ("dot",)
@@ -62,12 +62,13 @@ class Dot(Score):
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class ScaledDot(Score):
-    """The inner product over the square root of the size.
+    """The inner product of query and memory, divided by the square root of their size.
 
         score(q_t, k_s) = q_t . k_s / sqrt(D)                           (eq. 1)
 
-    Query and memory have the same size D. The division keeps the variance of the scores at that of
-    the entries, whatever D is.
+    Query and memory must have the same size D. Because of the division, the variance of the scores
+    does not grow with D: if the entries are independent with mean 0 and variance 1, the scores have
+    variance 1 too.
 
     Raises:
         ValueError: If query and memory differ in size.
@@ -79,7 +80,7 @@ class ScaledDot(Score):
     >>> float(score(np.ones((1, 1, 4)), score.prepare(np.ones((1, 1, 4))))[0, 0, 0])
     2.0
 
-    Reference: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762.
+    Reference: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762, section 3.2.1.
     """
 
     names = ("scaled_dot",)
@@ -94,17 +95,19 @@ class ScaledDot(Score):
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class General(Score):
-    """The inner product through a learned matrix.
+    """The inner product of query and memory with a learned matrix between them.
 
         score(h_t, m_s) = h_t^T W_a m_s                                 (section 3.1, "general")
 
-    W_a^T is the variable `kernel` (Dk, Dq), and the keys are m W_a^T, projected once per memory.
+    The variable `kernel` (Dk, Dq) is W_a^T. The keys are m W_a^T, which is computed once per
+    memory.
 
     Args:
-        use_scale: Whether to multiply the scores by a learned number, the variable `scale`, which
-            starts at 1.
+        use_scale: Whether to multiply the scores by a learned number: the variable `scale` (),
+            which starts at 1.
         kernel_initializer: Initializer of `kernel`.
-        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
+        kernel_regularizer, kernel_constraint: Applied to the variables that `kernel_initializer`
+            initializes.
 
     Example:
 
@@ -113,7 +116,7 @@ class General(Score):
     >>> tuple(score.kernel.shape)
     (11, 7)
 
-    Reference: Luong, Pham, Manning 2015, arXiv:1508.04025.
+    Reference: Luong, Pham, Manning 2015, arXiv:1508.04025, section 3.1.
     """
 
     names = ("general",)

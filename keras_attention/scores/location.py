@@ -19,21 +19,23 @@ from keras_attention.scores.base import Score
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class Location(Score):
-    """A score of each position, whatever its content.
+    """A score for each position, which does not depend on the content of the memory.
 
         score(h_t, m_s) = (W_a h_t)_s                                   (eq. 8, "location")
 
-    W_a^T is the variable `kernel` (Dq, max_length), with a column per position. A memory of S
+    The variable `kernel` (Dq, max_length) is W_a^T, with one column per position. A memory of S
     positions uses the first S columns.
 
     Args:
-        max_length: The longest memory.
+        max_length: Length of the longest memory.
         kernel_initializer: Initializer of `kernel`.
-        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
+        kernel_regularizer, kernel_constraint: Applied to the variables that `kernel_initializer`
+            initializes.
 
     Raises:
-        ValueError: If a memory is longer than `max_length`. A length that is unknown until the
-            graph runs gives the backend's own error about shapes.
+        ValueError: If `max_length` is not a positive integer, or a memory is longer than
+            `max_length`. If the length is unknown until the graph runs, the backend raises its own
+            error about shapes instead.
 
     Example:
 

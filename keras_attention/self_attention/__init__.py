@@ -1,4 +1,4 @@
-"""Self-attention: layers whose queries and memory are one sequence, or one feature map."""
+"""Self-attention: layers whose queries and memory are the same sequence or feature map."""
 
 from keras_attention.self_attention.feature_map import SelfAttention2D as SelfAttention2D
 from keras_attention.self_attention.intra import IntraAttention as IntraAttention

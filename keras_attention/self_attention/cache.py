@@ -1,7 +1,8 @@
-"""The key-value cache, with which a layer attends to its own past step by step.
+"""The key-value cache, with which a layer attends to its own past, step by step.
 
-A state is a dict of tensors with the batch first: "keys" and "values" (B, N, max_length, K),
-"cache_mask" (B, max_length), the steps that may be attended to, and "position" (B,), the next step.
+A state is a dict of tensors with the batch first: "keys" (B, N, max_length, K) and "values" (B, N,
+max_length, V) of N heads; "cache_mask" (B, max_length), True for steps that may be attended to; and
+"position" (B,), the index of the next step.
 """
 
 import abc
@@ -15,7 +16,7 @@ from keras_attention._internal.typing import Tensor
 
 
 class CachedAttention(keras.layers.Layer, abc.ABC):
-    """Abstract: a causal self-attention that runs step by step, or a prompt at once."""
+    """Abstract: causal self-attention that runs step by step, or over a whole prompt at once."""
 
     def begin(self, batch_size: Tensor, max_length: int) -> dict[str, Tensor]:
         """Returns the state before the first of at most `max_length` steps."""
@@ -25,7 +26,7 @@ class CachedAttention(keras.layers.Layer, abc.ABC):
     def step(
         self, query: Tensor, state: dict[str, Any], mask: Tensor = None
     ) -> tuple[Tensor, Tensor, dict[str, Any]]:
-        """Attends with one step to itself and to the steps before it.
+        """Runs one step, which attends to itself and to the steps before it.
 
         Args:
             query: (B, Dq).
@@ -36,7 +37,7 @@ class CachedAttention(keras.layers.Layer, abc.ABC):
             The output (B, D), the weights (B, num_heads, max_length), and the next state.
 
         Raises:
-            ValueError: The cache is full. In a graph the outputs are NaN instead.
+            ValueError: If the cache is full. In a graph, the outputs are NaN instead.
         """
         query = ops.convert_to_tensor(query, dtype=self.compute_dtype)
         query, mask = first_step("query", query, "mask", mask)
@@ -46,10 +47,10 @@ class CachedAttention(keras.layers.Layer, abc.ABC):
     def prefill(
         self, query: Tensor, state: dict[str, Any], mask: Tensor = None
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Takes P steps, such as a prompt, at once; they give what P calls of `step` give.
+        """Runs P steps at once, such as a prompt, with the results of P calls of `step`.
 
-        To continue each row of a batch at the end of its own prompt, pad the prompts at their end
-        and set "position" of the next state to their lengths (B,).
+        Prompts of a batch may differ in length. To continue each row at the end of its own prompt,
+        pad the prompts at their ends, and set "position" of the next state to their lengths (B,).
 
         Args:
             query: (B, P, Dq).
@@ -60,7 +61,7 @@ class CachedAttention(keras.layers.Layer, abc.ABC):
             The outputs (B, P, D) and the next state.
 
         Raises:
-            ValueError: The cache is full. In a graph the outputs of steps beyond it are NaN.
+            ValueError: If the cache is full. In a graph, the outputs of steps beyond it are NaN.
         """
         query = ops.convert_to_tensor(query, dtype=self.compute_dtype)
         validation.sequence("query", query.shape)
@@ -96,7 +97,7 @@ def attend_to_cache(
     mask: Tensor = None,
     return_weights: bool = False,
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
-    """Attends to the steps of the cache and to the new ones up to each, `query`.
+    """Attends with new steps to the steps in the cache and, causally, to the new ones.
 
     Args:
         attention: The `ka.SelfAttention`.

@@ -20,36 +20,38 @@ from keras_attention._ops.dot_product_attention import dot_product_attention
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class SelfAttention2D(keras.layers.Layer):
-    """SAGAN's self-attention, which adds to a feature map what a convolution cannot reach.
+    """SAGAN's self-attention, which adds information from distant positions to a feature map.
 
         beta_ji = softmax_i(f(x_i) . g(x_j))
         o_j = v(sum_i beta_ji h(x_i))
         y_j = gamma o_j + x_j                                                    (section 3)
 
-    i and j are positions of the map; f, g, h and v are 1x1 convolutions without biases, with the
-    variables `f_kernel`, `g_kernel`, `h_kernel` (C, C') and `v_kernel` (C', C). Scores are not
-    scaled. gamma is a learned scalar that starts at 0: the layer is the identity at first.
+    i and j are positions of the map. f, g, h and v are 1x1 convolutions without biases; their
+    variables are `f_kernel`, `g_kernel` and `h_kernel`, all (C, C'), and `v_kernel` (C', C). The
+    scores are not scaled. The variable `gamma` () starts at 0, so the layer is the identity at
+    first.
 
     Args:
-        reduction: Factor by which f, g and h reduce the channels, the paper's k: C' is
-            C / reduction, rounded down, and at least 1.
+        reduction: Factor by which f, g and h reduce the number of channels, the paper's k. C' is C
+            / reduction, rounded down, but at least 1.
         kernel_initializer: Initializer of the kernels.
-        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
+        kernel_regularizer, kernel_constraint: Applied to the variables that `kernel_initializer`
+            initializes.
 
     Call arguments:
-        inputs: (B, H, W, C), with the channels last for every `image_data_format` of Keras.
+        inputs: (B, H, W, C), with the channels last, whatever Keras's `image_data_format` is.
         return_attention_scores: Whether to return the weights too.
 
     Returns:
-        The map (B, H, W, C); with `return_attention_scores` also beta as (B, H, W, H, W):
-        `weights[:, i, j]` are the attention weights of position (i, j).
+        The map (B, H, W, C); with `return_attention_scores` also beta as weights (B, H, W, H, W),
+        of which `weights[:, i, j]` are those of the query at row i and column j.
 
     Masking: feature maps have no mask.
 
-    Memory: linear in the number of positions, unless weights are returned.
+    Memory: linear in the number of positions, unless the weights are returned.
 
     Raises:
-        ValueError: An argument is out of its range, or an input has an unexpected shape.
+        ValueError: If an argument is out of its range, or an input has an unexpected shape.
 
     Example:
 

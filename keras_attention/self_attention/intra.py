@@ -29,19 +29,24 @@ class IntraAttention(keras.layers.Layer):
         c_t = f_t * c~_t + i_t * c^_t
         h_t = o_t * tanh(c_t)                                                    (section 3)
 
-    The tapes hold the hidden and the cell state of every past step. Before the first step they are
-    empty: h~_1 and c~_1 are zero. The variables are `hidden_kernel`, `input_kernel`,
-    `summary_kernel` and `score_vector` of the score a, `kernel` (units + D, 4 units) and `bias`,
-    which the paper leaves out: it starts at 1 for the forget gate f and at 0 for the others.
+    `*` is the elementwise product. Two tapes hold the hidden states h and the cell states c of all
+    past steps. Before the first step they are empty, and h~_1 and c~_1 are zero.
 
-    The steps run one after the other, and each writes to the tape, (B, T, 3 units) with W_h h. For
-    the gradient all steps together keep about 3 B T^2 units numbers: h and c of each tape, and the
-    hidden layer of the scores. Without gradients there is one tape at a time.
+    Variables: `hidden_kernel` (units, units) is W_h^T, `input_kernel` (D, units) is W_x^T,
+    `summary_kernel` (units, units) is W_h~^T, `score_vector` (units,) is v and `kernel` (units + D,
+    4 units) is W^T. `bias` (4 units,) is b, which the paper leaves out. It starts at 1 for the
+    forget gate f and at 0 for the others.
+
+    Memory: the steps run one after the other, and each writes h, c and W_h h to a tape
+    (B, T, 3 units). For the gradients, all steps together keep about 3 B T^2 units numbers: h and c
+    on each step's tape, and the hidden layer of the scores. Without gradients, there is one tape at
+    a time.
 
     Args:
-        units: Size of h, c and the hidden layer of the score.
+        units: Size of h, of c and of the hidden layer of the score.
         kernel_initializer: Initializer of the kernels and `score_vector`.
-        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
+        kernel_regularizer, kernel_constraint: Applied to the variables that `kernel_initializer`
+            initializes.
 
     Call arguments:
         inputs: (B, T, D).
@@ -50,13 +55,13 @@ class IntraAttention(keras.layers.Layer):
 
     Returns:
         The hidden states h (B, T, units); with `return_attention_scores` also the weights s
-        (B, T, T), zero on the diagonal and above.
+        (B, T, T), which are zero on and above the diagonal.
 
-    Masking: a masked step does not change tapes and h~, its output and its weights are zero, and no
-    step attends to it. The mask is passed on.
+    Masking: a masked step does not change h~, its output and weights are zero, and no step attends
+    to it. The mask is passed on.
 
     Raises:
-        ValueError: An argument is out of its range, or an input has an unexpected shape.
+        ValueError: If an argument is out of its range, or an input has an unexpected shape.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Multi-head attention of a sequence to itself or to another one."""
+"""Multi-head attention of a sequence to itself or to another sequence."""
 
 from typing import Any, final
 
@@ -23,57 +23,61 @@ from keras_attention.self_attention.cache import CachedAttention
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class SelfAttention(ListCall, CachedAttention):
-    """Multi-head scaled dot-product attention, of a sequence to itself or to another one.
+    """Multi-head scaled dot-product attention of a sequence to itself or to another sequence.
 
-        head_i = softmax(Q W_i^Q (K W_i^K)^T / sqrt(d_k)) V W_i^V                  (section 3.2.2)
+        head_i = softmax(Q W_i^Q (K W_i^K)^T / sqrt(d_k)) V W_i^V        (section 3.2.2)
         output = [head_1; ...; head_h] W^O
 
-    The variables are matrices with the heads side by side, as in the paper's W^O: `query_kernel`
-    (Dq, num_heads * key_dim), `key_kernel`, `value_kernel` and `output_kernel`. They are those of
-    `keras.layers.MultiHeadAttention`, reshaped. `use_bias` adds `query_bias`, `value_bias` and
-    `output_bias`. Keys have no bias: it would add the same to all scores of a query, which does not
-    change their softmax. `begin`, `step` and `prefill` run causal self-attention over a cache.
+    Variables: `query_kernel` (Dq, num_heads * key_dim), `key_kernel` (Dk, num_heads * key_dim),
+    `value_kernel` (Dv, num_heads * value_dim) and `output_kernel` (num_heads * value_dim, D), with
+    the heads side by side. They are those of `keras.layers.MultiHeadAttention`, reshaped.
+    `use_bias` adds `query_bias`, `value_bias` and `output_bias`. The keys have no bias: it would
+    add the same number to all scores of a query, which does not change their softmax.
+
+    `begin`, `step` and `prefill` run causal self-attention over a cache.
 
     Args:
         num_heads: Number of heads.
         key_dim: Size of a head's queries and keys.
-        value_dim: Size of a head's values. None: `key_dim`.
+        value_dim: Size of a head's values. Defaults to `key_dim`.
         dropout: Rate at which attention weights are dropped in training.
         use_bias: Whether the projections have biases.
-        output_shape: Size of the output. None: that of the query.
-        window: If given, step t attends to the steps s with |t - s| <= `window` only. It is for
+        output_shape: Size of the output, D. Defaults to that of the query.
+        window: If given, step t attends only to the steps s with |t - s| <= `window`. This is for
             self-attention, where t and s count the same steps.
         kernel_initializer: Initializer of the kernels.
         seed: Seed of the dropout.
-        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
+        kernel_regularizer, kernel_constraint: Applied to the variables that `kernel_initializer`
+            initializes.
 
     Call arguments:
-        query: (B, T, Dq); or (B, Dq) for one step, with a `value`.
-        value: (B, S, Dv). None: self-attention, to `query`.
+        query: (B, T, Dq), or (B, Dq) for one step, which needs a `value`.
+        value: (B, S, Dv). Defaults to `query`: self-attention.
         key: (B, S, Dk). Defaults to `value`.
         query_mask: (B, T), or (B,) for one step. A masked query attends to nothing. In
             self-attention it also masks the keys, unless `value_mask` is given.
         value_mask, key_mask: (B, S). If both are given, both must allow a key.
-        attention_mask: (B, T, S) or (T, S), the same for every head; (B, num_heads, T, S), one for
-            each. Without T for one step.
+        attention_mask: (B, T, S) or (T, S) for all heads, or (B, num_heads, T, S) with a mask for
+            each head. For one step it lacks the axis T: (B, S) or (B, num_heads, S).
         training: Whether `dropout` is applied.
         return_attention_scores: Whether to return the weights too. The output stays the same.
-        use_causal_mask: Whether step t attends to steps up to t only.
-        mask: (B, T), another name of `query_mask`, by which Keras passes the implicit mask of a
+        use_causal_mask: Whether step t attends only to steps up to t.
+        mask: (B, T), another name for `query_mask`, under which Keras passes the implicit mask of a
             single input.
 
     Returns:
         The output (B, T, D); with `return_attention_scores` also the weights (B, num_heads, T, S)
-        after the softmax and before dropout. Without T for one step.
+        after the softmax and before dropout. For one step both lack the axis T.
 
-    Masking: True means "may be attended to". A query without any key has zero weights and heads,
-    and its output is `output_bias`, or 0 without biases. The query's mask is passed on.
+    Masking: True means "may be attended to". If a query has nothing to attend to, its weights and
+    heads are zero, and its output is `output_bias`, or 0 without biases. The query's mask is passed
+    on.
 
-    Memory: linear in T and S, unless weights are returned or dropped; see
-    `_ops/dot_product_attention.py`. Otherwise the weights (B, num_heads, T, S) are held.
+    Memory: linear in T and S, unless weights are returned or dropped. Then the weights
+    (B, num_heads, T, S) are held. See `_ops/dot_product_attention.py`.
 
     Raises:
-        ValueError: An argument is out of its range, or an input has an unexpected shape.
+        ValueError: If an argument is out of its range, or an input has an unexpected shape.
 
     Example:
 
@@ -197,9 +201,9 @@ class SelfAttention(ListCall, CachedAttention):
         return output_spec(self, shape, weights_shape, query, value, key, *args, **kwargs)
 
     def prepare(self, value: Tensor, key: Tensor = None) -> tuple[Tensor, Tensor]:
-        """Returns the keys (B, N, S, K) and values (B, N, S, V) of a memory, for `attend`.
+        """Returns the keys (B, N, S, K) and values (B, N, S, V) of a memory, for N heads.
 
-        The inputs must have the compute dtype.
+        `attend` takes them. The inputs must have the compute dtype.
         """
         validation.built(self)
         keys = self._heads(value if key is None else key, self.key_kernel)
@@ -213,7 +217,7 @@ class SelfAttention(ListCall, CachedAttention):
         mask: Tensor = None,
         return_weights: bool = True,
     ) -> tuple[Tensor, Tensor]:
-        """Attends to what `prepare` returned, where `mask`, broadcastable to (B, T, S), allows it.
+        """Attends to what `prepare` returned, where `mask` allows. It broadcasts to (B, T, S).
 
         Returns:
             The output (B, T, D), and the weights (B, N, T, S) or None.
@@ -261,7 +265,7 @@ class SelfAttention(ListCall, CachedAttention):
     def _memory_shapes(
         self, query_shape: Shape, value_shape: Shape | None, key_shape: Shape | None
     ) -> tuple[Shape, Shape]:
-        """Returns the shapes of value and key, which may default to others; checks them all."""
+        """Returns the shapes of value and key, with their defaults, and checks all shapes."""
         validation.query(query_shape)
         if value_shape is None:  # self-attention
             validation.rank("query", query_shape, "(batch, queries, width)")

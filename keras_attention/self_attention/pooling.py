@@ -20,19 +20,20 @@ from keras_attention._ops.dense import dense
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class AttentionPooling(keras.layers.Layer):
-    """The mean of a sequence, weighted by how informative each step is.
+    """The mean of a sequence, weighted by learned attention weights.
 
         u_s = tanh(W h_s + b)
         a = softmax(u . u_w)
-        c = sum_s a_s h_s                                                   (word attention)
+        c = sum_s a_s h_s                                         ("word attention")
 
-    u_w is the variable `context_vector`, a learned query that is the same for all sequences. The
-    others are `kernel` (D, units) and `bias`.
+    Variables: `kernel` (D, units) is W^T, `bias` (units,) is b, and `context_vector` (units,) is
+    u_w, a learned query that is the same for all sequences.
 
     Args:
         units: Size of the hidden layer.
         kernel_initializer: Initializer of `kernel` and `context_vector`.
-        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
+        kernel_regularizer, kernel_constraint: Applied to the variables that `kernel_initializer`
+            initializes.
 
     Call arguments:
         inputs: (B, S, D).
@@ -43,10 +44,10 @@ class AttentionPooling(keras.layers.Layer):
         The context (B, D); with `return_attention_scores` also the weights (B, S).
 
     Masking: True means "may be attended to". For a fully masked sequence the weights and the
-    context are zero. No mask is returned, since the time axis is gone.
+    context are zero. No mask is passed on, since the output has no time axis.
 
     Raises:
-        ValueError: An argument is out of its range, or an input has an unexpected shape.
+        ValueError: If an argument is out of its range, or an input has an unexpected shape.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Structured self-attention: a matrix for a whole sequence, a vector for each hop."""
+"""Structured self-attention: a matrix for a whole sequence, with one row per hop."""
 
 from typing import Any, final
 
@@ -19,10 +19,10 @@ from keras_attention._ops.dense import dense
 
 
 def orthogonality_penalty(weights: Tensor) -> Tensor:
-    """Returns ||A A^T - I||_F^2 of `weights` A (B, hops, S): (B,), at least in float32.
+    """Returns ||A A^T - I||_F^2, (B,), for `weights` A (B, hops, S), in at least float32.
 
-    It is zero if each hop attends to a single step, and no two hops to the same one. For an example
-    without any weights it is zero too.
+    The penalty is zero if each hop attends to a single step and no two hops attend to the same one.
+    It is also zero for an example whose weights are all zero.
     """
     weights = ops.cast(weights, at_least_float32(weights.dtype))
     overlaps = ops.matmul(weights, ops.transpose(weights, (0, 2, 1)))  # (B, hops, hops)
@@ -41,15 +41,17 @@ class StructuredSelfAttention(keras.layers.Layer):
         P = ||A A^T - I||_F^2                                                    (section 2)
 
     The penalty P keeps hops from attending to the same steps. Its mean over the batch, times
-    `penalty`, is added to the loss of the model. W_s1^T is the variable `kernel` (D, units), W_s2^T
-    is `hop_kernel` (units, hops).
+    `penalty`, is added to the loss of the model.
+
+    Variables: `kernel` (D, units) is W_s1^T and `hop_kernel` (units, hops) is W_s2^T.
 
     Args:
         units: Size of the hidden layer, the paper's d_a.
-        hops: Number of means, the paper's r.
-        penalty: Factor of P in the loss. With 0 no loss is added.
+        hops: Number of weighted means, the paper's r.
+        penalty: Factor of P in the loss. With 0, no loss is added.
         kernel_initializer: Initializer of the kernels.
-        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
+        kernel_regularizer, kernel_constraint: Applied to the variables that `kernel_initializer`
+            initializes.
 
     Call arguments:
         inputs: (B, S, D), the paper's H.
@@ -59,11 +61,11 @@ class StructuredSelfAttention(keras.layers.Layer):
     Returns:
         M (B, hops, D); with `return_attention_scores` also A (B, hops, S).
 
-    Masking: True means "may be attended to". For a fully masked example A, M and P are zero. No
-    mask is returned, since the time axis is gone.
+    Masking: True means "may be attended to". For a fully masked example, A, M and P are zero. No
+    mask is passed on, since the output has no time axis.
 
     Raises:
-        ValueError: An argument is out of its range, or an input has an unexpected shape.
+        ValueError: If an argument is out of its range, or an input has an unexpected shape.
 
     Example:
 

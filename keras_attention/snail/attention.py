@@ -1,4 +1,4 @@
-"""SNAIL's attention to the past of a sequence."""
+"""SNAIL's attention to the past steps of a sequence."""
 
 from typing import Any, final
 
@@ -24,19 +24,21 @@ from keras_attention._ops.dot_product_attention import dot_product_attention
 class SnailAttentionBlock(SavedSublayers):
     """SNAIL's attention block: causal attention, concatenated to its inputs.
 
-        read = softmax(Q K^T / sqrt(key_dim)) V            where step t attends to steps up to t
-        outputs = [x; read]                                         (section 3, "AttentionBlock")
+        read = softmax(Q K^T / sqrt(key_dim)) V       where step t attends to steps up to t
+        outputs = [x; read]                           (section 3, "AttentionBlock")
 
-    Q = x W_q + b_q, K = x W_k and V = x W_v + b_v have the variables `query_kernel`, `query_bias`,
-    `key_kernel`, `value_kernel` and `value_bias`. The bias of the keys, part of the paper's
-    "affine", is left out: it would add the same to all scores of a query, which does not change
-    their softmax.
+    Here Q = x W_q + b_q, K = x W_k and V = x W_v + b_v. Their variables are `query_kernel`
+    (D, key_dim), `query_bias` (key_dim,), `key_kernel` (D, key_dim), `value_kernel` (D, value_dim)
+    and `value_bias` (value_dim,). The bias of the keys, which the paper's "affine" includes, is
+    left out: it would add the same number to all scores of a query, which does not change their
+    softmax.
 
     Args:
         key_dim: Size of queries and keys, the paper's K.
         value_dim: Size of the values, and so of `read`; the paper's V.
         kernel_initializer: Initializer of the kernels.
-        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
+        kernel_regularizer, kernel_constraint: Applied to the variables that `kernel_initializer`
+            initializes.
 
     Call arguments:
         inputs: (B, T, D).
@@ -45,16 +47,16 @@ class SnailAttentionBlock(SavedSublayers):
 
     Returns:
         The outputs (B, T, D + value_dim); with `return_attention_scores` also the weights
-        (B, T, T), zero above the diagonal.
+        (B, T, T), which are zero above the diagonal.
 
     Masking: True means "may be attended to". The outputs and weights of a masked step are zero. The
     mask is passed on.
 
-    Memory: linear in T, unless weights are returned; see `_ops/dot_product_attention.py`. With them
-    it holds the weights, (B, T, T).
+    Memory: linear in T, unless weights are returned. Then the weights (B, T, T) are held. See
+    `_ops/dot_product_attention.py`.
 
     Raises:
-        ValueError: An argument is out of its range, or an input has an unexpected shape.
+        ValueError: If an argument is out of its range, or an input has an unexpected shape.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""SNAIL's causal convolutions: of two steps, and stacked until they reach the whole past."""
+"""SNAIL's causal convolutions over two steps, and stacks of them that reach the whole past."""
 
 from typing import Any, final
 
@@ -14,10 +14,10 @@ from keras_attention.masks import zero_masked
 
 
 def dilation_rates(sequence_length: int) -> list[int]:
-    """Returns 1, 2, 4, ..., until the last of `sequence_length` steps depends on the first.
+    """Returns 1, 2, 4, ..., as many as let the last of `sequence_length` steps depend on the first.
 
-    A stack of convolutions of size 2 reaches back by every sum of some of its dilations: with the
-    first n powers of two to the 2^n steps t, t - 1, ..., t - 2^n + 1.
+    A stack of convolutions of size 2 reaches back by every sum of a subset of its dilations. With
+    the first n powers of two, it reaches the 2^n steps t, t - 1, ..., t - 2^n + 1.
     """
     return [2**i for i in range((sequence_length - 1).bit_length())]
 
@@ -30,16 +30,17 @@ class CausalConvBlock(SavedSublayers):
         x_f, x_g = W_f * x + b_f, W_g * x + b_g
         outputs = [x; tanh(x_f) sigmoid(x_g)]                       (section 3, "DenseBlock")
 
-    The convolutions have size 2: step t depends on the steps t - `dilation_rate` and t only, with
-    zeros before the first step. They are one layer, `convolution`, whose `kernel` (2, D, 2 filters)
-    has the columns of W_f first.
+    The convolutions have size 2: step t depends only on the steps t - `dilation_rate` and t, with
+    zeros before the first step. Both are computed by one layer, `convolution`. In its `kernel`
+    (2, D, 2 filters), the columns of W_f precede those of W_g.
 
     Args:
         filters: Number of channels that are added to the inputs, the paper's D.
-        dilation_rate: Distance of the two steps, the paper's R. Above 1 it must be below the length
-            of the sequence, if that is known.
+        dilation_rate: Distance between the two steps, the paper's R. If it is above 1 and the
+            length of the sequence is known, it must be below that length.
         kernel_initializer: Initializer of the kernel.
-        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
+        kernel_regularizer, kernel_constraint: Applied to the variables that `kernel_initializer`
+            initializes.
 
     Call arguments:
         inputs: (B, T, D).
@@ -48,11 +49,11 @@ class CausalConvBlock(SavedSublayers):
     Returns:
         The outputs (B, T, D + filters).
 
-    Masking: inputs and outputs of a masked step are zero, as before the first step. The mask is
-    passed on.
+    Masking: the inputs and outputs of a masked step are zero, like those before the first step. The
+    mask is passed on.
 
     Raises:
-        ValueError: An argument is out of its range, or an input has an unexpected shape.
+        ValueError: If an argument is out of its range, or an input has an unexpected shape.
 
     Example:
 
@@ -128,15 +129,17 @@ class TemporalConvBlock(SavedSublayers):
         for i in 1, ..., ceil(log2 T):  x = DenseBlock(x, 2^(i-1), filters)
                                                                        (section 3, "TCBlock")
 
-    The paper's listing has dilations 2^i, from 2 on: no step would depend on one at an odd
-    distance, and the last dilation, T or more, would reach nothing. Here they start at 1, so that
-    the receptive field of as many blocks is 2^ceil(log2 T) >= T steps, without gaps.
+    In the paper's listing, the dilations are 2^i and start at 2. Then no step would depend on one
+    at an odd distance, and the last dilation, which is T or more, would reach nothing. Here the
+    dilations start at 1. With as many blocks, the receptive field is 2^ceil(log2 T) >= T steps,
+    without gaps.
 
     Args:
         filters: Number of channels that each dense block adds, the paper's D.
-        sequence_length: Length T of the longest sequence. With 1 the block is the identity.
+        sequence_length: Length T of the longest sequence. With 1, the block is the identity.
         kernel_initializer: Initializer of the kernels.
-        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
+        kernel_regularizer, kernel_constraint: Applied to the variables that `kernel_initializer`
+            initializes.
 
     Call arguments:
         inputs: (B, T, D), of `sequence_length` steps or fewer.
@@ -145,11 +148,11 @@ class TemporalConvBlock(SavedSublayers):
     Returns:
         The outputs (B, T, D + ceil(log2 T) filters).
 
-    Masking: inputs and outputs of a masked step are zero, as before the first step. The mask is
-    passed on.
+    Masking: the inputs and outputs of a masked step are zero, like those before the first step. The
+    mask is passed on.
 
     Raises:
-        ValueError: An argument is out of its range, or an input has an unexpected shape.
+        ValueError: If an argument is out of its range, or an input has an unexpected shape.
 
     Example:
 

@@ -17,9 +17,11 @@ from keras_attention.self_attention.multi_head import SelfAttention
 class TransformerBlock(SavedSublayers, abc.ABC):
     """Abstract: self-attention and a feed-forward network, each with a residual and a layer norm.
 
-    LayerNorm(x + Dropout(Sublayer(x)))                            (sections 3.1, 5.4)
-    x + Dropout(Sublayer(LayerNorm(x)))                            with `norm_first`
-    FFN(x) = max(0, x W_1 + b_1) W_2 + b_2                         (eq. 2)
+        LayerNorm(x + Dropout(Sublayer(x)))                        (sections 3.1, 5.4)
+        x + Dropout(Sublayer(LayerNorm(x)))                        with `norm_first`
+        FFN(x) = max(0, x W_1 + b_1) W_2 + b_2                     (eq. 2)
+
+    A sublayer is an attention layer or the feed-forward network FFN.
     """
 
     def __init__(
@@ -56,18 +58,18 @@ class TransformerBlock(SavedSublayers, abc.ABC):
     def _take_steps(
         self, x: Tensor, state: dict[str, Any], mask: Tensor, return_weights: bool = False
     ) -> tuple[Tensor, Tensor, dict[str, Any]]:
-        """Returns the outputs of the next steps (B, P, D), weights or None, the next state."""
+        """Returns the next steps' outputs (B, P, D), their weights or None, and the next state."""
 
     def prefill(
         self, inputs: Tensor, state: dict[str, Tensor], inputs_mask: Tensor = None
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Runs P steps, such as a prompt, at once; they give what P calls of `step` give.
+        """Runs P steps at once, such as a prompt, with the results of P calls of `step`.
 
-        To continue each row of a batch at the end of its own prompt, pad the prompts at their end
-        and set "position" of the next state to their lengths (B,).
+        Prompts of a batch may differ in length. To continue each row at the end of its own prompt,
+        pad the prompts at their ends, and set "position" of the next state to their lengths (B,).
 
         Args:
-            inputs: (B, P, D); over a memory (B K, P, D) for K beams of each example.
+            inputs: (B, P, D). A decoder block also takes (B K, P, D), for K beams per example.
             state: From `begin` or the last step.
             inputs_mask: (B, P), False where a step is padding.
 
@@ -75,7 +77,7 @@ class TransformerBlock(SavedSublayers, abc.ABC):
             The outputs (B, P, D) and the next state.
 
         Raises:
-            ValueError: The cache is full. In a graph the outputs of steps beyond it are NaN.
+            ValueError: If the cache is full. In a graph, the outputs of steps beyond it are NaN.
         """
         x = ops.convert_to_tensor(inputs, dtype=self.compute_dtype)
         self._validate_inputs(x.shape)
@@ -118,9 +120,10 @@ class TransformerBlock(SavedSublayers, abc.ABC):
         self.output_projection.build((*inputs_shape[:-1], self.intermediate_dim))
 
     def _make_attention(self, dim: Any, name: str, seed_offset: int) -> SelfAttention:
-        """Returns an attention from `dim` to `dim`; without a `key_dim` the heads share it.
+        """Returns an attention layer from `dim` to `dim`. Without `key_dim`, the heads share `dim`.
 
-        Attentions and residuals need different seeds: dropouts with equal seeds drop the same.
+        Attention layers and residuals need different seeds: dropouts with equal seeds drop the same
+        entries.
         """
         if self.key_dim is None and dim % self.num_heads:
             raise ValueError(

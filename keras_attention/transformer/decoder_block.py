@@ -15,45 +15,45 @@ from keras_attention.transformer.base import TransformerBlock
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class TransformerDecoderBlock(TransformerBlock):
-    """A layer of the Transformer's decoder: it attends to itself, then to a memory.
+    """A layer of the Transformer's decoder: self-attention, then attention to a memory.
 
         y1 = LayerNorm(y + Dropout(SelfAttention(y)))                    (sections 3.1, 5.4)
         y2 = LayerNorm(y1 + Dropout(Attention(y1, memory)))              (section 3.2.3)
         output = LayerNorm(y2 + Dropout(FFN(y2)))
         FFN(y) = max(0, y W_1 + b_1) W_2 + b_2                           (eq. 2)
 
-    With `norm_first` each norm precedes its sublayer, as in `ka.TransformerEncoderBlock`. The size
+    With `norm_first`, each norm precedes its sublayer, as in `ka.TransformerEncoderBlock`. The size
     of the memory may differ from that of the inputs.
 
     Args:
         num_heads, intermediate_dim, key_dim, dropout: See `ka.TransformerEncoderBlock`.
-        attention_dropout: See there too. In training the block holds (B, num_heads, T, T) and
-            (B, num_heads, T, S) for it.
-        activation, norm_first, epsilon, seed: See there too.
-        kernel_initializer, kernel_regularizer, kernel_constraint: See there too.
+        attention_dropout: See there. For this, the block holds weights (B, num_heads, T, T) and
+            (B, num_heads, T, S) in training.
+        activation, norm_first, epsilon, seed: See there.
+        kernel_initializer, kernel_regularizer, kernel_constraint: See there.
 
     Call arguments:
-        inputs: (B, T, D), the target shifted by one.
+        inputs: (B, T, D), the target shifted by one step.
         memory: (B, S, Dm), the output of the encoder.
         inputs_mask: (B, T).
         memory_mask: (B, S).
-        attention_mask: (B, T, T) or (T, T), for the attention of the inputs to themselves; or
-            (B, num_heads, T, T).
-        memory_attention_mask: (B, T, S) or (T, S), for the attention to the memory; or
+        attention_mask: For the self-attention: (B, T, T), (T, T) or (B, num_heads, T, T).
+        memory_attention_mask: For the attention to the memory: (B, T, S), (T, S) or
             (B, num_heads, T, S).
-        training: Whether the dropouts are applied.
+        training: Whether dropout is applied.
         return_attention_scores: Whether to return the weights over the memory too. The output stays
             the same.
-        use_causal_mask: Whether step t attends to inputs up to t only. Defaults to True.
+        use_causal_mask: Whether step t attends only to inputs up to t. Defaults to True.
 
     Returns:
         The output (B, T, D); with `return_attention_scores` also the weights (B, num_heads, T, S).
 
-    Masking: masked steps and masked memory are not attended to. A masked step does not attend
-    either: its weights are zero and its output is undefined. The mask of the inputs is passed on.
+    Masking: masked steps and masked memory positions are not attended to. A masked step does not
+    attend either: its weights are zero, and its output is undefined. The mask of the inputs is
+    passed on.
 
     Raises:
-        ValueError: An argument is out of its range, or an input has an unexpected shape.
+        ValueError: If an argument is out of its range, or an input has an unexpected shape.
 
     Example:
 
@@ -129,7 +129,7 @@ class TransformerDecoderBlock(TransformerBlock):
     ) -> dict[str, Any]:
         """Returns the state before the first of at most `max_length` steps.
 
-        Its "memory" holds the keys and values of the memory, which no step changes.
+        The "memory" of the state holds the keys and values of the memory, which no step changes.
         """
         memory = ops.convert_to_tensor(memory, dtype=self.compute_dtype)
         validation.rank("memory", memory.shape, "(batch, memory, width)")
@@ -149,17 +149,17 @@ class TransformerDecoderBlock(TransformerBlock):
         """Runs one step.
 
         Args:
-            inputs: (B, D); or (B K, D) for K beams of each example, which share its memory. The
-                cache has as many rows as the inputs.
+            inputs: (B, D), or (B K, D) for K beams per example, which share its memory. The cache
+                has as many rows as the inputs.
             state: From `begin` or the last step.
             inputs_mask: (B,) or (B K,), False where the step is padding.
 
         Returns:
-            The output, the weights over the memory (B, num_heads, S), and the next state, with a
-            row for each of the inputs.
+            The output (B, D), the weights over the memory (B, num_heads, S) and the next state,
+            with one row for each row of the inputs.
 
         Raises:
-            ValueError: The cache is full. In a graph the outputs are NaN instead.
+            ValueError: If the cache is full. In a graph, the outputs are NaN instead.
         """
         x = ops.convert_to_tensor(inputs, dtype=self.compute_dtype)
         x, mask = first_step("inputs", x, "inputs_mask", inputs_mask)

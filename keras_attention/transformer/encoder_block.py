@@ -20,45 +20,46 @@ class TransformerEncoderBlock(TransformerBlock):
         output = LayerNorm(x1 + Dropout(FFN(x1)))
         FFN(x) = max(0, x W_1 + b_1) W_2 + b_2                           (eq. 2)
 
-    With `norm_first` each norm precedes its sublayer, which makes training more stable (Xiong et
-    al. 2020): x + Dropout(Sublayer(LayerNorm(x))). Add one more `keras.layers.LayerNormalization`
+    With `norm_first`, each norm precedes its sublayer: x + Dropout(Sublayer(LayerNorm(x))). This
+    makes training more stable (Xiong et al. 2020). Add one more `keras.layers.LayerNormalization`
     after a stack of such blocks.
 
-    With `use_causal_mask` it is the block of a language model: `begin` and `step` run it one step
-    at a time, and `prefill` runs a prompt at once.
+    With `use_causal_mask`, the layer is the block of a language model: `begin` and `step` run it
+    one step at a time, and `prefill` runs a whole prompt at once.
 
     Args:
         num_heads: Number of heads, h.
         intermediate_dim: Number of units between W_1 and W_2, d_ff.
-        key_dim: Size of a head. None: that of the inputs divided by `num_heads`.
-        dropout: Rate at which features of a sublayer's output are dropped in training.
-        attention_dropout: Rate at which attention weights are dropped in training, for which the
-            block holds them: (B, num_heads, T, T).
-        activation: Replaces the maximum with 0.
-        norm_first: Whether a norm precedes its sublayer instead of following the residual.
-        epsilon: Added to the variance by the norms.
+        key_dim: Size of a head. Defaults to the size of the inputs divided by `num_heads`.
+        dropout: Rate at which the features of each sublayer's output are dropped in training.
+        attention_dropout: Rate at which attention weights are dropped in training. For this, the
+            block holds the weights (B, num_heads, T, T).
+        activation: The activation between W_1 and W_2, which replaces max(0, x).
+        norm_first: Whether each norm precedes its sublayer instead of following the residual.
+        epsilon: Number that the norms add to the variance.
         kernel_initializer: Initializer of the kernels.
         seed: Seed of the dropouts.
-        kernel_regularizer, kernel_constraint: Those of what `kernel_initializer` initializes.
+        kernel_regularizer, kernel_constraint: Applied to the variables that `kernel_initializer`
+            initializes.
 
     Call arguments:
         inputs: (B, T, D).
         inputs_mask: (B, T).
-        attention_mask: (B, T, T) or (T, T), the same for every head; (B, num_heads, T, T), one for
-            each.
-        training: Whether the dropouts are applied.
+        attention_mask: (B, T, T) or (T, T) for all heads, or (B, num_heads, T, T) with a mask for
+            each head.
+        training: Whether dropout is applied.
         return_attention_scores: Whether to return the weights too. The output stays the same.
-        use_causal_mask: Whether step t attends to steps up to t only. Defaults to False.
-        mask: (B, T), another name of `inputs_mask`, by which Keras passes the implicit mask.
+        use_causal_mask: Whether step t attends only to steps up to t. Defaults to False.
+        mask: (B, T), another name for `inputs_mask`, under which Keras passes the implicit mask.
 
     Returns:
         The output (B, T, D); with `return_attention_scores` also the weights (B, num_heads, T, T).
 
-    Masking: masked steps neither attend nor are attended to; their outputs are undefined. The mask
+    Masking: masked steps neither attend nor are attended to. Their outputs are undefined. The mask
     is passed on.
 
     Raises:
-        ValueError: An argument is out of its range, or an input has an unexpected shape.
+        ValueError: If an argument is out of its range, or an input has an unexpected shape.
 
     Example:
 
@@ -117,7 +118,7 @@ class TransformerEncoderBlock(TransformerBlock):
             The output (B, D), the weights (B, num_heads, max_length), and the next state.
 
         Raises:
-            ValueError: The cache is full. In a graph the outputs are NaN instead.
+            ValueError: If the cache is full. In a graph, the outputs are NaN instead.
         """
         x = ops.convert_to_tensor(inputs, dtype=self.compute_dtype)
         x, mask = first_step("inputs", x, "inputs_mask", inputs_mask)

@@ -1,4 +1,4 @@
-"""Sinusoidal position encodings, added to the inputs; attention by itself ignores order."""
+"""Sinusoidal position encodings, added to the inputs, since attention by itself ignores order."""
 
 from typing import Any, final
 
@@ -13,7 +13,7 @@ from keras_attention._internal.typing import Config, Shape, Tensor
 def sinusoids(
     positions: Tensor, dim: int, max_wavelength: float = 10000, dtype: str = "float32"
 ) -> Tensor:
-    """Returns the encodings (..., dim) of `positions` (...), for an even `dim`."""
+    """Returns the encodings (..., dim) of `positions` (...). `dim` must be even."""
     # Python's powers are exact to the last digit of float64, at no cost in the graph.
     frequencies = [max_wavelength ** (-2 * i / dim) for i in range(dim // 2)]
     positions = ops.expand_dims(ops.cast(positions, dtype), -1)
@@ -25,33 +25,34 @@ def sinusoids(
 @final
 @keras.saving.register_keras_serializable("keras_attention")
 class SinusoidalPositionEncoding(keras.layers.Layer):
-    """Adds sines and cosines of many wavelengths, by which attention can tell positions apart.
+    """Adds sines and cosines of many wavelengths, so that attention can tell positions apart.
 
         PE(pos, 2i)     = sin(pos / 10000^(2i / d_model))                       (section 3.5)
         PE(pos, 2i + 1) = cos(pos / 10000^(2i / d_model))
         output = inputs + PE, or sqrt(d_model) inputs + PE                      (section 3.4)
 
-    For a fixed offset k, PE(pos + k) is a linear function of PE(pos). Sequences may have any
-    length, and the layer has no variables.
+    For a fixed offset k, PE(pos + k) is a linear function of PE(pos). d_model is the size D of the
+    inputs. Sequences may have any length, and the layer has no variables.
 
     Args:
-        scale_inputs: Whether the inputs are multiplied by sqrt(d_model) first, as the paper does
-            with its embeddings. Otherwise the encodings are much larger than the initial vectors of
-            `keras.layers.Embedding`.
-        max_wavelength: The 10000 of the equation. Wavelengths grow from 2 pi towards 2 pi times
-            this.
+        scale_inputs: Whether the inputs are first multiplied by sqrt(d_model), as the paper does
+            with its embeddings. Without this, the encodings are much larger than the initial
+            vectors of `keras.layers.Embedding`.
+        max_wavelength: The number 10000 in the equation. The wavelengths grow from 2 pi toward 2 pi
+            times this number.
 
     Call arguments:
-        inputs: (B, T, D), D even.
+        inputs: (B, T, D), with an even D.
         positions: (T,) or (B, T), the positions of the steps. Defaults to 0, 1, ..., T - 1.
 
     Returns:
-        (B, T, D).
+        The encoded inputs (B, T, D).
 
     Masking: the mask of the inputs is passed on.
 
     Raises:
-        ValueError: The last axis of the inputs is odd, or the shape of `positions` is not theirs.
+        ValueError: If D is odd or unknown, the shape of `positions` does not fit the inputs, or
+            `max_wavelength` is not above 0.
 
     Example:
 

@@ -27,24 +27,26 @@ def overlay_on_image(
     path: str | os.PathLike | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Draws the image, and once more for each word, darkened where that word did not attend.
+    """Draws the image, then once more for each word, darkened where the word did not attend.
 
     Each map covers the whole image and is interpolated to its size. The brightness is relative to
-    the largest weight of the map: it compares positions, not words.
+    the largest weight of the map, so it compares positions, not words.
 
     Args:
-        image: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 from 0 to 255 or floats from 0 to 1.
-        maps: (T, rows, columns), the weights of each word, as spatial attention returns them.
+        image: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): uint8 from 0 to 255, or floats from 0 to
+            1.
+        maps: (T, rows, columns), the attention weights of each word, as spatial attention returns
+            them.
         words: The T words.
-        path: A file to write the figure to.
-        title: A title.
+        path: A file to which the figure is written.
+        title: The title of the figure.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: if the image or the maps have other shapes or values, or there is not a word
-            for each map.
+        ValueError: If the image or the maps have other shapes or values, or the number of words is
+            not that of the maps.
 
     Example:
 
@@ -89,7 +91,7 @@ def _resize(weights: np.ndarray, height: int, width: int) -> np.ndarray:
 def _cubic_matrix(size: int, cells: int) -> np.ndarray:
     """Returns (size, cells), the coefficients of Catmull-Rom's cubic interpolation.
 
-    At the center of a cell only that cell counts, so that the largest weight is also the brightest.
+    At the center of a cell only that cell counts, so the largest weight is also the brightest.
     """
     pixels = (np.arange(size) + 0.5) * cells / size - 0.5
     distance = np.minimum(np.abs(pixels[:, None] - np.arange(cells)), 2)

@@ -17,21 +17,21 @@ def plot_alignment(
     path: str | os.PathLike | None = None,
     title: str | None = None,
 ) -> plt.Axes:
-    """Draws attention weights as the papers do: queries as rows, memory as columns, white is 1.
+    """Draws attention weights as in the papers: rows are queries, columns are memory, white is 1.
 
     Args:
-        weights: (T, S), each row the weights of one query.
+        weights: (T, S). Each row has the weights of one query.
         source: Labels of the S memory steps.
         target: Labels of the T queries.
-        ax: The axes to draw on. Defaults to those of a new figure of suitable size.
-        path: A file to write the figure to.
-        title: A title.
+        ax: The axes to draw on. By default, those of a new figure of suitable size.
+        path: A file to which the figure is written.
+        title: The title of the axes.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: if the weights are not (T, S), or there is not a label for each step.
+        ValueError: If the weights are not (T, S), or the number of labels is not that of the steps.
 
     Example:
 

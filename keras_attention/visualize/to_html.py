@@ -1,4 +1,4 @@
-"""An interactive page: the attention of the word that is pointed at."""
+"""An interactive page: point at a word, and see its attention."""
 
 import base64
 import importlib.resources
@@ -17,15 +17,15 @@ from keras_attention.visualize import validation
 
 
 class Caption(NamedTuple):
-    """A caption, for `to_html`.
+    """The caption of an image, for `to_html`.
 
     Attributes:
         image: As in `overlay_on_image`.
         words: The T words.
-        maps: (T, rows, columns), the weights of each word over the whole image. Or several of them
-            by their names, such as attention and saliency, each beside the others; with {} the
-            words are only text.
-        note: Lines of text below it, such as a reference caption or a score.
+        maps: (T, rows, columns), the weights of each word over the whole image. Or a dict from
+            names to such maps, for example attention and saliency, which are shown side by side.
+            With {}, the words are only text.
+        note: Lines of text below the caption, such as a reference caption or a score.
     """
 
     image: Any
@@ -35,11 +35,11 @@ class Caption(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Captions side by side, such as those of several models for an image, for `to_html`.
+    """Captions side by side, such as those of several models for one image, for `to_html`.
 
     Attributes:
-        captions: Each `Caption` by its name.
-        note: Lines of text below them.
+        captions: A dict from names to `Caption`s.
+        note: Lines of text below the captions.
     """
 
     captions: Mapping[str, Caption]
@@ -47,13 +47,13 @@ class Comparison(NamedTuple):
 
 
 class Translation(NamedTuple):
-    """A translation, or any other attention between words, for `to_html`.
+    """A translation, or any other attention between two lists of words, for `to_html`.
 
     Attributes:
         source: The S words of the memory.
         target: The T words of the queries.
         weights: (T, S), as in `plot_alignment`.
-        note: Lines of text below it.
+        note: Lines of text below the translation.
     """
 
     source: Sequence[str]
@@ -67,25 +67,26 @@ def to_html(
     path: str | os.PathLike | None = None,
     title: str = "Attention",
 ) -> str:
-    """Makes a page that shows the attention of each word that is pointed at.
+    """Makes a page that shows the attention of the word at which the reader points.
 
-    A word of a caption lightens the regions of the image that it attends to, as `overlay_on_image`
-    does. A word of a translation shades the source words by their weights; a source word shades the
-    words that attend to it. Works with mouse, keyboard and touch.
+    A word of a caption lightens the regions of the image that it attends to, as in
+    `overlay_on_image`. A word of a translation shades the source words by their weights, and a
+    source word shades the words that attend to it. The page works with mouse, keyboard and touch.
 
-    The page is one file that loads nothing. Images are embedded as PNG at full resolution, equal
-    ones once, so large images make it large. Weights are rounded to 8 bits.
+    The page is a single file that loads nothing else. Images are embedded as PNG at full
+    resolution, so large images make it large; equal images are embedded once. Weights are rounded
+    to 8 bits.
 
     Args:
         examples: Captions, comparisons of captions, and translations.
-        path: A file to write the page to. It is replaced as a whole.
-        title: A title.
+        path: A file to which the page is written. An existing file is replaced as a whole.
+        title: The title of the page.
 
     Returns:
         The text of the page.
 
     Raises:
-        ValueError: if an example is none of these, or its shapes or values do not match.
+        ValueError: If an example is of another class, or its shapes or values do not match.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""The arguments of the pictures: checked, and converted to NumPy arrays."""
+"""Checks the arguments of the pictures, and converts them to NumPy arrays."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +24,7 @@ def check_not_negative(argument: str, array: np.ndarray) -> None:
 
 
 def as_maps(value: Any, words: Sequence[str]) -> np.ndarray:
-    """Returns (T, H, W), a map for each word."""
+    """Returns the maps (T, H, W), one for each word."""
     array = as_attention("maps", value, "(words, rows, columns)")
     if 0 in array.shape[1:]:
         raise ValueError(f"`maps` has shape {array.shape}; expected at least 1 row and column.")
