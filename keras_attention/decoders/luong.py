@@ -24,10 +24,10 @@ class LuongDecoder(AttentionDecoder):
         c_t = attention(h_t, memory)
         h~_t = tanh(W_c [c_t; h_t])                                            (eq. 5)
 
-    The output is h~_t, and h~_0 is zero. With `readout`, the output of that layer for [h_t;
-    y_{t-1}; c_t] replaces h~_t, also in the input of the next step. Without input feeding, no step
-    depends on the attention of the previous step. Then a GRU or LSTM cell runs as Keras's fused
-    layer, and all steps attend in one call, unless the attention itself is sequential.
+    The output is h~_t, and h~_0 is zero. With `readout`, that layer's output for [h_t; y_{t-1};
+    c_t] replaces h~_t, also in the input of the next step. Without input feeding, no step depends
+    on the attention of the previous step. Then a GRU or LSTM cell runs as Keras's fused layer, and
+    all steps attend in one call, unless the attention itself is sequential.
 
     Args:
         cell: Any Keras RNN cell, or `keras.layers.StackedRNNCells`.
