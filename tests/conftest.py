@@ -1,6 +1,7 @@
 """Every test starts from the same seed and leaves Keras's global settings as it found them.
 
 `--outcomes FILE` writes how the tests of the layer table went, for `docs/scripts/conformance.py`.
+`--rows MODULE` runs the tests of the layer table for the list `ROWS` of a module of one's own.
 """
 
 import importlib
@@ -64,6 +65,9 @@ def seed():
 
 def pytest_addoption(parser):
     parser.addoption("--outcomes", metavar="FILE", help="write the outcomes of the layer table")
+    parser.addoption(
+        "--rows", metavar="MODULE", help="test the rows in its `ROWS`, and nothing else"
+    )
 
 
 def pytest_configure(config):
@@ -71,11 +75,25 @@ def pytest_configure(config):
     if path and not hasattr(config, "workerinput"):  # of pytest-xdist, whose reports come here
         config.pluginmanager.register(Outcomes(pathlib.Path(path)))
 
+    if module := config.getoption("--rows"):
+        importlib.import_module("table").TABLE[:] = importlib.import_module(module).ROWS
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--rows"):
+        others = [item for item in items if "row" not in parameters(item)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if "row" in parameters(item)]
+
+
+def parameters(item):
+    return item.callspec.params if hasattr(item, "callspec") else {}
+
 
 def pytest_itemcollected(item):
     """Every report of a test of a row says which row it is."""
-    params = getattr(item, "callspec", None) and item.callspec.params
-    if params and "row" in params:
+    params = parameters(item)
+    if "row" in params:
         case = {
             "test": item.originalname,
             "row": str(params["row"]),

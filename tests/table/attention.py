@@ -62,7 +62,10 @@ def attention_oracle(layer, inputs, masks):
     return attention.attend(score, query, value, inputs.get("key"), allowed, alignment)
 
 
-def _attention_row(name, holds, make, query=QUERY, value=VALUE, key=None, **more):
+def attention_row(
+    name, holds, make, query=QUERY, value=VALUE, key=None, oracle=attention_oracle, **more
+):
+    """The row of a layer that is called as `ka.Attention` is, with all its masks."""
     inputs = {"query": ("T", query), "value": ("S", value)}
     masks = {"query_mask": ("T",), "value_mask": ("S",), "attention_mask": ("T", "S")}
     if key:
@@ -73,7 +76,7 @@ def _attention_row(name, holds, make, query=QUERY, value=VALUE, key=None, **more
         make=make,
         inputs=inputs,
         outputs={"context": ("T", value), "weights": ("T", "S")},
-        oracle=attention_oracle,
+        oracle=oracle,
         call=lambda layer, tensors, masks: layer(**tensors, **masks, return_attention_scores=True),
         unweighted=lambda layer, tensors, masks: [layer(**tensors, **masks)],
         masks=masks,
@@ -91,50 +94,50 @@ _LUONG_SCORES = {
 }
 
 ROWS = [
-    _attention_row("dot", (ka.scores.Dot,), lambda **k: ka.Attention("dot", **k), value=QUERY),
-    _attention_row(
+    attention_row("dot", (ka.scores.Dot,), lambda **k: ka.Attention("dot", **k), value=QUERY),
+    attention_row(
         "scaled_dot",
         (ka.Attention, ka.scores.ScaledDot, ka.alignments.Softmax),
         lambda **k: ka.Attention(**k),
         key=QUERY,
     ),
-    _attention_row(
+    attention_row(
         "general",
         (ka.scores.General,),
         lambda **k: ka.Attention(ka.scores.General(use_scale=True, **k), **k),
         key=KEY,
     ),
-    _attention_row(
+    attention_row(
         "additive", (ka.scores.Additive,), lambda **k: ka.Attention("additive", **k), key=KEY
     ),
-    _attention_row(
+    attention_row(
         "bahdanau", (ka.BahdanauAttention,), lambda **k: ka.BahdanauAttention(UNITS, **k)
     ),
-    _attention_row(
+    attention_row(
         "bahdanau_normalized",
         (ka.BahdanauAttention,),
         lambda **k: ka.BahdanauAttention(UNITS, normalize=True, **k),
     ),
-    _attention_row("luong", (ka.LuongAttention,), lambda **k: ka.LuongAttention(**k)),
-    _attention_row(
+    attention_row("luong", (ka.LuongAttention,), lambda **k: ka.LuongAttention(**k)),
+    attention_row(
         "luong_concat", (ka.LuongAttention,), lambda **k: ka.LuongAttention("concat", **k)
     ),
-    _attention_row(
+    attention_row(
         "cosine", (ka.scores.Cosine,), lambda **k: ka.Attention("cosine", **k), value=QUERY
     ),
-    _attention_row(
+    attention_row(
         "luong_location",
         (ka.LuongAttention, ka.scores.Location),
         lambda **k: ka.LuongAttention(ka.scores.Location(max_length=9, **k), **k),
     ),
-    _attention_row(
+    attention_row(
         "sparsemax",
         (ka.Attention, ka.alignments.Sparsemax),
         # Of larger scores the weights are all 0 or 1, and do not move.
         lambda **k: ka.Attention("scaled_dot", "sparsemax", **k),
         key=QUERY,
     ),
-    _attention_row(
+    attention_row(
         "entmax15",
         (ka.Attention, ka.alignments.Entmax15),
         # As above; how large depends on the draws of the layers around it.
@@ -142,7 +145,7 @@ ROWS = [
         key=QUERY,
     ),
     *(
-        _attention_row(
+        attention_row(
             f"luong_{name}_{score}",
             (ka.LuongAttention, alignment),
             lambda score=score, alignment=alignment, options=options, **k: ka.LuongAttention(
@@ -158,7 +161,7 @@ ROWS = [
         ]
     ),
     *(
-        _attention_row(
+        attention_row(
             f"monotonic_{mode}",
             (ka.MonotonicAttention, ka.alignments.Monotonic),
             lambda mode=mode, **k: ka.MonotonicAttention(
