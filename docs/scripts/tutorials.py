@@ -31,6 +31,7 @@ def execute(source):
             notebook,
             kernel_name="python3",
             timeout=SECONDS_OF_A_CELL,
+            coalesce_streams=True,
             extra_arguments=KERNEL_OPTIONS,
             resources={"metadata": {"path": folder}},
         ).execute(env={**os.environ, "MPLBACKEND": "module://matplotlib_inline.backend_inline"})
