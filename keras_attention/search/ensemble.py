@@ -7,7 +7,7 @@ from typing import Any
 from keras import ops
 
 from keras_attention._internal import validation
-from keras_attention.search.loop_state import shared_parts, shares_state
+from keras_attention.search.step import shared_parts, shares_state
 
 
 def ensemble(steps: Sequence[Callable]) -> Callable:

@@ -8,8 +8,7 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import rnn, validation
-from keras_attention.search.loop import FlatStep
-from keras_attention.search.loop_state import LoopState
+from keras_attention.search.step import FlatStep, LoopState
 
 
 class Unrolled(NamedTuple):
