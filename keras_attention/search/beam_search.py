@@ -90,8 +90,7 @@ def select(log_probs: Any, time: Any, found: dict, options: Options, costs: Any 
     is_last = columns == count - 1
     is_one = columns < words if end_id is None else ops.logical_or(tokens != end_id, is_last)
     log_probs = ops.take_along_axis(log_probs, tokens, axis=1)
-    log_probs = ops.where(is_one, log_probs, -float("inf"))
-    log_probs = ops.reshape(log_probs, (-1, rows, count))
+    log_probs = ops.reshape(ops.where(is_one, log_probs, -float("inf")), (-1, rows, count))
     # A finished sequence has one continuation: another end id, with log-probability 0.
     finished = found["finished"][:, :, None]  # (B, R, 1)
     end_only = ops.where(is_last, ops.zeros((count,), "float32"), -float("inf"))

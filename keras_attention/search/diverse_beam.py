@@ -39,6 +39,13 @@ def diverse_beam(
         diversity_penalty: Larger is more diverse.
         length_penalty_weight: See `beam`.
 
+    Example:
+
+    >>> step = lambda tokens, state: (keras.ops.one_hot(tokens + 1, 5), None, state)
+    >>> found = ka.search.diverse_beam(step, np.zeros((2, 1)), 0, 4, 3, beam_width=4, groups=2)
+    >>> tuple(found.tokens.shape)
+    (2, 4, 3)
+
     Reference: Vijayakumar et al. 2018, "Diverse Beam Search for Improved Description of Complex
     Scenes", arXiv:1610.02424, algorithm 1.
     """

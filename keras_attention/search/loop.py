@@ -61,8 +61,8 @@ def search(
             `settled`; if all are, the search ends.
     """
     max_length = validation.positive_integer("max_length", options.max_length)
-    processors = validate_processors(options.processors)
     batch_size, step = get_batch_size(state), FlatStep(step)
+    processors = validate_processors(options.processors, batch_size)
     tokens = ops.broadcast_to(ops.cast(start_id, "int32"), (batch_size,))
     if options.groups > 1:
         tokens, state = keras.tree.map_structure(
@@ -92,9 +92,7 @@ def search(
         rows["state"] = loop_state.changing(state)
         is_now = ops.arange(max_length, dtype="int32") == time
         if options.beam_width > 1:
-            entries, beams = ops.shape(finished)
-            order = parents + ops.arange(entries, dtype="int32")[:, None] * beams
-            order = ops.reshape(order, (-1,))
+            order = _rows(parents, finished.shape[1])
             rows, weights = keras.tree.map_structure(
                 lambda x: ops.take(x, order, axis=0), (rows, weights)
             )
@@ -136,22 +134,21 @@ def _result(found: dict, batch_size: Any, options: Options, step: FlatStep) -> S
         path = found["path"] * steps + ops.arange(steps, dtype="int32")  # (B K, T)
         weights = ops.take(ops.reshape(weights, (rows * steps, positions)), path, axis=0)
     lengths, log_probs, scores = (
-        ops.reshape(found[name], (batch_size, count)) for name in ("lengths", "log_probs", "scores")
+        ops.reshape(found[name], (-1,)) for name in ("lengths", "log_probs", "scores")
     )
-    tokens, attention = (
-        ops.reshape(x, (batch_size, count, *ops.shape(x)[1:])) for x in (found["tokens"], weights)
-    )
-    result = SearchResult(tokens, lengths, log_probs, scores, step.unflatten(attention))
-    if options.groups == 1:
-        return result
-    # The best first, NaN last.
-    _, order = ops.top_k(ops.where(ops.isnan(scores), -float("inf"), scores), count)
+    rows = [found["tokens"], lengths, log_probs, scores, weights]
+    if options.groups > 1:  # the best first, NaN last
+        scores = ops.where(ops.isnan(scores), -float("inf"), scores)
+        _, order = ops.top_k(ops.reshape(scores, (batch_size, count)), count)
+        rows = [ops.take(x, _rows(order, count), axis=0) for x in rows]
+    *rest, weights = (ops.reshape(x, (batch_size, count, *ops.shape(x)[1:])) for x in rows)
+    return SearchResult(*rest, attention=step.unflatten(weights))
 
-    def sort(x: Any) -> Any:
-        axes = [1] * (len(x.shape) - 2)
-        return ops.take_along_axis(x, ops.reshape(order, (*ops.shape(order), *axes)), axis=1)
 
-    return SearchResult(*(None if x is None else sort(x) for x in result))
+def _rows(beams: Any, count: int) -> Any:
+    """Returns the rows (B K,) of `beams` (B, K), numbers below `count`, in (B count, ...)."""
+    entries = ops.arange(ops.shape(beams)[0], dtype="int32")[:, None]
+    return ops.reshape(entries * count + ops.cast(beams, "int32"), (-1,))
 
 
 def get_batch_size(state: Any) -> Any:

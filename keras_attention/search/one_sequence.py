@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_attention._internal import validation
+from keras_attention.processors.logits import known_rows, validate_token
 from keras_attention.search.loop import Options, SearchResult, get_batch_size, search
 
 
@@ -98,12 +99,25 @@ def score(
 
     Returns:
         What a search that finds these sequences does; N is 1. `attention` is their alignment.
+
+    Example:
+
+    >>> step = lambda tokens, state: (keras.ops.zeros((1, 4)), None, state)  # 1/4 each
+    >>> found = ka.search.score(step, np.zeros((1, 1)), [[1, 3, 2]], start_id=0, end_id=3)
+    >>> np.exp(found.log_probs).tolist(), np.array(found.lengths).tolist()
+    ([[0.0625]], [[1]])
     """
-    tokens = ops.cast(ops.convert_to_tensor(tokens), "int32")
+    known, tokens = known_rows(tokens), ops.cast(ops.convert_to_tensor(tokens), "int32")
     validation.rank("tokens", tokens.shape, "(batch, steps)")
     steps = validation.positive_integer("tokens.shape[1]", tokens.shape[1])
-    select = _select(lambda log_probs, time: ops.take(tokens, time, axis=1))
-    return search(step, state, start_id, Options(end_id, steps, ()), select)
+    counted = [t for row in known for t in (row[: row.index(end_id)] if end_id in row else row)]
+
+    def given(log_probs: Any, time: Any) -> Any:
+        for token in (min(counted, default=0), max(counted, default=0)):
+            validate_token("tokens", token, log_probs)
+        return ops.take(tokens, time, axis=1)
+
+    return search(step, state, start_id, Options(end_id, steps, ()), _select(given))
 
 
 def _select(choose: Callable) -> Callable:

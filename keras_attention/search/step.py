@@ -84,18 +84,15 @@ class LoopState:
         parts = shared_parts(step)
         shared = {id(leaf) for leaf in keras.tree.flatten(parts(state) if parts else ())}
         self._structure = next_state
+
         # None for a tensor that changes. So does one in two places: the step may swap these.
-        self._constants = [
-            old
-            if new is old and (id(old) in shared or sum(old is x for x in before) == 1)
-            else None
-            for old, new in zip(before, after, strict=True)
-        ]
-        if beam_width > 1:
-            self._constants = [
-                x if x is None or id(x) in shared else ops.repeat(x, beam_width, axis=0)
-                for x in self._constants
-            ]
+        def constant(old: Any, new: Any) -> Any:
+            is_shared = id(old) in shared
+            if new is not old or not (is_shared or sum(old is x for x in before) == 1):
+                return None
+            return old if is_shared or beam_width == 1 else ops.repeat(old, beam_width, axis=0)
+
+        self._constants = [constant(*pair) for pair in zip(before, after, strict=True)]
 
     def changing(self, state: Any) -> list:
         """Returns the tensors of `state` that change."""
