@@ -116,17 +116,12 @@ def select(log_probs: Any, time: Any, found: dict, options: Options, costs: Any 
     )
     is_none = log_probs == -float("inf")
     ended = is_none if end_id is None else ops.logical_or(is_none, tokens == end_id)
-    settled = _settled(scores, log_probs, ended, before, options)
+    chosen = {"last": tokens, "lengths": lengths + ops.cast(ops.logical_not(ended), "int32")}
+    chosen["settled"] = _settled(scores, log_probs, before, options)
     # Where NaN leaves fewer than K sequences.
     is_nan = ops.logical_and(is_none, ops.any(is_nan, axis=(1, 2))[:, None])
-    return parents, {
-        "last": tokens,
-        "log_probs": ops.where(is_nan, float("nan"), log_probs),
-        "scores": ops.where(is_nan, float("nan"), scores),
-        "lengths": lengths + ops.cast(ops.logical_not(ended), "int32"),
-        "finished": ended,
-        "settled": settled,
-    }
+    log_probs, scores = (ops.where(is_nan, float("nan"), x) for x in (log_probs, scores))
+    return parents, {**chosen, "finished": ended, "log_probs": log_probs, "scores": scores}
 
 
 def _penalized_scores(log_probs: Any, lengths: Any, found: dict, options: Options) -> Any:
@@ -147,16 +142,15 @@ def _length_penalty(lengths: Any, weight: float) -> Any:
     return ((5.0 + ops.cast(lengths, "float32")) / 6.0) ** weight
 
 
-def _settled(scores: Any, log_probs: Any, ended: Any, before: Any, options: Options) -> Any:
+def _settled(scores: Any, log_probs: Any, before: Any, options: Options) -> Any:
     """Returns which of the sequences (B, K) have their last score, or cannot be among the N best.
 
-    With penalties, the last score is that of the step after the end, which counts it. At best, all
-    that follows has probability 1, and the length is the one that the penalty favors.
+    The last score is that of the step after the end, which counts it. At best, all that follows
+    has probability 1, and the length is the one that the penalty favors.
     """
     weight, at_best = options.length_penalty_weight, scores
     if weight > 0:
         at_best = log_probs / _length_penalty(options.max_length, weight)
     is_beaten = ops.all(at_best[:, :, None] < scores[:, None, : options.n_best], axis=-1)
-    if weight or options.coverage_penalty_weight:
-        ended = ops.logical_or(before, log_probs == -float("inf"))
-    return ops.logical_or(ended, is_beaten)
+    is_none = log_probs == -float("inf")
+    return ops.logical_or(before, ops.logical_or(is_beaten, is_none))

@@ -61,7 +61,7 @@ def search(
             `settled`; if all are, the search ends.
     """
     max_length = validation.positive_integer("max_length", options.max_length)
-    batch_size, step = get_batch_size(state), FlatStep(step)
+    batch_size, step = ops.shape(keras.tree.flatten(state)[0])[0], FlatStep(step)
     processors = validate_processors(options.processors, batch_size)
     tokens = ops.broadcast_to(ops.cast(start_id, "int32"), (batch_size,))
     if options.groups > 1:
@@ -141,19 +141,16 @@ def _result(found: dict, batch_size: Any, options: Options, step: FlatStep) -> S
         scores = ops.where(ops.isnan(scores), -float("inf"), scores)
         _, order = ops.top_k(ops.reshape(scores, (batch_size, count)), count)
         rows = [ops.take(x, _rows(order, count), axis=0) for x in rows]
-    *rest, weights = (ops.reshape(x, (batch_size, count, *ops.shape(x)[1:])) for x in rows)
-    return SearchResult(*rest, attention=step.unflatten(weights))
+    tokens, lengths, log_probs, scores, weights = (
+        ops.reshape(x, (batch_size, count, *ops.shape(x)[1:])) for x in rows
+    )
+    return SearchResult(tokens, lengths, log_probs, scores, step.unflatten(weights))
 
 
 def _rows(beams: Any, count: int) -> Any:
     """Returns the rows (B K,) of `beams` (B, K), numbers below `count`, in (B count, ...)."""
     entries = ops.arange(ops.shape(beams)[0], dtype="int32")[:, None]
     return ops.reshape(entries * count + ops.cast(beams, "int32"), (-1,))
-
-
-def get_batch_size(state: Any) -> Any:
-    """Returns the number of rows of a state."""
-    return ops.shape(keras.tree.flatten(state)[0])[0]
 
 
 def _validate_ids(start_id: Any, end_id: Any, vocabulary: int | None) -> None:

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_attention._internal import validation
 from keras_attention.processors.logits import known_rows, validate_token
-from keras_attention.search.loop import Options, SearchResult, get_batch_size, search
+from keras_attention.search.loop import Options, SearchResult, search
 
 
 def greedy(
@@ -66,9 +66,9 @@ def sample(
         raise ValueError(f"`top_p` is {top_p}; expected a number in (0, 1].")
     # One uniform number per step and row, sampled before the loop: a seed generator inside it
     # fails on JAX.
-    steps, rows = validation.positive_integer("max_length", max_length), get_batch_size(state)
-    rows = rows * validation.positive_integer("n", n)
-    uniform = keras.random.uniform((steps, rows), dtype="float32", seed=seed)
+    rows = ops.shape(keras.tree.flatten(state)[0])[0] * validation.positive_integer("n", n)
+    shape = (validation.positive_integer("max_length", max_length), rows)
+    uniform = keras.random.uniform(shape, dtype="float32", seed=seed)
 
     def sample_token(log_probs: Any, time: Any) -> Any:
         logits = log_probs / temperature
