@@ -33,17 +33,10 @@ def last_tokens(tokens: Tensor, time: Any, count: int) -> Tensor:
 
 
 def lower(logits: Tensor, tokens: Tensor, values: Any, where: Any) -> Tensor:
-    """Lowers the logits (N, V) of tokens (N, M) to `values`, where (N, M) it holds.
-
-    If it holds nowhere, the logits, a large tensor, are not even copied.
-    """
+    """Lowers the logits (N, V) of tokens (N, M) to `values`, where (N, M) it holds."""
     tokens = ops.cast(tokens, "int32")
-
-    def scatter() -> Tensor:
-        new = ops.broadcast_to(ops.where(where, values, math.inf), ops.shape(tokens))
-        rows = ops.arange(ops.shape(tokens)[0], dtype="int32")[:, None] + ops.zeros_like(tokens)
-        indices = ops.reshape(ops.stack([rows, tokens], axis=-1), (-1, 2))
-        new = ops.cast(ops.reshape(new, (-1,)), logits.dtype)
-        return ops.scatter_update(logits, indices, new, reduction="min")
-
-    return ops.cond(ops.any(where), scatter, lambda: logits)
+    values = ops.broadcast_to(ops.where(where, values, math.inf), ops.shape(tokens))
+    rows = ops.arange(ops.shape(tokens)[0], dtype="int32")[:, None] + ops.zeros_like(tokens)
+    indices = ops.reshape(ops.stack([rows, tokens], axis=-1), (-1, 2))
+    values = ops.cast(ops.reshape(values, (-1,)), logits.dtype)
+    return ops.scatter_update(logits, indices, values, reduction="min")

@@ -32,4 +32,7 @@ class MinLength:
     def __call__(self, logits: Tensor, tokens: Tensor, time: Any) -> Tensor:
         validate_token("end_id", self.end_id, logits)
         end = ops.full((ops.shape(logits)[0], 1), self.end_id, dtype="int32")
-        return lower(logits, end, -math.inf, time < self.length)
+        # Not a copy of all logits in the other steps.
+        return ops.cond(
+            time < self.length, lambda: lower(logits, end, -math.inf, True), lambda: logits
+        )

@@ -126,7 +126,7 @@ def _select(choose: Callable) -> Callable:
     def select(log_probs: Any, time: Any, found: dict, options: Options) -> tuple:
         finished = found["finished"]  # (B, 1)
         # NaN, or -inf where all tokens are forbidden: the sequence ends.
-        is_possible = ops.max(log_probs, axis=-1, keepdims=True) > -float("inf")
+        is_possible = ops.any(log_probs > -float("inf"), axis=-1, keepdims=True)
         ended = ops.logical_or(finished, ops.logical_not(is_possible))
         tokens = ops.cast(choose(log_probs, time), "int32")[:, None]
         tokens = ops.where(ended, options.end_id or 0, tokens)
