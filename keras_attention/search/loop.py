@@ -84,7 +84,9 @@ def search(
         is_nan = ops.logical_and(is_nan, ops.logical_not(finished))
         logits = process(processors, logits, found["tokens"], time)
         weights = ops.where(ops.reshape(finished, (-1, 1)), 0, weights)
-        coverage = found["coverage"] + ops.cast(weights, "float32")
+        coverage = found["coverage"]
+        if options.coverage_penalty_weight:
+            coverage = coverage + ops.cast(weights, "float32")
         log_probs = ops.where(is_nan, float("nan"), log_probs)
         so_far = {**found, "coverage": coverage, "log_probs": log_probs}
         parents, chosen = select(logits, time, so_far, options)
