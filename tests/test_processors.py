@@ -268,6 +268,7 @@ def test_searches_with_processors_are_the_same_in_a_graph(search):
         (lambda: _search([ka.processors.SuppressTokens([WORDS])]), ["`ids`", str(WORDS)]),
         (lambda: _search([ka.processors.MinLength(1, WORDS)]), ["`end_id`", str(WORDS)]),
         (lambda: _search([ka.processors.ForcedPrefix([[0]] * 3)]), ["`tokens`", "3", "2"]),
+        (lambda: _beam_of_four([ka.processors.ForcedPrefix([[0], [3]])]), ["`tokens`", "2", "4"]),
         (lambda: _search([lambda logits, tokens, time: None]), ["`processors`", "None"]),
         (lambda: _search([lambda logits, *_: logits[:, :2]]), ["`processors`", "(2, 2)"]),
         (lambda: _search(PROCESSORS["min"]), ["`processors`", "MinLength"]),
@@ -278,6 +279,10 @@ def test_errors_name_argument_and_value(make, words):
     with pytest.raises(ValueError, match="expected") as error:
         make()
     assert all(word in str(error.value) for word in words), error.value
+
+
+def _beam_of_four(processors):
+    return ka.search.beam(step, np.zeros((4, 1)), START, END, STEPS, 2, processors=processors)
 
 
 def _search(processors):

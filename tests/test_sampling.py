@@ -75,3 +75,20 @@ def test_samples_of_different_steps_are_independent():
     tokens = to_numpy(result.tokens, "int32")[:, 0]
     joint = np.histogram2d(tokens[:, 0], tokens[:, 1], bins=2)[0] / len(tokens)
     np.testing.assert_allclose(joint, 0.25, atol=0.035)
+
+
+def test_samples_of_an_entry_are_side_by_side_the_most_probable_first():
+    language = Language(23, end_bias=1.0)
+    state = language.begin(3)
+    repeated = keras.tree.map_structure(lambda x: np.repeat(x, 5, axis=0), state)
+    options = {"max_length": 6, "seed": 4}
+    found = ka.search.sample(language.step, state, START, END, n=5, **options)
+    alone = ka.search.sample(language.step, repeated, START, END, **options)
+    order = np.argsort(-to_numpy(alone.scores).reshape(3, 5), axis=1, kind="stable")
+    for one, other in zip(found, alone, strict=True):
+        one, other = to_numpy(one), to_numpy(other)
+        other = other.reshape(3, 5, *other.shape[2:])
+        for b in range(3):
+            np.testing.assert_allclose(one[b], other[b, order[b]], atol=1e-6)
+    with pytest.raises(ValueError, match="`n` is 0; expected"):
+        ka.search.sample(language.step, state, START, END, 6, n=0)

@@ -71,6 +71,16 @@ def test_scores_of_what_a_search_found_are_its_own(decode):
         assert_close([one[:, :1]], [other], 1e-5)
 
 
+def test_what_follows_the_end_may_be_no_token():
+    model, padded = translator(3), np.where(np.cumsum(TARGETS == END, axis=1) > 1, WORDS, TARGETS)
+    padded[0, 4:] = -100
+    scored = [
+        ka.search.score(model.step, model.begin(SOURCE), tokens, START, END)
+        for tokens in (TARGETS, padded)
+    ]
+    assert_close([scored[0].log_probs], [scored[1].log_probs])
+
+
 def test_scores_without_an_end_id_are_of_all_tokens():
     model = translator(3)
     whole = ka.search.score(model.step, model.begin(SOURCE), TARGETS, START, None)
@@ -266,6 +276,9 @@ def test_unrolled_blocks_of_the_transformer_equal_their_call():
         (lambda: _unequal_ensemble(), ["`steps`", "logits", "11", "12"]),
         (lambda: _score(np.ones(3, int)), ["`tokens`", "(3,)"]),
         (lambda: _score(np.ones((4, 0), int)), ["`tokens.shape[1]`", "0"]),
+        (lambda: _score([[3, WORDS]] * 4), ["`tokens`", str(WORDS)]),
+        (lambda: _score([[3, -1]] * 4), ["`tokens`", "-1"]),
+        (lambda: _ensemble_with_one_state(), ["`state`", "1", "2"]),
         (lambda: _unroll(FIRST[:, :2]), ["`first`", "(4, 2)", "(4, 3)"]),
         (lambda: _unroll(FIRST[0]), ["`first`", "(3,)"]),
         (lambda: _unroll(FIRST, steps=0), ["`steps`", "0"]),
@@ -284,6 +297,13 @@ def _unequal_ensemble():
 
     step = ka.search.ensemble([of_width(11), of_width(12)])
     return ka.search.greedy(step, [np.zeros((2, 1))] * 2, START, END, 3)
+
+
+def _ensemble_with_one_state():
+    def blind(tokens, state):
+        return ops.zeros((ops.shape(tokens)[0], WORDS)), None, state
+
+    return ka.search.greedy(ka.search.ensemble([blind] * 2), [np.zeros((2, 1))], START, END, 3)
 
 
 def _score(tokens):

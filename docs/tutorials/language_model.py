@@ -152,8 +152,8 @@ class LanguageModel(keras.Model):
 
 
 # %% [markdown]
-# The loss is an ordinary one of Keras. The mask of the embedding reaches it, so that padding does not
-# count.
+# The loss is an ordinary one of Keras. The mask of the embedding reaches it, so that padding does
+# not count.
 
 # %%
 EPOCHS, BATCH = 5, 32
@@ -246,8 +246,9 @@ without, cached = seconds(rewrite, first), seconds(write_greedily, 32)
 print(f"{without:.2f} s without a cache, {cached:.2f} s with it: {without / cached:.1f} times")
 
 # %% [markdown]
-# The Transformer hesitates among about four tokens, the trigram model among almost eight. A name that
-# comes back twenty tokens later is out of reach for three counts in a row; attention looks it up.
+# The Transformer hesitates among four to five tokens, the trigram model among almost eight. A name
+# that comes back twenty tokens later is out of reach for three counts in a row; attention looks it
+# up.
 
 # %%
 assert transformer_perplexity < 0.85 * trigram_perplexity
@@ -256,8 +257,8 @@ assert cached < without
 # %% [markdown]
 # ## What next
 #
-# - [Decoding and search](../decoding-and-search.md): other searches and processors, and `prefill`, which
-#   reads a prompt at once.
-# - [Mechanisms](../mechanisms.md#transformerencoderblock-transformerdecoderblock): the equations of the
-#   block.
+# - [Decoding and search](../decoding-and-search.md): other searches and processors, and `prefill`,
+#   which reads a prompt at once.
+# - [Mechanisms](../mechanisms.md#transformerencoderblock-transformerdecoderblock): the equations of
+#   the block.
 # - [Translation](../translation.md): a Transformer with an encoder, trained on your own corpus.

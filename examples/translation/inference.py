@@ -77,18 +77,14 @@ class Searcher(keras.Model):
 
     def draw(self, ids) -> ka.search.SearchResult:
         """K samples of each sentence, the most probable first."""
-        count = self.search.beam_width
-        state = self.model.begin(keras.ops.repeat(ids, count, axis=0))
-        settings = {"temperature": self.search.temperature, "seed": self.seed_generator}
-        found = ka.search.sample(self.model.step, state, **settings, **self.options)
-        grouped = [keras.ops.reshape(x, (-1, count, *keras.ops.shape(x)[2:])) for x in found]
-        order = keras.ops.flip(keras.ops.argsort(grouped[3], axis=1), axis=1)  # by score
-
-        def sort(x):
-            axes = (*keras.ops.shape(order), *[1] * (len(x.shape) - 2))
-            return keras.ops.take_along_axis(x, keras.ops.reshape(order, axes), axis=1)
-
-        return ka.search.SearchResult(*map(sort, grouped))
+        return ka.search.sample(
+            self.model.step,
+            self.model.begin(ids),
+            temperature=self.search.temperature,
+            seed=self.seed_generator,
+            n=self.search.beam_width,
+            **self.options,
+        )
 
     def on_any_backend(self, ids: tf.Tensor) -> dict:
         """The same eagerly. Few shapes are compiled: others are filled up to one of them."""

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_attention._internal import validation
 from keras_attention._internal.typing import Tensor
-from keras_attention.processors.logits import forbid, validate_token
+from keras_attention.processors.logits import forbid, known_rows, validate_token
 
 
 @final
@@ -36,9 +36,15 @@ class ForcedPrefix:
                 f"`tokens` has rows, {self.tokens.shape[0]}."
             )
         self.lengths = ops.broadcast_to(ops.minimum(lengths, size[1]), (size[0],))
-        listed = getattr(tokens, "tolist", lambda: tokens)
-        known = [] if ops.is_tensor(tokens) else keras.tree.flatten(listed())
-        self._largest = max(known, default=0)
+        self._largest = max(keras.tree.flatten(known_rows(tokens)), default=0)
+
+    def validate_batch_size(self, batch_size: int) -> None:
+        """Checks that there is a row for each entry of a batch, or one for all."""
+        if self.tokens.shape[0] not in (None, 1, batch_size):
+            raise ValueError(
+                f"`tokens` has {self.tokens.shape[0]} rows, and the batch {batch_size}; expected "
+                "one row for each batch entry, or one for all."
+            )
 
     def __call__(self, logits: Tensor, tokens: Tensor, time: Any) -> Tensor:
         validate_token("tokens", self._largest, logits)
@@ -46,10 +52,7 @@ class ForcedPrefix:
         if steps == 0:
             return logits
         if logits.shape[0] and self.tokens.shape[0] and logits.shape[0] % self.tokens.shape[0]:
-            raise ValueError(
-                f"`tokens` has {self.tokens.shape[0]} rows, and the search {logits.shape[0]}; "
-                "expected one row for each batch entry."
-            )
+            self.validate_batch_size(logits.shape[0])
         rows = ops.arange(ops.shape(logits)[0], dtype="int32")
         entries = rows // ops.maximum(ops.shape(logits)[0] // batch_size, 1)
         now = ops.take(self.tokens, ops.minimum(time, steps - 1), axis=1)  # (B,)

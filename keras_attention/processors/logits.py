@@ -10,10 +10,15 @@ from keras_attention._internal.typing import Tensor
 
 def validate_token(argument: str, token: int, logits: Tensor) -> None:
     """Checks that a token has a logit."""
-    if token >= logits.shape[-1]:
+    if not 0 <= token < logits.shape[-1]:
         raise ValueError(
-            f"`{argument}` has the token {token}; expected tokens below {logits.shape[-1]}."
+            f"`{argument}` has the token {token}; expected tokens from 0, below {logits.shape[-1]}."
         )
+
+
+def known_rows(tokens: Any) -> list:
+    """Returns tokens (B, T) as lists; of a tensor, whose numbers would have to be awaited, none."""
+    return [] if ops.is_tensor(tokens) else ops.convert_to_numpy(tokens).tolist()
 
 
 def forbid(logits: Tensor, where: Any) -> Tensor:
@@ -27,7 +32,7 @@ def last_tokens(tokens: Tensor, time: Any, count: int) -> Tensor:
     return ops.where(at < 0, -1, ops.take(ops.cast(tokens, "int32"), ops.maximum(at, 0), axis=1))
 
 
-def lower(logits: Tensor, tokens: Tensor, values: Any, where: Tensor) -> Tensor:
+def lower(logits: Tensor, tokens: Tensor, values: Any, where: Any) -> Tensor:
     """Lowers the logits (N, V) of tokens (N, M) to `values`, where (N, M) it holds."""
     tokens = ops.cast(tokens, "int32")
     values = ops.broadcast_to(ops.where(where, values, math.inf), ops.shape(tokens))

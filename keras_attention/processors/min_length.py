@@ -1,12 +1,13 @@
 """No end before a number of tokens."""
 
+import math
 from typing import Any, final
 
 from keras import ops
 
 from keras_attention._internal import validation
 from keras_attention._internal.typing import Tensor
-from keras_attention.processors.logits import forbid, validate_token
+from keras_attention.processors.logits import lower, validate_token
 
 
 @final
@@ -30,5 +31,8 @@ class MinLength:
 
     def __call__(self, logits: Tensor, tokens: Tensor, time: Any) -> Tensor:
         validate_token("end_id", self.end_id, logits)
-        is_end = ops.arange(logits.shape[-1], dtype="int32") == self.end_id
-        return forbid(logits, ops.logical_and(is_end, time < self.length))
+        end = ops.full((ops.shape(logits)[0], 1), self.end_id, dtype="int32")
+        # Not a copy of all logits in the other steps.
+        return ops.cond(
+            time < self.length, lambda: lower(logits, end, -math.inf, True), lambda: logits
+        )

@@ -7,12 +7,16 @@ from keras import ops
 
 from keras_attention._internal import validation
 from keras_attention._internal.typing import Tensor
+from keras_attention.processors.forced_prefix import ForcedPrefix
 
 
-def validate_processors(processors: Any) -> tuple[Callable, ...]:
-    """Returns a list of functions as a tuple."""
+def validate_processors(processors: Any, batch_size: Any) -> tuple[Callable, ...]:
+    """Returns a list of functions, which must suit the size of the batch if it is known."""
     if not isinstance(processors, list | tuple) or not all(map(callable, processors)):
         raise ValueError(f"`processors` is {processors!r}; expected a list of functions.")
+    for processor in processors:
+        if isinstance(processor, ForcedPrefix) and isinstance(batch_size, int) and batch_size:
+            processor.validate_batch_size(batch_size)
     return tuple(processors)
 
 

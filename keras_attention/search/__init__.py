@@ -11,8 +11,8 @@ from keras_attention.search.beam_search import beam as beam
 from keras_attention.search.diverse_beam import diverse_beam as diverse_beam
 from keras_attention.search.ensemble import ensemble as ensemble
 from keras_attention.search.loop import SearchResult as SearchResult
-from keras_attention.search.loop_state import shares_state as shares_state
 from keras_attention.search.one_sequence import greedy as greedy
 from keras_attention.search.one_sequence import sample as sample
 from keras_attention.search.one_sequence import score as score
+from keras_attention.search.step import shares_state as shares_state
 from keras_attention.search.unroll import unroll as unroll

@@ -1,6 +1,5 @@
 """Diverse beam search: groups of beams that say something else than the groups before them."""
 
-import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,14 +7,8 @@ import keras
 from keras import ops
 
 from keras_attention._internal import validation
-from keras_attention.processors.process import validate_processors
-from keras_attention.search.beam_search import search_beams
-from keras_attention.search.loop import (
-    SearchResult,
-    first_tokens,
-    get_batch_size,
-)
-from keras_attention.search.selection import Options, select
+from keras_attention.search.beam_search import search_beams, select
+from keras_attention.search.loop import Options, SearchResult
 
 
 def diverse_beam(
@@ -46,70 +39,40 @@ def diverse_beam(
         diversity_penalty: Larger is more diverse.
         length_penalty_weight: See `beam`.
 
+    Example:
+
+    >>> step = lambda tokens, state: (keras.ops.one_hot(tokens + 1, 5), None, state)
+    >>> found = ka.search.diverse_beam(step, np.zeros((2, 1)), 0, 4, 3, beam_width=4, groups=2)
+    >>> tuple(found.tokens.shape)
+    (2, 4, 3)
+
     Reference: Vijayakumar et al. 2018, "Diverse Beam Search for Improved Description of Complex
     Scenes", arXiv:1610.02424, algorithm 1.
     """
-    width = validation.positive_integer("beam_width", beam_width)
-    if width % validation.positive_integer("groups", groups):
-        raise ValueError(f"`groups` is {groups}; expected a divisor of `beam_width`, {width}.")
+    validation.positive_integer("beam_width", beam_width)
+    if beam_width % validation.positive_integer("groups", groups):
+        raise ValueError(f"`groups` is {groups}; expected a divisor of `beam_width`, {beam_width}.")
     penalty = validation.at_least("diversity_penalty", diversity_penalty, 0)
-    own = Options(
-        end_id,
-        validation.positive_integer("max_length", max_length),
-        width // groups,
-        width // groups,
-        validation.finite("length_penalty_weight", length_penalty_weight),
-        0.0,
-        validate_processors(processors),
-    )
 
-    def select_in_groups(time: Any, logits: Any, beams: dict, options: Options) -> tuple:
-        rows, words = beams["finished"].shape[1], logits.shape[-1]
-        batch_size = ops.shape(beams["finished"])[0] // groups
-        grouped = ops.reshape(logits, (batch_size, groups, rows, words))
-        counts, found = ops.zeros((batch_size, words), "float32"), []
+    def select_in_groups(log_probs: Any, time: Any, found: dict, options: Options) -> tuple:
+        rows, words, chosen = found["finished"].shape[1], log_probs.shape[-1], []
+        log_probs = ops.reshape(log_probs, (-1, rows, words))
+        counts = ops.zeros_like(log_probs[::groups, 0])  # n, (B, V)
         for group in range(groups):
-            mine = {
-                name: ops.reshape(beams[name], (batch_size, groups, *ops.shape(beams[name])[1:]))
-                for name in ("tokens", "log_probs", "lengths", "coverage", "finished")
-            }
-            mine = {name: tensor[:, group] for name, tensor in mine.items()}
-            own_logits = ops.reshape(grouped[:, group], (batch_size * rows, words))
-            chosen = select(time, own_logits, mine, options, penalty * counts)
-            found.append(chosen)
-            counts = counts + _count(chosen, mine, words)
-        return tuple(
-            ops.reshape(ops.stack(parts, axis=1), (batch_size * groups, *ops.shape(parts[0])[1:]))
-            for parts in zip(*found, strict=True)
+            own = {k: found[k][group::groups] for k in ("log_probs", "lengths", "finished")}
+            own_log_probs = ops.reshape(log_probs[group::groups], (-1, words))
+            costs = ops.repeat(penalty * counts, rows, axis=0)
+            parents, new = select(own_log_probs, time, own, options, costs)
+            chosen.append((parents, new))
+            # What a finished sequence goes on with does not count.
+            finished = ops.take_along_axis(own["finished"], parents, axis=1)
+            is_new = ops.logical_and(ops.logical_not(finished), new["log_probs"] > -float("inf"))
+            said = ops.one_hot(ops.where(is_new, new["last"], -1), words, dtype="float32")
+            counts = counts + ops.sum(said, axis=1)
+        return keras.tree.map_structure(
+            lambda *parts: ops.reshape(ops.stack(parts, axis=1), (-1, options.beam_width)), *chosen
         )
 
-    batch_size = get_batch_size(state)
-    state = keras.tree.map_structure(lambda tensor: ops.repeat(tensor, groups, axis=0), state)
-    if not isinstance(start_id, numbers.Number):
-        start_id = ops.repeat(first_tokens(start_id, batch_size), groups, axis=0)
-    found = search_beams(step, state, start_id, own, select_in_groups)
-    return _merge(found, batch_size, width)
-
-
-def _count(chosen: tuple, beams: dict, words: int) -> Any:
-    """Returns how often each word was chosen just now, (B, V)."""
-    _, log_probs, parents, tokens, _ = chosen
-    finished = ops.take_along_axis(beams["finished"], parents, axis=1)
-    is_none = ops.logical_or(finished, log_probs == -float("inf"))
-    each = ops.one_hot(tokens, words, dtype="float32")
-    return ops.sum(ops.where(is_none[:, :, None], 0.0, each), axis=1)
-
-
-def _merge(found: SearchResult, batch_size: Any, width: int) -> SearchResult:
-    """The groups of an entry side by side, (B G, K, ...) to (B, G K, ...), the best first."""
-    merged = [
-        None if x is None else ops.reshape(x, (batch_size, width, *ops.shape(x)[2:])) for x in found
-    ]
-    scores = merged[3]  # of which NaN come last
-    _, order = ops.top_k(ops.where(ops.isnan(scores), -float("inf"), scores), width)
-
-    def sort(tensor: Any) -> Any:
-        axes = (*ops.shape(order), *[1] * (len(tensor.shape) - 2))
-        return ops.take_along_axis(tensor, ops.reshape(order, axes), axis=1)
-
-    return SearchResult(*(None if tensor is None else sort(tensor) for tensor in merged))
+    width = beam_width // groups
+    options = Options(end_id, max_length, processors, groups, width, width, length_penalty_weight)
+    return search_beams(step, state, start_id, options, select_in_groups)

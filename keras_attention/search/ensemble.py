@@ -7,7 +7,7 @@ from typing import Any
 from keras import ops
 
 from keras_attention._internal import validation
-from keras_attention.search.loop_state import shared_parts, shares_state
+from keras_attention.search.step import shared_parts, shares_state
 
 
 def ensemble(steps: Sequence[Callable]) -> Callable:
@@ -21,17 +21,30 @@ def ensemble(steps: Sequence[Callable]) -> Callable:
     Args:
         steps: Functions of tokens (N,) and a state to logits (N, V), weights and the next state,
             over one vocabulary and, if they have weights, one memory.
+
+    Example:
+
+    >>> steps = [lambda tokens, state, x=x: (np.log([x]), None, state) for x in ([1, 3], [3, 1])]
+    >>> log_probs, _, _ = ka.search.ensemble(steps)(np.array([0]), [(), ()])
+    >>> np.exp(log_probs).tolist()
+    [[0.5, 0.5]]
     """
     steps = list(steps)
     if not steps:
         raise ValueError("`steps` is empty; expected one step or more.")
 
     def parts(states: list) -> list:
-        each = zip(map(shared_parts, steps), states, strict=True)
-        return [own(state) if own else () for own, state in each]
+        if len(states) != len(steps):
+            raise ValueError(
+                f"`state` has {len(states)} parts, and the ensemble {len(steps)} steps; expected "
+                "the list of their states."
+            )
+        owns = map(shared_parts, steps)
+        return [own(x) if own else () for own, x in zip(owns, states, strict=True)]
 
     @shares_state(parts)
     def step(tokens: Any, states: list) -> tuple:
+        parts(states)
         results = [each(tokens, state) for each, state in zip(steps, states, strict=True)]
         logits, weights, states = (list(found) for found in zip(*results, strict=True))
         _validate_alike("logits", logits)

@@ -7,21 +7,8 @@ import keras
 from keras import ops
 
 from keras_attention._internal import validation
-from keras_attention.processors.process import process, validate_processors
-from keras_attention.search.loop import (
-    FlatStep,
-    SearchResult,
-    fill_id,
-    first_tokens,
-    full_int32,
-    get_batch_size,
-    is_end,
-    run_loop,
-    validate_ids,
-    write_step,
-    write_time_major,
-)
-from keras_attention.search.loop_state import LoopState
+from keras_attention.processors.logits import known_rows, validate_token
+from keras_attention.search.loop import Options, SearchResult, search
 
 
 def greedy(
@@ -44,11 +31,8 @@ def greedy(
         processors: Functions of logits (N, V), tokens (N, T) and the time to logits, such as
             `ka.processors.MinLength`; one after the other.
     """
-
-    def most_probable(log_probs: Any, time: Any) -> Any:
-        return ops.argmax(log_probs, axis=-1)
-
-    return _decode_one(most_probable, step, state, start_id, end_id, max_length, processors)
+    select = _select(lambda log_probs, time: ops.argmax(log_probs, axis=-1))
+    return search(step, state, start_id, Options(end_id, max_length, processors), select)
 
 
 def sample(
@@ -62,8 +46,9 @@ def sample(
     top_p: float | None = None,
     seed: Any = None,
     processors: Sequence[Callable] = (),
+    n: int = 1,
 ) -> SearchResult:
-    """Samples each token from the model's distribution; N is 1.
+    """Samples each token from the model's distribution.
 
     Args:
         step, state, start_id, end_id, max_length, processors: See `greedy`.
@@ -72,6 +57,7 @@ def sample(
         top_p: Samples from the smallest set of tokens that has probability p or more (nucleus
             sampling; Holtzman et al. 2020, arXiv:1904.09751).
         seed: An integer or a `keras.random.SeedGenerator`.
+        n: Samples per batch entry, N; the most probable first.
     """
     validation.at_least("temperature", temperature, 1e-6)
     if top_k is not None:
@@ -80,7 +66,8 @@ def sample(
         raise ValueError(f"`top_p` is {top_p}; expected a number in (0, 1].")
     # One uniform number per step and row, sampled before the loop: a seed generator inside it
     # fails on JAX.
-    shape = (validation.positive_integer("max_length", max_length), get_batch_size(state))
+    rows = ops.shape(keras.tree.flatten(state)[0])[0] * validation.positive_integer("n", n)
+    shape = (validation.positive_integer("max_length", max_length), rows)
     uniform = keras.random.uniform(shape, dtype="float32", seed=seed)
 
     def sample_token(log_probs: Any, time: Any) -> Any:
@@ -96,7 +83,8 @@ def sample(
         target = ops.take(uniform, time, axis=0)[:, None] * cdf[:, -1:] * (1 - 1e-6)
         return ops.argmax(ops.cast(cdf > target, "int32"), axis=-1)
 
-    return _decode_one(sample_token, step, state, start_id, end_id, max_length, processors)
+    options = Options(end_id, max_length, processors, groups=n)
+    return search(step, state, start_id, options, _select(sample_token))
 
 
 def score(
@@ -111,78 +99,46 @@ def score(
 
     Returns:
         What a search that finds these sequences does; N is 1. `attention` is their alignment.
+
+    Example:
+
+    >>> step = lambda tokens, state: (keras.ops.zeros((1, 4)), None, state)  # 1/4 each
+    >>> found = ka.search.score(step, np.zeros((1, 1)), [[1, 3, 2]], start_id=0, end_id=3)
+    >>> np.exp(found.log_probs).tolist(), np.array(found.lengths).tolist()
+    ([[0.0625]], [[1]])
     """
-    tokens = ops.cast(ops.convert_to_tensor(tokens), "int32")
+    known, tokens = known_rows(tokens), ops.cast(ops.convert_to_tensor(tokens), "int32")
     validation.rank("tokens", tokens.shape, "(batch, steps)")
+    steps = validation.positive_integer("tokens.shape[1]", tokens.shape[1])
+    counted = [t for row in known for t in (row[: row.index(end_id)] if end_id in row else row)]
 
     def given(log_probs: Any, time: Any) -> Any:
+        for token in (min(counted, default=0), max(counted, default=0)):
+            validate_token("tokens", token, log_probs)
         return ops.take(tokens, time, axis=1)
 
-    steps = validation.positive_integer("tokens.shape[1]", tokens.shape[1])
-    return _decode_one(given, step, state, start_id, end_id, steps, ())
+    return search(step, state, start_id, Options(end_id, steps, ()), _select(given))
 
 
-def _decode_one(
-    choose: Callable,
-    step: Callable,
-    state: Any,
-    start_id: Any,
-    end_id: Any,
-    max_length: int,
-    processors: Sequence[Callable],
-) -> SearchResult:
-    """Decodes one sequence per batch entry, whose tokens `choose(log_probs, time)` picks."""
-    max_length = validation.positive_integer("max_length", max_length)
-    batch_size, step = get_batch_size(state), FlatStep(step)
-    processors = validate_processors(processors)
+def _select(choose: Callable) -> Callable:
+    """Returns the `select` of a search that goes on with the tokens `choose(log_probs, time)`."""
 
-    def append(found: dict, time: Any, logits: Any, weights: Any, changing: list) -> dict:
-        finished = found["finished"]
-        log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
-        # NaN, in the whole row then, or -inf, where all tokens are forbidden: the sequence ends.
-        is_nan = ops.isnan(log_probs[:, 0])
-        log_probs = process(processors, log_probs, found["tokens"], time)
-        has_none = ops.logical_or(is_nan, ops.all(log_probs == -float("inf"), axis=-1))
-        tokens = ops.cast(choose(log_probs, time), "int32")
-        tokens = ops.where(ops.logical_or(finished, has_none), fill_id(end_id), tokens)
-        token_log_probs = ops.take_along_axis(log_probs, tokens[:, None], axis=1)[:, 0]
-        token_log_probs = ops.where(is_nan, float("nan"), token_log_probs)
-        ended = ops.logical_or(ops.logical_or(finished, has_none), is_end(tokens, end_id))
-        weights = ops.where(finished[:, None], 0, weights)
-        return {
-            "state": changing,
-            "tokens": write_step(found["tokens"], time, tokens),
-            "weights": write_time_major(found["weights"], time, weights),
-            "log_probs": found["log_probs"] + ops.where(finished, 0.0, token_log_probs),
-            "lengths": found["lengths"] + ops.cast(ops.logical_not(ended), "int32"),
-            "finished": ended,
-            "last": tokens,
-        }
+    def select(log_probs: Any, time: Any, found: dict, options: Options) -> tuple:
+        finished = found["finished"]  # (B, 1)
+        # NaN, or -inf where all tokens are forbidden: the sequence ends.
+        is_possible = ops.any(log_probs > -float("inf"), axis=-1, keepdims=True)
+        ended = ops.logical_or(finished, ops.logical_not(is_possible))
+        tokens = ops.cast(choose(log_probs, time), "int32")[:, None]
+        tokens = ops.where(ended, options.end_id or 0, tokens)
+        each = ops.take_along_axis(log_probs, tokens, axis=1)
+        so_far = found["log_probs"] + ops.where(finished, 0.0, each)
+        if options.end_id is not None:
+            ended = ops.logical_or(ended, tokens == options.end_id)
+        lengths = found["lengths"] + ops.cast(ops.logical_not(ended), "int32")
+        chosen = {"last": tokens, "log_probs": so_far, "scores": so_far, "lengths": lengths}
+        return None, {**chosen, "finished": ended, "settled": ended}
 
-    def body(time: Any, found: dict) -> dict:
-        logits, weights, state = step(found["last"], loop_state.merge(found["state"]))
-        return append(found, time, logits, weights, loop_state.changing(state))
-
-    logits, weights, next_state = step(first_tokens(start_id, batch_size), state)
-    validate_ids(start_id, end_id, logits.shape[-1])
-    loop_state = LoopState(step, state, next_state)
-    empty = {
-        "tokens": full_int32((batch_size, max_length), fill_id(end_id)),
-        "weights": ops.zeros((max_length, *ops.shape(weights)), dtype=weights.dtype),
-        "log_probs": ops.zeros((batch_size,), dtype="float32"),
-        "lengths": full_int32((batch_size,), 0),
-        "finished": ops.zeros((batch_size,), dtype="bool"),
-    }
-    first = ops.convert_to_tensor(0, dtype="int32")
-    found = append(empty, first, logits, weights, loop_state.changing(next_state))
-    found = run_loop(body, found, max_length, lambda found: ops.all(found["finished"]))
-    return SearchResult(
-        tokens=found["tokens"][:, None],
-        lengths=found["lengths"][:, None],
-        log_probs=found["log_probs"][:, None],
-        scores=found["log_probs"][:, None],
-        attention=step.unflatten(ops.transpose(found["weights"], (1, 0, 2))[:, None]),
-    )
+    return select
 
 
 def _nucleus(probabilities: Any, top_p: float) -> Any:

@@ -8,8 +8,7 @@ from keras import ops
 
 from keras_attention import masks
 from keras_attention._internal import rnn, validation
-from keras_attention.search.loop import FlatStep
-from keras_attention.search.loop_state import LoopState
+from keras_attention.search.step import FlatStep, LoopState
 
 
 class Unrolled(NamedTuple):
@@ -44,6 +43,12 @@ def unroll(
         steps: The number of steps, T, a Python integer.
         stop: Function of outputs (B, T, D) to booleans (B, T), True at the last step of a sequence;
             what follows is zero. None: all sequences have T steps.
+
+    Example:
+
+    >>> found = ka.search.unroll(lambda x, state: (2 * x, None, state), [], np.ones((1, 1)), 3)
+    >>> np.array(found.outputs).tolist()
+    [[[2.0], [4.0], [8.0]]]
     """
     steps, step = validation.positive_integer("steps", steps), FlatStep(step)
     first = ops.convert_to_tensor(first)
@@ -71,8 +76,7 @@ def unroll(
         outputs = ops.concatenate([outputs, ops.cast(rest[0], output.dtype)], axis=1)
         all_weights = ops.concatenate([all_weights, ops.cast(rest[1], weights.dtype)], axis=1)
         after = loop_state.merge(changed)
-    attention = step.unflatten(all_weights[:, None])
-    return stop_after(stop, outputs, None if attention is None else attention[:, 0], after)
+    return stop_after(stop, outputs, step.unflatten(all_weights), after)
 
 
 def stop_after(stop: Callable | None, outputs: Any, attention: Any, state: Any) -> Unrolled:
@@ -82,22 +86,19 @@ def stop_after(stop: Callable | None, outputs: Any, attention: Any, state: Any) 
     """
     batch_size, steps = ops.shape(outputs)[:2]
     if stop is None:
-        lengths = ops.broadcast_to(ops.cast(steps, "int32"), (batch_size,))
-        return Unrolled(outputs, attention, lengths, state)
+        return Unrolled(outputs, attention, ops.full((batch_size,), steps, dtype="int32"), state)
     stops = ops.convert_to_tensor(stop(outputs))
-    dtype = keras.backend.standardize_dtype(stops.dtype)
-    if dtype != "bool" or not any(
-        validation.shapes_match(stops.shape, (*outputs.shape[:2], *rest)) for rest in ((), (1,))
-    ):
+    dtype, shape = keras.backend.standardize_dtype(stops.dtype), tuple(stops.shape)
+    expected = tuple(outputs.shape[:2])
+    is_alike = shape[2:] in ((), (1,)) and validation.shapes_match(shape[:2], expected)
+    if dtype != "bool" or not is_alike:
         raise ValueError(
-            f"`stop` returned {dtype} of shape {tuple(stops.shape)}; expected booleans of shape "
-            f"{tuple(outputs.shape[:2])}, (batch, steps)."
+            f"`stop` returned {dtype} of shape {shape}; expected booleans of shape {expected}, "
+            "(batch, steps)."
         )
     stops = ops.cast(ops.reshape(stops, (batch_size, steps)), "int32")
     running = ops.cumsum(stops, axis=1) - stops == 0  # (B, T)
-    return Unrolled(
-        masks.zero_masked(outputs, running),
-        attention if attention is None else masks.zero_masked(attention, running),
-        ops.sum(ops.cast(running, "int32"), axis=1),
-        state,
+    outputs, attention = (
+        x if x is None else masks.zero_masked(x, running) for x in (outputs, attention)
     )
+    return Unrolled(outputs, attention, ops.sum(ops.cast(running, "int32"), axis=1), state)
