@@ -160,7 +160,7 @@ class TopK(ka.alignments.Alignment):
         return {**super().get_config(), "k": self.k}
 
 
-spell(ka.Attention(Gaussian(8), TopK(5), name="gaussian_top_k"))
+_, pair_share = spell(ka.Attention(Gaussian(8), TopK(5), name="gaussian_top_k"))
 
 # %% [markdown]
 # Like the baseline, this pair finds letters by their content, and loses its place in many of the
