@@ -155,3 +155,16 @@ def test_a_subclass_of_a_user_takes_over_no_name(names):
         type("Own", (base,), {**names, "call": ka.alignments.Softmax.call})
     assert type(ka.BahdanauAttention(3).alignment) is ka.alignments.Softmax
     assert type(ka.HardSpatialAttention(3, "hard").alignment) is ka.alignments.Hard
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_an_alignment_that_returns_weights_alone_is_told(batch):
+    """A batch of two would otherwise be taken for weights and a state."""
+
+    class Alone(ka.alignments.Alignment):
+        def call(self, scores, mask=None, query=None, state=(), noise=()):
+            return ka.masks.masked_softmax(scores, mask)
+
+    query, memory = np.ones((batch, 3, 8), "float32"), np.ones((batch, 5, 8), "float32")
+    with pytest.raises(ValueError, match=r"`Alone.call` returned a .*; expected a tuple"):
+        ka.Attention("dot", Alone())(query, memory)

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Forecasting a series
 #
-# You train a decoder that forecasts 27 days of a real series, each day from its own forecast of the
-# day before, and that says how sure it is. At the end you measure how often the truth lies in its
-# band. You need to know `fit` and what an encoder and a decoder are.
+# You train a decoder that forecasts 27 days of a real series. It reads its own forecast of the day
+# before, and says how sure it is. At the end you measure how often the truth lies in its band. You
+# need to know `fit` and what an encoder and a decoder are.
 
 # %%
 import astropy_iers_data
@@ -20,10 +20,10 @@ keras.utils.set_random_seed(1)
 # ## The series
 #
 # A day does not last exactly 86,400 seconds. The International Earth Rotation and Reference Systems
-# Service (IERS) measures the excess, a few milliseconds at most, and the package
-# `astropy-iers-data` holds its table: one line for each day. The tides of the Moon stretch and
-# shorten the day with periods of 13.7 and 27.6 days. Winds and currents add an irregular part,
-# which nobody can forecast for weeks.
+# Service (IERS) measures the excess, a few milliseconds at most. Its table has one line for each
+# day since 1962, and comes with a package: `pip install astropy-iers-data`. The tides of the Moon
+# stretch and shorten the day with periods of 13.7 and 27.6 days. Winds and currents add an
+# irregular part, which nobody can forecast for weeks.
 
 # %%
 table = np.loadtxt(astropy_iers_data.IERS_B_FILE, usecols=(0, 12))
@@ -31,7 +31,7 @@ table = table[(table[:, 0] >= 1984) & (table[:, 0] < 2025)]
 years, excess = table[:, 0], 1000 * table[:, 1]  # (days,), in milliseconds
 
 figure, axis = plt.subplots(figsize=(8, 2.6), layout="constrained")
-axis.plot(excess[-730:])
+axis.plot(excess[-731:])
 axis.set(xlabel="days from January 1, 2023", ylabel="excess (ms)")
 plt.show()
 
@@ -75,10 +75,10 @@ print(errors)
 # %% [markdown]
 # ## The network
 #
-# Two convolutions read the history. A position of their output, the memory, knows about two weeks
-# around its day, and the position encoding says which day that is. The decoder is a GRU with
-# attention. At each step it attends to the memory with its state $h_t$ (Luong et al. 2015,
-# "general"), with the weights
+# Two convolutions read the history. A position of their output, the memory, knows the two weeks
+# before its day and the two weeks after it, and the position encoding says which day that is. The
+# decoder is a GRU with attention. At each step it attends to the memory with its state $h_t$ (Luong
+# et al. 2015, "general"), with the weights
 #
 # $$a_{ts} = \frac{\exp(h_t^\top W m_s)}{\sum_{s'} \exp(h_t^\top W m_{s'})}.$$
 #
@@ -138,7 +138,8 @@ def build(with_attention, units=48):
 def train_model(with_attention):
     model = build(with_attention)
     schedule = keras.optimizers.schedules.CosineDecay(4e-3, 6 * len(train) // 64)
-    model.compile(keras.optimizers.Adam(schedule, clipnorm=1.0), likelihood_loss, jit_compile=True)
+    adam = keras.optimizers.Adam(schedule, clipnorm=1.0)
+    model.compile(adam, likelihood_loss, jit_compile=True)
     target_in = np.zeros((len(train), HORIZON, 2), "float32")
     fitted = model.fit((history, target_in), future, 64, epochs=6, verbose=0)
     print("loss of the epochs:", np.round(fitted.history["loss"], 2))
@@ -158,7 +159,8 @@ model, without = train_model(True), train_model(False)
 
 # %%
 first = np.zeros((len(test), 2), "float32")
-found = model.unroll(test_history, first, HORIZON)  # outputs (N, T, 2), attention (N, T, S)
+found = model.unroll(test_history, first, HORIZON)
+print(found.outputs.shape, found.attention.shape)  # (N, T, 2), (N, T, S)
 mean, deviation = map(ops.convert_to_numpy, mean_and_deviation(found.outputs))
 other, _ = mean_and_deviation(without.unroll(test_history, first, HORIZON).outputs)
 errors["without attention"] = root_mean_square(ops.convert_to_numpy(other))
@@ -167,26 +169,28 @@ for name, error in errors.items():
     print(f"{name:18} {error:.3f} ms")
 
 # %% [markdown]
-# The decoder with attention is far better than the repeated month and than the decoder that knows
-# two weeks. A linear regression is as good: tides are sums of waves, and these a linear map
-# continues. It gives one number for each day, though, and no spread.
+# With attention, the decoder is far better than the repeated month and than the decoder that knows
+# two weeks. A linear regression is about as good: the tides are a sum of waves, and a linear map
+# can continue these. It gives one number for each day, though, and not a spread.
 #
 # Here is one window of the test. The band holds the middle 90 % of the forecast distribution,
 # $\mu_t \pm 1.645\,\sigma_t$. Below are the attention weights: each row is a day of the forecast,
-# each column a day of the history.
+# each column a day of the history, and white is the largest weight. The bright spots are days one,
+# two or more turns of the tide before: the network looks up what the tide did then.
 
 # %%
 index = 400
-shown = SCALE * np.concatenate([test[index, :, 0]])
+measured, forecast = SCALE * test[index, :, 0], SCALE * mean[index, :, 0]
 days = np.arange(HISTORY + HORIZON) - HISTORY + 1
 low, high = (SCALE * (mean + k * deviation)[index, :, 0] for k in (-1.645, 1.645))
 figure, (top, bottom) = plt.subplots(2, 1, figsize=(8, 5), layout="constrained")
-top.plot(days, shown, color="0.3", label="measured")
-top.plot(days[HISTORY:], SCALE * mean[index, :, 0], color="tab:orange", label="forecast")
+top.plot(days, measured, color="0.3", label="measured")
+top.plot(days[HISTORY:], forecast, color="tab:orange", label="forecast")
 top.fill_between(days[HISTORY:], low, high, color="tab:orange", alpha=0.3, label="90 %")
 top.set(xlabel="day", ylabel="change (ms)", xlim=(days[0], days[-1]))
-top.legend(loc="upper left")
-ka.visualize.plot_alignment(found.attention[index], ax=bottom)
+top.legend(loc="lower left")
+weights = ops.convert_to_numpy(found.attention[index])  # (T, S)
+ka.visualize.plot_alignment(weights / weights.max(), ax=bottom)
 ticks = np.arange(11, HISTORY, 20)
 bottom.set_xticks(ticks, days[ticks])
 bottom.set(xlabel="day of the history", ylabel="day of the forecast")
@@ -205,7 +209,8 @@ print(f"coverage of the 90 % band: {coverage:.1%}")
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
 step = np.arange(HORIZON) + 1
-left.plot(step, SCALE * np.sqrt(((mean - test_future) ** 2).mean((0, 2))), label="error")
+error = SCALE * np.sqrt(((mean - test_future) ** 2).mean((0, 2)))  # (T,)
+left.plot(step, error, label="error")
 left.plot(step, SCALE * deviation.mean((0, 2)), "--", label=r"mean of $\sigma_t$")
 left.set(xlabel="day of the forecast", ylabel="ms", ylim=0)
 left.legend()
@@ -227,7 +232,6 @@ assert 0.84 < coverage < 0.95
 # %% [markdown]
 # ## What next
 #
-# - [Outputs that are numbers](../decoding-and-search.md#outputs-that-are-numbers): `unroll` of a
-#   decoder, and of a step of your own.
+# - [Outputs that are numbers](../decoding-and-search.md#outputs-that-are-numbers): `unroll`.
 # - [Decoders](../mechanisms.md#decoders): the equations of both decoders.
 # - [Text classification](text_classification.md): attention without a decoder.

@@ -12,7 +12,7 @@
 # | class | returns | methods to write |
 # |---|---|---|
 # | `ka.scores.Score` | scores | `add_variables`, `make_keys`, `call` |
-# | `ka.alignments.Alignment` | weights, a state | `call` |
+# | `ka.alignments.Alignment` | weights, a state | `call`; `add_variables`, if it has any |
 # | `ka.attention.SequenceAttention` | context, weights, a state | see below |
 #
 # `ka.Attention(score, alignment)` takes any score and any alignment. Write an attention class where

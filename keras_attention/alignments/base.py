@@ -10,7 +10,9 @@ from keras_attention._internal.typing import Shape, Tensor
 class Alignment(Part, abc.ABC):
     """Abstract: turns scores (B, T, S), and a mask that broadcasts to them, into weights (B, T, S).
 
-    An alignment of your own needs only `call`. It must return weights that are zero where masked.
+    An alignment of your own needs only `call`, which takes all five arguments by these names and
+    returns a tuple: the weights, which must be zero where masked, and the next state. One with
+    variables adds them in `add_variables(query_dim)`, with `self.add_weight`.
 
     Example:
 
@@ -46,7 +48,7 @@ class Alignment(Part, abc.ABC):
         state: Any = (),
         noise: Any = (),
     ) -> tuple[Tensor, Any]:
-        """Returns the weights, which are zero where masked, and the next state."""
+        """Returns the weights, which are zero where masked, and the next state; `state` if none."""
 
     def initial_state(self, value: Tensor) -> Any:
         """Returns the state before the first step over a memory `value` (B, S, D).

@@ -50,13 +50,19 @@ class ScoredAttention(MemoryAttention, abc.ABC):
     def attend(
         self, query: Tensor, memory: dict, state: Any, noise: dict, mask: Tensor = None
     ) -> tuple[Tensor, Tensor, Any]:
-        weights, state = self.alignment(
+        found = self.alignment(
             self.score(query, memory["keys"]),
             mask=masks.combine(value_mask=memory.get("mask"), attention_mask=mask),
             query=query,
             state=state,
             noise=noise.get("alignment", ()),
         )
+        if not (isinstance(found, tuple | list) and len(found) == 2):
+            raise ValueError(
+                f"`{type(self.alignment).__name__}.call` returned a {type(found).__name__}; expected "
+                "a tuple: the weights and the next state."
+            )
+        weights, state = found
         context = weighted_sum(weights, memory, noise)
         if self.gate is not None:
             # Flattened, as the gradient of a product of rank 3 does not compile in a loop.
