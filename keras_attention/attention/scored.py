@@ -58,9 +58,10 @@ class ScoredAttention(MemoryAttention, abc.ABC):
             noise=noise.get("alignment", ()),
         )
         if not (isinstance(found, tuple | list) and len(found) == 2):
+            name = type(self.alignment).__name__
             raise ValueError(
-                f"`{type(self.alignment).__name__}.call` returned a {type(found).__name__}; expected "
-                "a tuple: the weights and the next state."
+                f"`{name}.call` returned a {type(found).__name__}; expected a tuple: the weights "
+                "and the next state."
             )
         weights, state = found
         context = weighted_sum(weights, memory, noise)
