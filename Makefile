@@ -10,9 +10,8 @@ install = -m pip install --quiet --disable-pip-version-check --constraint constr
 layer_table = tests/test_conformance.py tests/test_conformance_masks.py tests/test_export.py \
 	tests/test_conformance_empty.py tests/test_first_use.py
 
-.PHONY: test coverage smoke check format docs screenshots tutorials readme translate demo caption reverse sort few-shot \
-	copy-task forecast \
-	emoji-names test-backends conformance bench package clean
+.PHONY: test coverage smoke check format docs screenshots tutorials readme translate demo caption \
+	reverse sort few-shot copy-task forecast emoji-names test-backends conformance bench package clean
 .DELETE_ON_ERROR:
 
 # Two files at a time, those of the layer table first, each in a process of its own: TensorFlow keeps
@@ -63,6 +62,7 @@ out/tutorials/%.ipynb: docs/tutorials/%.py | .venv/with-docs
 
 # KaTeX, which sets the equations. Node.js runs it.
 docs/scripts/node_modules: docs/scripts/package-lock.json
+	@command -v npm >/dev/null || { echo 'Node.js with npm is needed for the equations' >&2; exit 1; }
 	npm ci --silent --prefix docs/scripts
 	@touch $@
 

@@ -115,6 +115,11 @@ def test_links(links, tmp_path, change, line):
     assert links.main(tmp_path) == bool(line)
 
 
+def test_an_empty_folder_is_no_site(links, tmp_path):
+    with pytest.raises(SystemExit, match=r"no index\.html"):
+        links.main(tmp_path)
+
+
 @pytest.mark.skipif(
     not (shutil.which("node") and (EQUATIONS.parent / "node_modules").exists()),
     reason="`make docs` installs KaTeX, and Node.js runs it",

@@ -33,6 +33,7 @@ for (const name of readdirSync(site, { recursive: true }).filter((name) => name.
   writeFileSync(`${path}.part`, after);
   renameSync(`${path}.part`, path);
 }
+if (!set) wrong.push(`${site}: no equation is marked; expected a site that Zensical has built`);
 if (wrong.length) {
   console.error(wrong.join("\n"));
   process.exit(1);

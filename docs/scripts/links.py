@@ -72,6 +72,8 @@ def faults(site):
 
 
 def main(site):
+    if not (pathlib.Path(site) / "index.html").is_file():
+        raise SystemExit(f"{site}: no index.html; expected a site that `make docs` has built")
     found = list(faults(pathlib.Path(site)))
     print("\n".join(found) or "every link leads somewhere")
     return bool(found)

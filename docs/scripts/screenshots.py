@@ -64,6 +64,10 @@ def show(driver, url, width, scheme="light"):
 
 def main(site, target):
     site, target = pathlib.Path(site), pathlib.Path(target)
+    if not (site / "index.html").is_file():
+        raise SystemExit(f"{site}: no index.html; expected a site that `make docs` has built")
+    if not shutil.which("chromedriver"):
+        raise SystemExit("chromedriver: not found; expected Chromium and its driver")
     target.mkdir(parents=True, exist_ok=True)
     with served(site) as address, browser() as driver:
         for page, width, scheme in itertools.product(PAGES, (WIDE, PHONE), SCHEMES):
