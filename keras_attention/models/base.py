@@ -65,6 +65,15 @@ class Seq2SeqModel(SavedSublayers, keras.Model, abc.ABC):
         elif isinstance(self.head, keras.layers.Layer):
             build_from_spec(self.head, keras.KerasTensor(features_shape, self.compute_dtype))
 
+    def make_train_function(self, force: bool = False) -> Any:
+        """Keras's train function, which TensorFlow traces once.
+
+        It traces a function again that made variables, such as those of an optimizer.
+        """
+        if self.built and self.optimizer is not None and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
+
     def compute_loss(
         self,
         x: Any = None,
