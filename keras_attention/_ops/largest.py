@@ -4,6 +4,8 @@ from typing import Any
 
 from keras import ops
 
+from keras_attention._ops.take_per_row import take_per_row
+
 _CHUNK = 64  # The maximum of a chunk is one vectorized pass.
 
 
@@ -23,9 +25,7 @@ def largest(values: Any, count: int) -> tuple:
     _, chosen = ops.top_k(ops.max(chunks, axis=-1), count)
     # Sorted, so that of equal entries the first comes first.
     chosen = ops.sort(ops.cast(chosen, "int32"), axis=-1)  # (N, C)
-    first = ops.arange(ops.shape(values)[0], dtype="int32")[:, None] * chunks.shape[1]
-    found = ops.take(ops.reshape(chunks, (-1, _CHUNK)), chosen + first, axis=0)  # (N, C, W)
+    found = take_per_row(chunks, chosen)  # (N, C, W)
     top, indices = ops.top_k(ops.reshape(found, (-1, count * _CHUNK)), count)
     indices = ops.cast(indices, "int32")
-    chunk = ops.take_along_axis(chosen, indices // _CHUNK, axis=-1)
-    return top, chunk * _CHUNK + indices % _CHUNK
+    return top, take_per_row(chosen, indices // _CHUNK) * _CHUNK + indices % _CHUNK

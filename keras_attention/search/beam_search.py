@@ -8,6 +8,7 @@ from keras import ops
 from keras_attention import masks
 from keras_attention._internal import validation
 from keras_attention._ops.largest import largest
+from keras_attention._ops.take_per_row import take_per_row
 from keras_attention.search.loop import Options, SearchResult, search
 
 
@@ -79,7 +80,7 @@ def select(log_probs: Any, time: Any, found: dict, options: Options, costs: Any 
     selection only. For what it returns see `search`.
     """
     end_id, width, rows = options.end_id, options.beam_width, found["finished"].shape[1]
-    _, tokens = largest(
+    top, tokens = largest(
         log_probs if costs is None else log_probs - costs, min(width + 1, log_probs.shape[-1])
     )
     # The end id; and more columns, if the vocabulary is smaller than the beam.
@@ -89,7 +90,11 @@ def select(log_probs: Any, time: Any, found: dict, options: Options, costs: Any 
     columns = ops.arange(count, dtype="int32")
     is_last = columns == count - 1
     is_one = columns < words if end_id is None else ops.logical_or(tokens != end_id, is_last)
-    log_probs = ops.take_along_axis(log_probs, tokens, axis=1)
+    if costs is None:
+        end = log_probs[:, (end_id or 0), None]
+        log_probs = ops.concatenate([top, *[end] * (count - words)], axis=-1)
+    else:
+        log_probs = take_per_row(log_probs, tokens)
     log_probs = ops.reshape(ops.where(is_one, log_probs, -float("inf")), (-1, rows, count))
     # A finished sequence has one continuation: another end id, with log-probability 0.
     finished = found["finished"][:, :, None]  # (B, R, 1)
@@ -101,19 +106,16 @@ def select(log_probs: Any, time: Any, found: dict, options: Options, costs: Any 
     lengths = found["lengths"][:, :, None] + ops.cast(counts, "int32")
     scores = ranked = _penalized_scores(log_probs, lengths, found, options)
     if costs is not None:
-        costs = ops.reshape(ops.take_along_axis(costs, tokens, axis=1), (-1, rows, count))
+        costs = ops.reshape(take_per_row(costs, tokens), (-1, rows, count))
         ranked = log_probs - ops.where(finished, 0.0, costs)
         ranked = _penalized_scores(ranked, lengths, found, options)
     _, best = ops.top_k(ops.reshape(ranked, (-1, rows * count)), width)  # (B, K)
     best = ops.cast(best, "int32")
-    scores, log_probs, tokens = (
-        ops.take_along_axis(ops.reshape(x, (-1, rows * count)), best, axis=1)
-        for x in (scores, log_probs, tokens)
+    tokens, log_probs, scores = (
+        take_per_row(ops.reshape(x, (-1, rows * count)), best) for x in (tokens, log_probs, scores)
     )
     parents = best // count
-    before, lengths = (
-        ops.take_along_axis(found[name], parents, axis=1) for name in ("finished", "lengths")
-    )
+    before, lengths = (take_per_row(found[name], parents) for name in ("finished", "lengths"))
     is_none = log_probs == -float("inf")
     ended = is_none if end_id is None else ops.logical_or(is_none, tokens == end_id)
     chosen = {"last": tokens, "lengths": lengths + ops.cast(ops.logical_not(ended), "int32")}

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_attention._internal import validation
+from keras_attention._ops.take_per_row import take_per_row
 from keras_attention.search.beam_search import search_beams, select
 from keras_attention.search.loop import Options, SearchResult
 
@@ -65,7 +66,7 @@ def diverse_beam(
             parents, new = select(own_log_probs, time, own, options, costs)
             chosen.append((parents, new))
             # What a finished sequence goes on with does not count.
-            finished = ops.take_along_axis(own["finished"], parents, axis=1)
+            finished = take_per_row(own["finished"], parents)
             is_new = ops.logical_and(ops.logical_not(finished), new["log_probs"] > -float("inf"))
             said = ops.one_hot(ops.where(is_new, new["last"], -1), words, dtype="float32")
             counts = counts + ops.sum(said, axis=1)

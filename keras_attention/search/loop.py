@@ -84,13 +84,11 @@ def search(
         is_nan = ops.logical_and(is_nan, ops.logical_not(finished))
         logits = process(processors, logits, found["tokens"], time)
         weights = ops.where(ops.reshape(finished, (-1, 1)), 0, weights)
-        coverage = found["coverage"]
+        rows = {name: found[name] for name in ("tokens", "path", "coverage") if name in found}
         if options.coverage_penalty_weight:
-            coverage = coverage + ops.cast(weights, "float32")
+            rows["coverage"] = rows["coverage"] + ops.cast(weights, "float32")
         log_probs = ops.where(is_nan, float("nan"), log_probs)
-        so_far = {**found, "coverage": coverage, "log_probs": log_probs}
-        parents, chosen = select(logits, time, so_far, options)
-        rows = {"tokens": found["tokens"], "path": found["path"], "coverage": coverage}
+        parents, chosen = select(logits, time, {**found, **rows, "log_probs": log_probs}, options)
         rows["state"] = loop_state.changing(state)
         is_now = ops.arange(max_length, dtype="int32") == time
         if options.beam_width > 1:
@@ -111,13 +109,15 @@ def search(
     rows, positions = ops.shape(weights)
     empty = {
         "tokens": ops.full((rows, max_length), options.end_id or 0, dtype="int32"),
-        "path": ops.zeros((rows, max_length), dtype="int32"),
-        "coverage": ops.zeros((rows, positions), dtype="float32"),
         "weights": ops.zeros((rows * options.beam_width, max_length, positions), weights.dtype),
         "log_probs": ops.zeros((rows, 1), dtype="float32"),
         "lengths": ops.zeros((rows, 1), dtype="int32"),
         "finished": ops.zeros((rows, 1), dtype="bool"),
     }
+    if options.beam_width > 1:
+        empty["path"] = ops.zeros((rows, max_length), dtype="int32")
+    if options.coverage_penalty_weight:
+        empty["coverage"] = ops.zeros((rows, positions), dtype="float32")
     time = ops.convert_to_tensor(0, dtype="int32")
     _, found = ops.while_loop(
         lambda _, found: ops.logical_not(ops.all(found["settled"])),

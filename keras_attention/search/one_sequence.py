@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_attention._internal import validation
+from keras_attention._ops.take_per_row import take_per_row
 from keras_attention.processors.logits import known_rows, validate_token
 from keras_attention.search.loop import Options, SearchResult, search
 
@@ -130,7 +131,7 @@ def _select(choose: Callable) -> Callable:
         ended = ops.logical_or(finished, ops.logical_not(is_possible))
         tokens = ops.cast(choose(log_probs, time), "int32")[:, None]
         tokens = ops.where(ended, options.end_id or 0, tokens)
-        each = ops.take_along_axis(log_probs, tokens, axis=1)
+        each = take_per_row(log_probs, tokens)
         so_far = found["log_probs"] + ops.where(finished, 0.0, each)
         if options.end_id is not None:
             ended = ops.logical_or(ended, tokens == options.end_id)
