@@ -42,6 +42,18 @@ def speedup(peer: str, at: dict | None = None, **options) -> Measure:
     return lambda points: statistics.median(time_ratios(*_sides(points, peer, at, options)))
 
 
+def least_speedup(peer: str, at: dict | None = None, **options) -> Measure:
+    """Measures `speedup` at each point of these sizes, and returns the least."""
+
+    def measure(points):
+        found = [point for point in points if (at or {}).items() <= point["sizes"].items()]
+        if not found:
+            raise Missing
+        return min(speedup(peer, **options)([point]) for point in found)
+
+    return measure
+
+
 def time_ratio(peer: str, at: dict | None = None) -> Measure:
     """Measures our time over the peer's."""
     return lambda points: 1 / speedup(peer, at)(points)

@@ -67,6 +67,17 @@ def test_quotients_are_those_of_rounds_between_the_fastest_configurations():
     assert rows["theirs, worse"]["times_ours_range"] == pytest.approx([5, 5])
 
 
+def test_the_least_speedup_is_that_of_the_worst_of_all_points():
+    slow = point({"a": row("ours", [2.0], jit=False), "b": row("peer", [3.0], jit=False)}, length=5)
+    points = [made_up(), slow]
+    assert bars.least_speedup("peer")(points) == pytest.approx(1.5)
+    assert bars.least_speedup("peer", jit=False)(points) == pytest.approx(0.3 / 0.25)
+    assert bars.least_speedup("peer", {"length": 4})(points) == pytest.approx(3)
+    for missing in ({"at": {"length": 6}}, {"jit": True}):  # `slow` has no row with it.
+        with pytest.raises(bars.Missing):
+            bars.least_speedup("peer", **missing)(points)
+
+
 @pytest.mark.parametrize(("peer", "at"), [("peer", {"length": 5}), ("nobody", None)])
 def test_what_was_not_measured_is_not_met(peer, at):
     result = Bar("x", bars.speedup(peer, at), at_least=0).result([made_up()])
@@ -97,6 +108,17 @@ def test_an_exponent_is_not_flattened_by_what_a_process_takes_anyway():
     del missing[-1]["rows"]["ours"]
     with pytest.raises(bars.Missing):
         exponent(missing)
+
+
+def test_outputs_of_padding_are_not_compared():
+    each = CASES["self_attention_sizes"]
+    sizes = {**each.points[0], **each.trial}
+    ones, other = np.ones((3, 7, 10)), np.ones((3, 7, 10))
+    other[2, -1] = 5  # The last sequence ends in padding.
+    for where, agrees in (((2, -1), True), ((0, -1), False)):
+        other[where] = 5
+        outputs = {"a": {"output": ones}, "b": {"output": other}}
+        assert each.compare(sizes, outputs)[0]["agrees"] is agrees
 
 
 def test_outputs_are_compared_with_the_first_ones():
