@@ -54,9 +54,9 @@ def least_speedup(peer: str, at: dict | None = None, **options) -> Measure:
     return measure
 
 
-def time_ratio(peer: str, at: dict | None = None) -> Measure:
+def time_ratio(peer: str, at: dict | None = None, **options) -> Measure:
     """Measures our time over the peer's."""
-    return lambda points: 1 / speedup(peer, at)(points)
+    return lambda points: 1 / speedup(peer, at, **options)(points)
 
 
 def memory_ratio(peer: str, at: dict | None = None) -> Measure:
