@@ -14,6 +14,7 @@ IMPORTS = {
     "ours": ("keras", "tensorflow"),
     "keras_self_attention": ("keras", "tensorflow", "keras_self_attention"),
     "keras_hub": ("keras", "tensorflow", "keras_hub"),
+    "jax": ("keras", "jax"),
     "tfa": ("tensorflow", "tensorflow_addons"),
     "joeynmt": ("joeynmt.model", "torch"),
     "torch": ("torch",),
