@@ -11,7 +11,7 @@ from benchmarks.cases import transformer_blocks
 from benchmarks.steps import Problem, gradient_work
 
 _BLOCKS = {"blocks": 4, "width": 512, "heads": 8, "hidden": 2048}
-_SIZES = ((1, 64), (1, 256), (16, 256))  # batch, length
+_SIZES = ((1, 64), (1, 256), (16, 64))  # batch, length
 
 
 def _problem(options):
