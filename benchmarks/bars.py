@@ -59,11 +59,11 @@ def time_ratio(peer: str, at: dict | None = None, **options) -> Measure:
     return lambda points: 1 / speedup(peer, at, **options)(points)
 
 
-def memory_ratio(peer: str, at: dict | None = None) -> Measure:
+def memory_ratio(peer: str, at: dict | None = None, **options) -> Measure:
     """Measures our extra memory over the peer's, each side at its fastest."""
 
     def measure(points):
-        theirs, ours = _sides(points, peer, at, {})
+        theirs, ours = _sides(points, peer, at, options)
         return extra_memory(ours) / extra_memory(theirs)
 
     return measure

@@ -62,6 +62,7 @@ def test_quotients_are_those_of_rounds_between_the_fastest_configurations():
     assert bars.time_ratio("peer")(points) == pytest.approx(1 / 3)
     assert bars.speedup("peer", jit=False)(points) == pytest.approx(0.3 / 0.25)
     assert bars.memory_ratio("peer")(points) == pytest.approx(2 / 10)
+    assert bars.memory_ratio("peer", jit=False)(points) == pytest.approx(8 / 10)
     rows = points[0]["rows"]
     assert rows["theirs"]["times_ours"] == pytest.approx(3)
     assert rows["theirs, worse"]["times_ours_range"] == pytest.approx([5, 5])

@@ -58,14 +58,17 @@ def _keras_layers(options):
     return gradient_work(loss, [head.kernel, head.bias], problem, options)
 
 
-def _bars(sizes):
-    what, peer = f"{sizes['tokens']} tokens: share of Keras's", "keras.layers"
-    time = (time_ratio(peer, sizes, jit_compile=jit_compile) for jit_compile in (False, True))
-    return [
-        Bar(f"{what} extra memory, each side at its fastest", memory_ratio(peer, sizes)),
-        Bar(f"{what} time, both without XLA", next(time)),
-        Bar(f"{what} time, both with XLA", next(time)),
-    ]
+def _bars(sizes, memory=(None, None)):
+    """Returns what is asked without XLA and with it."""
+    bars, at = [], {"tokens": sizes["tokens"]}
+    for jit_compile, at_most in zip((False, True), memory, strict=True):
+        what = f"{sizes['tokens']} tokens, both {'with' if jit_compile else 'without'} XLA"
+        alike = ("keras.layers", at)
+        extra = memory_ratio(*alike, jit_compile=jit_compile)
+        bars.append(Bar(f"{what}: share of the extra memory of Keras's", extra, at_most=at_most))
+        time = time_ratio(*alike, jit_compile=jit_compile)
+        bars.append(Bar(f"{what}: share of the time of Keras's", time))
+    return bars
 
 
 _OURS, _KERAS = "keras_attention", "Dense, SparseCategoricalCrossentropy"
@@ -78,7 +81,7 @@ CASE = Case(
         *with_and_without_xla(_OURS, _OURS, _keras_attention),
     ],
     unit=("tokens", lambda sizes: sizes["tokens"]),
-    bars=[*_bars(_SMALL), *_bars(_LARGE)],
+    bars=[*_bars(_SMALL), *_bars(_LARGE, memory=(0.5, 0.25))],
     extra_memory=True,
     rounds=4,
     trial={"tokens": 1400, "width": 16, "vocabulary": 500},  # In tiles, as at the points.
