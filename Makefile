@@ -126,6 +126,7 @@ conformance: .venv/with-test .venv-jax/ready .venv-torch/ready
 # The peers get environments of their own, in .bench.
 bench: .venv/with-examples
 	.venv/bin/python -m benchmarks.run --env ours=.venv/bin/python --page docs/benchmarks.md
+	.venv/bin/python -m benchmarks.roofline --page docs/benchmarks.md
 
 package: .venv/with-test
 	rm -rf build dist

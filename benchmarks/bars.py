@@ -42,16 +42,28 @@ def speedup(peer: str, at: dict | None = None, **options) -> Measure:
     return lambda points: statistics.median(time_ratios(*_sides(points, peer, at, options)))
 
 
-def time_ratio(peer: str, at: dict | None = None) -> Measure:
+def least_speedup(peer: str, at: dict | None = None, **options) -> Measure:
+    """Measures `speedup` at each point of these sizes, and returns the least."""
+
+    def measure(points):
+        found = [point for point in points if (at or {}).items() <= point["sizes"].items()]
+        if not found:
+            raise Missing
+        return min(speedup(peer, **options)([point]) for point in found)
+
+    return measure
+
+
+def time_ratio(peer: str, at: dict | None = None, **options) -> Measure:
     """Measures our time over the peer's."""
-    return lambda points: 1 / speedup(peer, at)(points)
+    return lambda points: 1 / speedup(peer, at, **options)(points)
 
 
-def memory_ratio(peer: str, at: dict | None = None) -> Measure:
+def memory_ratio(peer: str, at: dict | None = None, **options) -> Measure:
     """Measures our extra memory over the peer's, each side at its fastest."""
 
     def measure(points):
-        theirs, ours = _sides(points, peer, at, {})
+        theirs, ours = _sides(points, peer, at, options)
         return extra_memory(ours) / extra_memory(theirs)
 
     return measure

@@ -11,7 +11,12 @@ from benchmarks.bars import Bar
 
 
 class Seconds(float):
-    """What a step returns that measures itself how long its work took."""
+    """What a step returns that measures itself how long its work took, on all processors too."""
+
+    def __new__(cls, seconds, processor=None):
+        self = super().__new__(cls, seconds)
+        self.processor = processor
+        return self
 
 
 @dataclass
@@ -86,6 +91,7 @@ class Case:
     ours: str = "keras_attention"
     floor: str | None = None  # A peer that does not solve the problem but bounds it.
     extra_memory: bool = False
+    fresh: bool = False  # Whether each step is a process of its own, so that none compiles ahead.
     rounds: int = 6  # Turns of every contender, of about a second or one step.
     against: str | None = None  # The size that points differ in, for one table and a plot of all.
     trial: dict = field(default_factory=dict)  # Small sizes for a quick check.

@@ -13,6 +13,8 @@ _CACHE = _LISTS.parent.parent / ".bench"
 IMPORTS = {
     "ours": ("keras", "tensorflow"),
     "keras_self_attention": ("keras", "tensorflow", "keras_self_attention"),
+    "keras_hub": ("keras", "tensorflow", "keras_hub"),
+    "jax": ("keras", "jax"),
     "tfa": ("tensorflow", "tensorflow_addons"),
     "joeynmt": ("joeynmt.model", "torch"),
     "torch": ("torch",),

@@ -55,6 +55,7 @@ class Entry:
         self.log, path = settings.out / f"{label}.log", f"{folder}/{label}"
         self.log.unlink(missing_ok=True)
         options = {"device": settings.device, "threads": settings.threads, "folder": path}
+        options["before"] = settings.before
         # The driver of a GPU reserves far more than it uses.
         options["memory_limit"] = settings.memory_limit if settings.device == "cpu" else 0
         options |= {**sizes, **contender.options}
@@ -104,8 +105,9 @@ def measure(name: str, case: Case, sizes: dict, settings) -> dict:
             list(pool.map(lambda each: each.start(*shared), entries))
         outputs = {each.contender.name: each.outputs for each in entries if each.outputs}
         comparisons = compare_outputs(case, sizes, outputs)
+        untimed = 0 if case.fresh else 1 if case.extra_memory else 2  # The first step compiles.
         for entry in entries:
-            for _ in range(1 if case.extra_memory else 2):  # The first of all steps compiles.
+            for _ in range(untimed):
                 entry.ask("time", seconds=0)
         rounds = settings.rounds or case.rounds
         for number in range(rounds):

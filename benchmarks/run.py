@@ -8,6 +8,7 @@ import os
 import pathlib
 
 from benchmarks import case, environments, measure, report
+from benchmarks.cases.first_step import BEFORE
 
 
 def main(arguments=None):
@@ -58,6 +59,7 @@ def _parse(arguments, cases):
     add("--trial", action="store_true", help="small sizes, to see that all of it works")
     add("--device", choices=("cpu", "gpu"), default="cpu", help="gpu: Keras layers, no other peers")
     add("--backend", default="tensorflow", help="Keras's, in the environment `ours`")
+    add("--before", metavar="COMMIT", default=BEFORE, help="that `first_step` compares with")
     settings = parser.parse_args(arguments)
     unknown = sorted(set(settings.cases) - set(cases))
     if unknown:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import bars, case, environments, measure, report, run, steps, worker
+from benchmarks import bars, case, environments, measure, report, roofline, run, steps, worker
 from benchmarks.bars import Bar
 from benchmarks.case import Case, Contender
-from benchmarks.cases import import_time
+from benchmarks.cases import first_step, import_time, training_step
 from benchmarks.flickr8k import __main__ as flickr8k
 from benchmarks.flickr8k import table
 from examples.captioning import scoring
@@ -62,9 +62,21 @@ def test_quotients_are_those_of_rounds_between_the_fastest_configurations():
     assert bars.time_ratio("peer")(points) == pytest.approx(1 / 3)
     assert bars.speedup("peer", jit=False)(points) == pytest.approx(0.3 / 0.25)
     assert bars.memory_ratio("peer")(points) == pytest.approx(2 / 10)
+    assert bars.memory_ratio("peer", jit=False)(points) == pytest.approx(8 / 10)
     rows = points[0]["rows"]
     assert rows["theirs"]["times_ours"] == pytest.approx(3)
     assert rows["theirs, worse"]["times_ours_range"] == pytest.approx([5, 5])
+
+
+def test_the_least_speedup_is_that_of_the_worst_of_all_points():
+    slow = point({"a": row("ours", [2.0], jit=False), "b": row("peer", [3.0], jit=False)}, length=5)
+    points = [made_up(), slow]
+    assert bars.least_speedup("peer")(points) == pytest.approx(1.5)
+    assert bars.least_speedup("peer", jit=False)(points) == pytest.approx(0.3 / 0.25)
+    assert bars.least_speedup("peer", {"length": 4})(points) == pytest.approx(3)
+    for missing in ({"at": {"length": 6}}, {"jit": True}):  # `slow` has no row with it.
+        with pytest.raises(bars.Missing):
+            bars.least_speedup("peer", **missing)(points)
 
 
 @pytest.mark.parametrize(("peer", "at"), [("peer", {"length": 5}), ("nobody", None)])
@@ -97,6 +109,17 @@ def test_an_exponent_is_not_flattened_by_what_a_process_takes_anyway():
     del missing[-1]["rows"]["ours"]
     with pytest.raises(bars.Missing):
         exponent(missing)
+
+
+def test_outputs_of_padding_are_not_compared():
+    each = CASES["self_attention_sizes"]
+    sizes = {**each.points[0], **each.trial}
+    ones, other = np.ones((3, 7, 10)), np.ones((3, 7, 10))
+    other[2, -1] = 5  # The last sequence ends in padding.
+    for where, agrees in (((2, -1), True), ((0, -1), False)):
+        other[where] = 5
+        outputs = {"a": {"output": ones}, "b": {"output": other}}
+        assert each.compare(sizes, outputs)[0]["agrees"] is agrees
 
 
 def test_outputs_are_compared_with_the_first_ones():
@@ -211,6 +234,10 @@ def tell_seven_seconds(options):
     return case.Work(lambda: case.Seconds(7))
 
 
+def tell_both_seconds(options):
+    return case.Work(lambda: case.Seconds(7, 11))
+
+
 def session(function, **options):
     options = {"memory_limit": 0, "imports": ["json"], **options}
     started = worker.Session(__name__, function.__name__, options)
@@ -251,13 +278,55 @@ def test_contenders_take_turns_and_one_that_fails_drops_out(tmp_path):
         ours="ours",
     )
     settings = {"pythons": {"ours": sys.executable}, "threads": 1, "rounds": 2, "out": tmp_path}
-    settings |= {"memory_limit": 8, "device": "cpu", "backend": "tensorflow"}
+    settings |= {"memory_limit": 8, "device": "cpu", "backend": "tensorflow", "before": ""}
     measured = measure.measure("imports", imports, {}, types.SimpleNamespace(**settings))
     rows = measured["rows"]
     assert [len(rows[name]["rounds"]) for name in ("json", "string")] == [2, 2]
     assert rows["json"]["times_ours"] == 1
     assert rows["no_such_module"]["error"].startswith("failed: CalledProcessError")
     assert "median" not in rows["no_such_module"]
+
+
+def test_processors_seconds_may_be_told_too():
+    assert case.Seconds(3).processor is None
+    started = session(tell_both_seconds)
+    assert started.time(0) == {"seconds": [7], "processor_seconds": [11]}
+
+
+def test_a_case_of_fresh_processes_takes_no_step_before_those_that_it_times(tmp_path, monkeypatch):
+    steps_taken = []
+
+    def start(self, *arguments):
+        self.ask = lambda do, **more: (
+            steps_taken.append(do)
+            or {"seconds": [1.0], "processor_seconds": [1.0], "peak": 1, "imports": 1}
+        )
+
+    monkeypatch.setattr(measure.Entry, "start", start)
+    contender = Contender("ours", "keras_attention", hold_memory)
+    settings = types.SimpleNamespace(threads=1, rounds=2, device="cpu")
+    for fresh, expected in ((True, 2), (False, 4)):
+        steps_taken.clear()
+        each = Case("x", [{}], [contender], ("steps", lambda sizes: 1), bars=[], fresh=fresh)
+        measure.measure("x", each, {}, settings)
+        assert steps_taken.count("time") == expected
+
+
+def test_a_first_step_tells_its_seconds_and_what_was_traced_anew():
+    each = CASES["first_step"]
+    options = {**each.points[0], **each.trial, "jit_compile": False, "model": "library"}
+    found = first_step.first_step({**options, "cuts": [0, 1]})
+    assert found["retraces"] == 0
+    assert len(found["seconds"]) == 2
+    assert np.isfinite(found["loss"])
+    agree = each.compare({}, {"a": {"loss": 1.0, "retraces": 0}, "b": {"loss": 1.0, "retraces": 1}})
+    assert [comparison["agrees"] for comparison in agree] == [True, False, True]
+
+
+def test_a_commit_that_is_not_there_is_named(tmp_path):
+    options = {"folder": str(tmp_path / "library"), "before": "0" * 40}
+    with pytest.raises(LookupError, match="this clone has no commit 0000"):
+        first_step.before(options)
 
 
 def test_an_environment_that_cannot_be_made_is_named(tmp_path, monkeypatch):
@@ -326,6 +395,69 @@ def test_a_step_without_upstream_has_no_gradients():
     options["backward"] = False
     forward = steps.gradient_work(layer, [layer.kernel], problem, options).outputs()
     assert set(forward) == {"output"}
+
+
+# ---------------------------------------------------------------- operations by count
+
+
+def test_loops_count_as_often_as_they_run():
+    """By hand: 2 m n k operations a product, 7 times 5 of them and one behind."""
+    import jax
+
+    x, w = np.ones((64, 128), "float32"), np.ones((128, 128), "float32")
+
+    def apply(x, w):
+        def inner(i, x):
+            return jax.numpy.tanh(x @ w)
+
+        x = jax.lax.fori_loop(0, 7, lambda i, x: jax.lax.fori_loop(0, 5, inner, x), x)
+        # As in the library: XLA cannot know how often this one runs.
+        more = jax.lax.while_loop(
+            lambda state: state[0] < 3,
+            lambda state: (state[0] + 1 + (state[1][0, 0] < -9), state[1] @ w),
+            (0, x),
+        )
+        return more[1] @ w
+
+    compiled = jax.jit(apply).lower(x, w).compile()
+    counts = roofline.count(compiled)
+    products = 2 * 64 * 128 * 128 * (7 * 5 + 3 + 1)
+    tanhs = 64 * 128 * 7 * 5
+    assert counts["flop"] == pytest.approx(products + tanhs, rel=1e-3)
+    assert compiled.cost_analysis()["flops"] < products / 10  # What XLA says by itself.
+    assert counts["least bytes"] == 4 * (2 * 64 * 128 + 128 * 128)
+    assert counts["bytes"] > (7 * 5 + 4) * counts["least bytes"]
+
+
+def test_a_loop_that_runs_unknown_times_is_refused():
+    import jax
+
+    def double(x, limit):
+        return jax.lax.while_loop(lambda x: x[0] < limit, lambda x: 2 * x, x)
+
+    compiled = jax.jit(double).lower(np.ones(3), 100.0).compile()
+    with pytest.raises(ValueError, match="unknown number of trips"):
+        roofline.count(compiled)
+
+
+def test_products_of_a_training_step_are_counted_by_hand():
+    sizes = {"width": 2, "vocabulary": 7, "batch": 3, "source_steps": 5, "target_steps": 4}
+    encoder = 2 * 2 * (15 * 2 * 6)  # of tokens and states, in both directions
+    decoder = 15 * 4 * 2 + 12 * 2 * 6 * 2 + 12 * 2 * 7  # keys, tokens and states, head
+    bahdanau = 12 * 2 * 2 + 12 * 4 * 6  # queries, contexts
+    expected = 2 * 3 * (encoder + decoder + bahdanau)
+    assert training_step.products({**sizes, "decoder": "bahdanau"}) == expected
+
+
+def test_what_takes_longer_bounds():
+    machine = (10, 5, 1)
+    assert roofline.bound({"flop": 40, "bytes": 10}, machine) == (4, "arithmetic")
+    assert roofline.bound({"flop": 40, "bytes": 30}, machine) == (6, "memory")
+    assert roofline.bound({"flop": 40, "bytes": 30}, (10, 5, 1 / 2)) == (4, "arithmetic")
+    counts = {"a kernel": {"flop": 4e9, "products": 3e9, "bytes": 2e9, "least bytes": 1e9}}
+    text = roofline.table(counts, {"a machine": (1e12, 1e12, 1)})
+    assert "| a kernel | 4 | 3 | 2000 | 1000 | 2.0 |" in text
+    assert "| a kernel | 4, arithmetic |" in text
 
 
 # ---------------------------------------------------------------- captions of Flickr8k

@@ -37,6 +37,6 @@ CASE = Case(
         Contender(_NAME, "keras_attention", fresh_import, options=_OURS),
     ],
     unit=("imports", lambda sizes: 1),
-    bars=[Bar("import time over that of Keras", _seconds, at_most=0.15, unit="s")],
+    bars=[Bar("import time over that of Keras", _seconds, at_most=0.06, unit="s")],
     floor="keras",
 )

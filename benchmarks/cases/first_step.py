@@ -1,0 +1,184 @@
+"""The first training step of a translator: build, compile and the first call of `train_function`.
+
+A first step happens once in a process, so every one has a process of its own, which imports before
+the clock starts. Contenders are this library as it is and as it was at a commit, `--before`. By
+default that is the commit before the first step was halved. In a clone that lacks it, its rows say
+so, and the bars over them count as not met.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+from benchmarks import translator
+from benchmarks.bars import Bar, time_ratio
+from benchmarks.case import (
+    Case,
+    Seconds,
+    Work,
+    compare_with_first,
+    comparison,
+    with_and_without_xla,
+)
+from benchmarks.cases import training_step
+
+BEFORE = "4f73d8a"
+_ROOT = pathlib.Path(__file__).parents[2]
+_CUTS = [0, 1, 3, 2]  # Steps by which batches are shorter, where retraces are counted.
+# In a folder with a library, that one is imported.
+_CODE = """
+import json, sys
+import keras_attention
+from benchmarks.cases import first_step
+print(json.dumps(first_step.first_step(json.loads(sys.argv[1]))))
+"""
+
+
+def as_it_is(options):
+    return _work("library", options, _ROOT)
+
+
+def before(options):
+    """The library at the commit, in the folder where its processes look first."""
+    folder = pathlib.Path(options["folder"])
+    folder.mkdir(parents=True)
+    git = ["git", "-C", _ROOT, "archive", options["before"], "keras_attention"]
+    archive = subprocess.run(git, capture_output=True)
+    if archive.returncode:
+        raise LookupError(f"this clone has no commit {options['before']}")
+    subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
+    return _work("library", options, folder)
+
+
+def keras_layers(options):
+    work = _work("without_attention", options, _ROOT)
+    return Work(work.step)  # Another function: its outputs are not compared.
+
+
+def _work(model, options, folder):
+    """Returns the work of a model of this file, with the library in this folder."""
+
+    def run(**more):
+        arguments = json.dumps({**options, **more, "model": model})
+        command = [sys.executable, "-c", _CODE, arguments]
+        where = {"cwd": folder, "env": {**os.environ, "PYTHONPATH": str(_ROOT)}}
+        printed = subprocess.run(command, **where, stdout=subprocess.PIPE, check=True).stdout
+        return json.loads(printed.splitlines()[-1])
+
+    def outputs():
+        found = run(cuts=[] if options["jit_compile"] else _CUTS)  # XLA compiles each length.
+        del found["seconds"]
+        return found
+
+    return Work(lambda: Seconds(*run(cuts=[])["seconds"]), outputs)
+
+
+def first_step(options):
+    """Returns the seconds of the first step and of its processors, and the loss.
+
+    With `cuts`, batches are shorter by these, and it also returns how many steps traced anew.
+    """
+    build = {"library": library, "without_attention": without_attention}[options["model"]]
+    weights, batch = translator.draw_weights(options), translator.draw_batch(options)
+    start = _seconds()
+    model, loss = build(options, weights)
+    model.compile("adam", loss, jit_compile=options["jit_compile"])
+    traces, step = [], model.train_step
+
+    def counted(data):
+        traces.append(data)
+        return step(data)
+
+    model.train_step = counted
+    model.make_train_function()
+    iterator = iter(_batches(batch, options["cuts"]))
+    loss = float(model.train_function(iterator)["loss"])
+    seconds = [end - begin for begin, end in zip(start, _seconds(), strict=True)]
+    found = {"seconds": seconds, "loss": loss}
+    if options["cuts"]:
+        before = len(traces)
+        for _ in options["cuts"][1:]:
+            model.train_function(iterator)
+        found["retraces"] = len(traces) - before
+    return found
+
+
+def _seconds():
+    return time.perf_counter(), time.process_time()
+
+
+def _batches(batch, cuts):
+    import tensorflow as tf
+
+    if not cuts:
+        return tf.data.Dataset.from_tensors((batch[:2], batch[2]))
+    cut = [[part[:, : part.shape[1] - steps] for part in batch] for steps in cuts]
+    spec = tf.TensorSpec((None, None), "int32")
+    batches = (((source, target_in), target_out) for source, target_in, target_out in cut)
+    return tf.data.Dataset.from_generator(lambda: batches, output_signature=((spec, spec), spec))
+
+
+def library(options, weights):
+    import keras_attention as ka
+
+    return translator.keras_attention(options, weights), ka.losses.LinearCrossentropy()
+
+
+def without_attention(options, weights):
+    """Returns the same layers of Keras, where the decoder starts from the memory's mean."""
+    import keras
+    from keras import layers
+
+    words, width = options["vocabulary"], options["width"]
+    source, target = (keras.Input((None,), dtype="int32") for _ in range(2))
+    memory = layers.Embedding(words, width, mask_zero=True)(source)
+    memory = layers.Bidirectional(layers.GRU(width, return_sequences=True))(memory)
+    first = layers.Dense(width, "tanh")(layers.GlobalAveragePooling1D()(memory))
+    inputs = layers.Embedding(words, width, mask_zero=True)(target)
+    states = layers.GRU(width, return_sequences=True)(inputs, initial_state=first)
+    logits = layers.Dense(words, use_bias=False)(states)
+    model = keras.Model([source, target], logits)
+    return model, keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def compare(sizes, outputs):
+    """Compares losses. A step of another length may not be traced anew."""
+    retraces = {n: found.pop("retraces") for n, found in outputs.items() if "retraces" in found}
+    once = [comparison(f"{name}: retraces", float(n), 0) for name, n in retraces.items()]
+    return once + compare_with_first(sizes, outputs)
+
+
+def _bar(name, jit_compile):
+    measure = time_ratio("before", jit_compile=jit_compile)
+    return Bar(f"{name}: time over that before", measure, at_most=0.5)
+
+
+_OURS, _BEFORE, _KERAS = "keras_attention", "keras_attention, before", "Keras without attention"
+
+CASE = Case(
+    title="First training step of a translator, in fresh processes",
+    points=[{**training_step.SIZES, "decoder": "bahdanau"}],
+    contenders=[
+        *with_and_without_xla(_OURS, _OURS, as_it_is),
+        *with_and_without_xla(_BEFORE, "before", before),
+        *with_and_without_xla(_KERAS, "keras.layers", keras_layers),
+    ],
+    unit=("first steps", lambda sizes: 1),
+    compare=compare,
+    bars=[
+        _bar("without XLA", jit_compile=False),
+        _bar("with XLA", jit_compile=True),
+        Bar(
+            "without XLA: time over Keras's without attention",
+            time_ratio("keras.layers", jit_compile=False),
+        ),
+        Bar("with XLA: the same", time_ratio("keras.layers", jit_compile=True)),
+    ],
+    floor="keras.layers",
+    fresh=True,
+    rounds=3,
+    trial={"width": 16, "vocabulary": 50, "batch": 5, "source_steps": 7, "target_steps": 5},
+)

@@ -1,0 +1,42 @@
+"""Self-attention at the sizes of usual batches: causal, and with padding.
+
+The equations and the contenders are those of the case `self_attention`. Each is compared with its
+like, since many train without XLA. torch's mask is made before, once.
+"""
+
+from benchmarks.bars import Bar, least_speedup
+from benchmarks.case import Case, Contender, compare_with_first, with_and_without_xla
+from benchmarks.cases import self_attention
+
+_HEADS = {"heads": 8, "width": 64, "causal": True, "padded": True}
+_SIZES = ((32, 32), (32, 128), (16, 256), (8, 512), (2, 1024))  # batch, length
+
+
+def compare(sizes, outputs):
+    """Compares gradients, and the outputs of real steps; those of padding are undefined."""
+    real = self_attention.real_steps(sizes)[..., None]
+    outputs = {n: {**found, "output": found["output"] * real} for n, found in outputs.items()}
+    return compare_with_first(sizes, outputs)
+
+
+_OURS, _KERAS, _TORCH = "keras_attention", "keras.layers", "torch, scaled_dot_product_attention"
+_TIMES = f"every size: times as fast as {_KERAS}.MultiHeadAttention"
+
+CASE = Case(
+    title="Self-attention of 8 heads at usual sizes, forward and backward",
+    points=[{"batch": batch, "length": length, **_HEADS} for batch, length in _SIZES],
+    contenders=[
+        *with_and_without_xla(f"{_KERAS}.MultiHeadAttention", _KERAS, self_attention.keras_layers),
+        *with_and_without_xla(_OURS, _OURS, self_attention.keras_attention),
+        Contender(_TORCH, "torch", self_attention.torch_function, "torch"),
+    ],
+    unit=("queries", lambda sizes: sizes["batch"] * sizes["length"]),
+    compare=compare,
+    bars=[
+        Bar(f"{_TIMES}, both without XLA", least_speedup(_KERAS, jit_compile=False), at_least=1.1),
+        Bar(f"{_TIMES}, both with XLA", least_speedup(_KERAS, jit_compile=True), at_least=1.1),
+        Bar("every size: times as fast as torch", least_speedup("torch")),
+    ],
+    trial={"batch": 3, "heads": 2, "length": 7, "width": 5},
+    on_gpu=True,
+)
