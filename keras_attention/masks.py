@@ -146,19 +146,11 @@ def masked_softmax(scores: Any, mask: Any = None) -> Any:
     """
     dtype = backend.standardize_dtype(scores.dtype)
     scores = mask_scores(scores, mask)
-    if mask is None and scores.shape[-1] == 1:  # Keras warns about a single position.
-        mask = ops.ones_like(scores, dtype="bool")
-    if mask is None:
-        return ops.cast(ops.softmax(scores, axis=-1), dtype)
-    mask = ops.cast(mask, "bool")
-    # The finite stand-in keeps the maximum of an empty row finite, and `where` around both `exp`
-    # and the sum keeps NaN out of the gradients, which multiply by zero what is masked.
-    largest = ops.max(scores, axis=-1, keepdims=True, initial=MASKED_SCORE)
-    scores = scores - ops.stop_gradient(largest)
-    exponentials = ops.exp(scores)
-    exponentials = ops.where(mask, exponentials, ops.zeros_like(exponentials))
-    total = ops.sum(exponentials, axis=-1, keepdims=True)
-    return ops.cast(exponentials / ops.where(total > 0, total, ops.ones_like(total)), dtype)
+    # Of a single position Keras's softmax warns; its weight is 1, or NaN.
+    weights = scores - scores + 1 if scores.shape[-1] == 1 else ops.softmax(scores, axis=-1)
+    weights = ops.cast(weights, dtype)
+    # In a row with nothing to attend to all scores are the same, and so would be all weights.
+    return weights if mask is None else ops.where(ops.cast(mask, "bool"), weights, 0)
 
 
 def zero_masked(sequence: Any, mask: Any = None) -> Any:

@@ -5,7 +5,7 @@ import importlib.util
 
 from benchmarks import translator
 from benchmarks.bars import Bar, time_ratio
-from benchmarks.case import Case, Contender, Work
+from benchmarks.case import Case, Contender, Work, with_and_without_xla
 from benchmarks.cases import beam_search
 
 
@@ -17,6 +17,8 @@ def export(options):
 
     model = translator.keras_attention(options)
     translate = functools.partial(beam_search.best_sequences, model, options=options)
+    if options["jit_compile"]:
+        translate = tf.function(translate, jit_compile=True, autograph=False)
     specs = [tf.TensorSpec([None, None], "int32", name="source")]
     ka.export.saved_model(model, options["folder"], {"translate": (translate, specs)})
 
@@ -43,7 +45,9 @@ CASE = Case(
     title="One sentence and 32 through an exported translator",
     points=[{**beam_search.SIZES, **each} for each in (_ONE, _BATCH)],
     contenders=[
-        Contender(f"{_OURS}, SavedModel without Keras", _OURS, _served, "served", prepare=export),
+        *with_and_without_xla(
+            f"{_OURS}, SavedModel without Keras", _OURS, _served, "served", prepare=export
+        ),
         Contender("joeynmt", "joeynmt", beam_search.joeynmt, "joeynmt"),
     ],
     unit=("sentences", lambda sizes: sizes["batch"]),
