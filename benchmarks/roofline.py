@@ -169,7 +169,7 @@ def table(counts: dict, machines: dict) -> str:
         f"{name}: {ops / 1e12:.3g} TFLOP/s, {bandwidth / 1e12:.3g} TB/s"
         for name, (ops, bandwidth, _) in machines.items()
     )
-    lines += ["", f"| at least, ms | {' | '.join(heads)} |", f"|---|{'---:|' * len(machines)}"]
+    lines += ["", f"| estimate, ms | {' | '.join(heads)} |", f"|---|{'---:|' * len(machines)}"]
     for name, each in counts.items():
         cells = (bound(each, machine) for machine in machines.values())
         cells = (f"{_short(1000 * seconds)}, {what}" for seconds, what in cells)

@@ -60,8 +60,8 @@ def draw_weights(sizes):
     return weights
 
 
-def keras_attention(sizes, weights=None):
-    """Returns this library's translator, with weights that are drawn if they are not given."""
+def keras_attention(sizes):
+    """Returns this library's translator."""
     import keras
     from keras import layers
 
@@ -80,7 +80,7 @@ def keras_attention(sizes, weights=None):
     head = layers.Dense(words, use_bias=False, dtype="float32")
     model = ka.models.EncoderDecoder(keras.Sequential([source, encoder]), target, network, head)
     model.build([(None, None), (None, None)])
-    weights = weights or draw_weights(sizes)
+    weights = draw_weights(sizes)
     names = {"source": source, "encoder": encoder, "target": target, "cell": cell, "head": head}
     for name, layer in {**names, "bridge": model.bridge}.items():
         layer.set_weights(weights[name])

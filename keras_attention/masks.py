@@ -146,7 +146,7 @@ def masked_softmax(scores: Any, mask: Any = None) -> Any:
     """
     dtype = backend.standardize_dtype(scores.dtype)
     scores = mask_scores(scores, mask)
-    # Of a single position Keras's softmax warns; its weight is 1, or NaN.
+    # Keras's softmax warns about an axis of length 1.
     weights = scores - scores + 1 if scores.shape[-1] == 1 else ops.softmax(scores, axis=-1)
     weights = ops.cast(weights, dtype)
     # In a row with nothing to attend to all scores are the same, and so would be all weights.

@@ -53,6 +53,5 @@ def test_a_training_step_is_traced_once_for_all_lengths(make):
     data = tf.data.Dataset.from_generator(batches, output_signature=((tokens, tokens), tokens))
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     before = head.calls
-    history = model.fit(data, epochs=2, verbose=0).history["loss"]
+    model.fit(data, epochs=2, verbose=0)
     assert head.calls - before == 1
-    assert history[1] < history[0]

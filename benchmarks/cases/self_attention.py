@@ -22,11 +22,11 @@ def _problem(options):
     weights = {f"{name} kernel": (width, width) for name in ("query", "key", "value", "output")}
     problem = Problem({"sequence": shape}, shape, weights)
     if options.get("padded"):
-        problem.upstream *= real_steps(options)[..., None]
+        problem.upstream *= padding_mask(options)[..., None]
     return problem
 
 
-def real_steps(options):
+def padding_mask(options):
     """Returns (batch, length), False where a sequence is padding: the first one has none."""
     batch, length = options["batch"], options["length"]
     lengths = np.linspace(length, length / 2, batch, dtype="int32")
@@ -36,7 +36,7 @@ def real_steps(options):
 def _mask(options):
     import keras
 
-    return keras.ops.convert_to_tensor(real_steps(options)) if options.get("padded") else None
+    return keras.ops.convert_to_tensor(padding_mask(options)) if options.get("padded") else None
 
 
 def keras_attention(options):
@@ -95,11 +95,10 @@ def torch_function(options):
 
     problem = _problem(options)
     variables = [torch.tensor(each, requires_grad=True) for each in problem.weights.values()]
+    # It takes one mask. The padding is at the end, where no real query of a causal layer sees it.
     masks = {"is_causal": options["causal"]}
-    if options.get("padded"):  # It takes one mask. Queries in the padding attend to real steps.
-        allowed = torch.tensor(real_steps(options))[:, None, None]
-        causal = torch.ones(2 * [options["length"]], dtype=torch.bool).tril()
-        masks = {"attn_mask": allowed & causal if options["causal"] else allowed}
+    if options.get("padded") and not options["causal"]:
+        masks = {"attn_mask": torch.tensor(padding_mask(options))[:, None, None]}
 
     def attend(sequence):
         *projections, output = variables

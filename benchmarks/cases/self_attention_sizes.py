@@ -1,7 +1,7 @@
 """Self-attention at the sizes of usual batches: causal, and with padding.
 
 The equations and the contenders are those of the case `self_attention`. Each is compared with its
-like, since many train without XLA. torch's mask is made before, once.
+like, since many train without XLA.
 """
 
 from benchmarks.bars import Bar, least_speedup
@@ -14,7 +14,7 @@ _SIZES = ((32, 32), (32, 128), (16, 256), (8, 512), (2, 1024))  # batch, length
 
 def compare(sizes, outputs):
     """Compares gradients, and the outputs of real steps; those of padding are undefined."""
-    real = self_attention.real_steps(sizes)[..., None]
+    real = self_attention.padding_mask(sizes)[..., None]
     outputs = {n: {**found, "output": found["output"] * real} for n, found in outputs.items()}
     return compare_with_first(sizes, outputs)
 

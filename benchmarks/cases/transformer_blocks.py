@@ -11,7 +11,7 @@ nothing: here it is zero and gets no gradient. The activation is not ReLU, whose
 
 from benchmarks.bars import Bar, least_speedup
 from benchmarks.case import Case, compare_with_first, with_and_without_xla
-from benchmarks.cases.self_attention import real_steps
+from benchmarks.cases.self_attention import padding_mask
 from benchmarks.steps import Problem, gradient_work
 
 _BLOCK = {"width": 512, "heads": 8, "hidden": 2048}
@@ -27,7 +27,7 @@ def _problem(options):
         inputs["memory"] = shape
         attentions.append("cross")
     problem = Problem(inputs, shape, block_weights(attentions, options))
-    problem.upstream *= real_steps(options)[..., None]
+    problem.upstream *= padding_mask(options)[..., None]
     scale_norms(problem)
     return problem
 
@@ -87,7 +87,7 @@ def keras_attention(options):
 
     import keras_attention as ka
 
-    problem, mask = _problem(options), ops.convert_to_tensor(real_steps(options))
+    problem, mask = _problem(options), ops.convert_to_tensor(padding_mask(options))
     settings = {"epsilon": EPSILON, "activation": "gelu", "norm_first": False}
     if options["block"] == "encoder":
         block = ka.TransformerEncoderBlock(options["heads"], options["hidden"], **settings)
@@ -110,7 +110,7 @@ def keras_hub(options):
     from keras import ops
     from keras_hub import layers
 
-    problem, mask = _problem(options), ops.convert_to_tensor(real_steps(options))
+    problem, mask = _problem(options), ops.convert_to_tensor(padding_mask(options))
     settings = {"layer_norm_epsilon": EPSILON, "activation": "gelu", "normalize_first": False}
     if options["block"] == "encoder":
         block = layers.TransformerEncoder(options["hidden"], options["heads"], **settings)
@@ -132,7 +132,7 @@ def keras_hub(options):
 
 def compare(sizes, outputs):
     """Compares gradients, and the outputs of real steps; those of padding are undefined."""
-    real = real_steps(sizes)[..., None]
+    real = padding_mask(sizes)[..., None]
     outputs = {n: {**found, "output": found["output"] * real} for n, found in outputs.items()}
     return compare_with_first(sizes, outputs)
 

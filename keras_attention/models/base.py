@@ -66,9 +66,9 @@ class Seq2SeqModel(SavedSublayers, keras.Model, abc.ABC):
             build_from_spec(self.head, keras.KerasTensor(features_shape, self.compute_dtype))
 
     def make_train_function(self, force: bool = False) -> Any:
-        """Keras's train function, which TensorFlow traces once.
+        """Also makes the optimizer's variables, if the model is built.
 
-        It traces a function again that made variables, such as those of an optimizer.
+        TensorFlow traces a function twice if the first trace makes variables.
         """
         if self.built and self.optimizer is not None and not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)

@@ -90,7 +90,7 @@ def select(log_probs: Any, time: Any, found: dict, options: Options, costs: Any 
     columns = ops.arange(count, dtype="int32")
     is_last = columns == count - 1
     is_one = columns < words if end_id is None else ops.logical_or(tokens != end_id, is_last)
-    if costs is None:
+    if costs is None:  # `largest` has these values already.
         end = log_probs[:, (end_id or 0), None]
         log_probs = ops.concatenate([top, *[end] * (count - words)], axis=-1)
     else:
