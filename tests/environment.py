@@ -12,3 +12,7 @@ os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0",
 )
+# Threads wait for work by turning on the spot: for arrays as small as those of tests, one is less.
+for threads in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(threads, "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")

@@ -156,7 +156,7 @@ def without_id(config):
     return {key: value for key, value in config.items() if key != "shared_object_id"}
 
 
-@EVERY_ROW
+@EVERY_LAYER
 def test_config_round_trip(row):
     layer = row.new()
     saved = json.dumps(layer.get_config())
@@ -238,18 +238,19 @@ def test_a_layer_in_two_places_loads_as_one(row, tmp_path):
 
 
 @EVERY_LAYER
+@pytest.mark.each_value
+@pytest.mark.parametrize("mode", ["int8", "float8"])
 @pytest.mark.filterwarnings("ignore:.*quantiz:UserWarning")
-def test_quantized_models_load(row, tmp_path):
+def test_quantized_models_load(row, mode, tmp_path):
     """What Keras quantizes are layers of its own, such as Dense, wherever they are inside."""
     inputs, masks = row.arrays()
     feed = {**tensors(inputs), **tensors(masks)}
-    for mode in ("int8", "float8"):
-        model = row.functional(row.new())
-        model.quantize(mode)
-        model.save(tmp_path / "model.keras")
-        loaded = keras.saving.load_model(tmp_path / "model.keras")
-        assert_close(numbers(loaded(feed)), numbers(model(feed)), 0)
-        assert _modes(loaded) == _modes(model)
+    model = row.functional(row.new())
+    model.quantize(mode)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert_close(numbers(loaded(feed)), numbers(model(feed)), 0)
+    assert _modes(loaded) == _modes(model)
 
 
 def _modes(model):
