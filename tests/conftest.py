@@ -100,11 +100,14 @@ def select(config, items, kept):
 
 
 def by_default(cases):
-    """The cases of a test that run unless all are asked for."""
+    """The cases of a test that run unless all are asked for: at least one."""
+    first = cases[0]
     cases = [case for case in cases if not case.get_closest_marker("exhaustive")]
-    if not cases or not cases[0].get_closest_marker("each_value"):
+    if not cases:
+        raise pytest.UsageError(f"{first.nodeid}: no case of this test runs without --exhaustive")
+    if not first.get_closest_marker("each_value"):
         return cases
-    columns = [turns(cases, mark.args[0]) for mark in cases[0].iter_markers("parametrize")]
+    columns = [turns(cases, mark.args[0]) for mark in first.iter_markers("parametrize")]
     longest, *others = sorted(columns, key=max, reverse=True)
     kept = []
     for position, case in enumerate(cases):
