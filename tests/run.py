@@ -9,6 +9,7 @@ files are copies of it.
 
 import environment  # noqa: F401  # isort: skip  # before anything reads it
 
+import gc
 import os
 import pathlib
 import sys
@@ -66,6 +67,7 @@ def wait(running):
 def main(options):
     os.chdir(ROOT)
     sys.path[0] = str(ROOT)  # as for `python -m pytest`
+    gc.freeze()  # else each copy would copy what the collector looks at
     running, good = {}, True
     for path in files():
         if len(running) == AT_ONCE:
