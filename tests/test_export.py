@@ -13,6 +13,7 @@ from ai_edge_litert import interpreter
 
 import keras_attention as ka
 from comparing import assert_close, numbers, tensors, to_numpy
+from marks import more
 from table import OTHER_SIZES, SIZES, SMALLEST_SIZES, TABLE, one_per_layer
 
 # By default each layer is exported to one of the formats.
@@ -341,7 +342,11 @@ def random_pairs(dtype, axes):
 
 @pytest.mark.parametrize(
     ("case", "origin"),
-    [*((case, "called") for case in EXPORTED), ("recurrent", "loaded"), ("transformer", "loaded")],
+    [
+        *(("recurrent", "loaded"), ("transformer", "called")),
+        *(("features", "called"), ("images", "called")),
+        *more(("recurrent", "called"), ("transformer", "loaded"), ("functional", "called")),
+    ],
 )
 def test_keras_exports_models_for_any_batch_and_length(case, origin, tmp_path):
     make, dtype, axes = EXPORTED[case]
