@@ -10,20 +10,19 @@ install = -m pip install --quiet --disable-pip-version-check --constraint constr
 layer_table = tests/test_conformance.py tests/test_conformance_masks.py tests/test_export.py \
 	tests/test_conformance_empty.py tests/test_first_use.py
 
-.PHONY: test coverage smoke check format docs screenshots tutorials readme translate demo caption \
+.PHONY: test test-all coverage smoke check format docs screenshots tutorials readme translate demo caption \
 	reverse sort few-shot copy-task forecast emoji-names test-backends conformance bench package clean
 .DELETE_ON_ERROR:
 
-# Two files at a time, those of the layer table first, each in a process of its own: TensorFlow keeps
-# what XLA compiled until its process ends, and all files in one need more memory than machines have.
 test: .venv/with-test
-	@echo $(layer_table) $(filter-out $(layer_table),$(sort $(wildcard tests/test_*.py))) \
-		| xargs -n 1 -P 2 sh -c 'export COVERAGE_FILE=.coverage.$$$$; \
-		found=$$(.venv/bin/python -m pytest -q "$$0" $(measured) 2>&1); code=$$?; \
-		echo "$$0: $$found"; exit $$code'
+	.venv/bin/python tests/run.py $(options)
+
+# Every case of every test: each layer in each precision, format and way to compile.
+test-all: options = --exhaustive
+test-all: test
 
 # Also which lines of the library no test runs. Exports to ONNX take 2.5 times as long with it.
-coverage: measured = --cov=keras_attention --cov-report=
+coverage: options = --cov=keras_attention --cov-report=
 coverage: test
 	.venv/bin/python -m coverage combine
 	.venv/bin/python -m coverage report --skip-covered
@@ -115,7 +114,7 @@ test-backends: .venv-jax/ready .venv-torch/ready
 
 # A failing check must not stop the others: the page shows it, and the last command fails.
 conformance: .venv/with-test .venv-jax/ready .venv-torch/ready
-	-.venv/bin/python -m pytest -n 2 --dist loadfile $(layer_table) \
+	-.venv/bin/python -m pytest -n 2 --dist loadfile --exhaustive $(layer_table) \
 		--outcomes out/conformance/tensorflow.json
 	-KERAS_BACKEND=jax .venv-jax/bin/python -m pytest tests/backends \
 		--outcomes out/conformance/jax.json

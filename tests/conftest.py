@@ -1,20 +1,17 @@
 """Every test starts from the same seed and leaves Keras's global settings as it found them.
 
+By default a part of the cases runs; `--exhaustive` runs all of them, and so does naming a test.
 `--outcomes FILE` writes how the tests of the layer table went, for `docs/scripts/conformance.py`.
 `--rows MODULE` runs the tests of the layer table for the list `ROWS` of a module of one's own.
 """
 
+import environment  # noqa: F401  # isort: skip  # before anything reads it
+
+import collections
+import gc
 import importlib
 import json
-import os
 import pathlib
-
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Compiling is most of what tests on JAX do.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-# Read when JAX starts. Without a distribution all runs on the first device.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
 
 import keras
 import pytest
@@ -64,6 +61,7 @@ def seed():
 
 
 def pytest_addoption(parser):
+    parser.addoption("--exhaustive", action="store_true", help="run all cases of all tests")
     parser.addoption("--outcomes", metavar="FILE", help="write the outcomes of the layer table")
     parser.addoption(
         "--rows", metavar="MODULE", help="test the rows in its `ROWS`, and nothing else"
@@ -81,9 +79,55 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--rows"):
-        others = [item for item in items if "row" not in parameters(item)]
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if "row" in parameters(item)]
+        select(config, items, {item for item in items if "row" in parameters(item)})
+    elif not config.getoption("--exhaustive") and not any("::" in x for x in config.args):
+        tests = collections.defaultdict(list)
+        for item in items:
+            tests[item.nodeid.partition("[")[0]].append(item)
+        select(config, items, {item for cases in tests.values() for item in by_default(cases)})
+
+
+def pytest_collection_finish():
+    """Spares the collector what stays; tracing makes more objects than its defaults are for."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
+def select(config, items, kept):
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]
+
+
+def by_default(cases):
+    """The cases of a test that run unless all are asked for: at least one."""
+    first = cases[0]
+    cases = [case for case in cases if not case.get_closest_marker("exhaustive")]
+    if not cases:
+        raise pytest.UsageError(f"{first.nodeid}: no case of this test runs without --exhaustive")
+    if not first.get_closest_marker("each_value"):
+        return cases
+    columns = [turns(cases, mark.args[0]) for mark in first.iter_markers("parametrize")]
+    longest, *others = sorted(columns, key=max, reverse=True)
+    kept = []
+    for position, case in enumerate(cases):
+        turn = longest[position]
+        for column in others:
+            count = max(column) + 1
+            if column[position] != turn % count:
+                break
+            turn //= count
+        else:
+            kept.append(case)
+    return kept
+
+
+def turns(cases, names):
+    """The number of the value that each case has of what one `parametrize` names."""
+    names = names.replace(" ", "").split(",") if isinstance(names, str) else names
+    values = [tuple(id(case.callspec.params[name]) for name in names) for case in cases]
+    numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
+    return [numbers[value] for value in values]
 
 
 def parameters(item):

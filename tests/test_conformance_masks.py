@@ -11,7 +11,7 @@ import tensorflow as tf
 from hypothesis import strategies as st
 
 from comparing import assert_close, numbers, tensors, to_numpy
-from table import SIZES, TABLE, shaped
+from table import SIZES, TABLE, one_per_layer, shaped
 
 MASKED_ROWS = pytest.mark.parametrize("row", [r for r in TABLE if r.masks], ids=str)
 WEIGHTED_ROWS = pytest.mark.parametrize("row", [r for r in TABLE if r.weights], ids=str)
@@ -51,6 +51,7 @@ def lengthened(array, axis, extra, filler):
     return np.concatenate([array, np.full(shape, filler, array.dtype)], axis)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize(("row", "letter"), PADDED, ids=str)
 @pytest.mark.parametrize("extra", [1, 4])
 def test_appended_padding_changes_nothing(row, letter, extra):
@@ -110,6 +111,7 @@ def weights_by_query(row, weights):
     return weights.reshape(*weights.shape[:3], -1)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("scale", [1.0, 30.0])
 @WEIGHTED_ROWS
@@ -148,7 +150,7 @@ def test_random_masks(row, policy, scale):
                 assert (gradients[name][~masks[mask]] == 0).all(), name
 
 
-@WEIGHTED_ROWS
+@pytest.mark.parametrize("row", one_per_layer([r for r in TABLE if r.weights]), ids=str)
 @hypothesis.settings(max_examples=5)
 @hypothesis.given(
     sizes=st.fixed_dictionaries({axis: st.sampled_from([1, 2, 3, 5]) for axis in "BTS"}),
@@ -162,6 +164,7 @@ def test_random_shapes_and_masks_equal_the_oracle(row, sizes, seed):
     assert_close(numbers(results), row.oracle(layer, arrays, masks))
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("row", [r for r in TABLE if r.unweighted], ids=str)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_asking_for_the_weights_never_changes_the_answer(row, policy):

@@ -69,6 +69,7 @@ def initial_states(cell):
     return [normal(B, width, seed=i) for i, width in enumerate(STATES.get(cell, [CELL]))]
 
 
+@pytest.mark.each_value
 @EVERY_DECODER
 @EVERY_CELL
 def test_numbers_with_an_initial_state_equal_the_oracle(kind, cell):
@@ -79,6 +80,7 @@ def test_numbers_with_an_initial_state_equal_the_oracle(kind, cell):
     assert np.abs(numbers(decoder(INPUTS, MEMORIES, **MASKS))[0] - wanted[0]).max() > 1e-3
 
 
+@pytest.mark.each_value
 @EVERY_DECODER
 @EVERY_CELL
 @pytest.mark.parametrize("dropout", [0.0, 0.3], ids=["", "dropout"])
@@ -164,6 +166,7 @@ def train_with_dropout(kind, cell, shapes, compiled):
     return model
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("kind", ["bahdanau", "luong", "luong_unfed"])
 @pytest.mark.parametrize("cell", ["gru", "simple_rnn", "stacked"])
 def test_training_with_dropout_everywhere(kind, cell):

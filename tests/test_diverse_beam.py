@@ -56,6 +56,7 @@ def diverse(start, width, groups, penalty, length_weight):
     return sorted(found, key=score, reverse=True)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("length_weight", [0.0, 0.7])
 @pytest.mark.parametrize("penalty", [0.0, 0.5, 3.0])
 @pytest.mark.parametrize(("width", "groups"), [(6, 1), (6, 2), (6, 3), (6, 6), (4, 2)])

@@ -65,6 +65,7 @@ def seeds_reset(layer):
                 generator.state.assign(keras.ops.cast(state, generator.state.dtype))
 
 
+@pytest.mark.each_value
 @EVERY_CELL
 @EVERY_DECODER
 @pytest.mark.parametrize("in_graph", [True, False])
@@ -84,6 +85,7 @@ def test_decode_drops_as_the_call(kind, cell, in_graph):
     assert_close(numbers(decoder.decode(INPUTS, MEMORY)[0]), [inference], atol=0)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("cell", ["lstm", "stacked"])
 @EVERY_DECODER
 def test_steps_with_dropout_equal_the_call_with_dropout(kind, cell):
@@ -166,6 +168,7 @@ def test_decode_of_a_model_drops_in_training(name):
     assert_close([found[0]], [found[1]])
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("in_graph", [True, False])
 def test_searches_with_dropout_differ_from_each_other(name, in_graph):

@@ -13,9 +13,13 @@ from ai_edge_litert import interpreter
 
 import keras_attention as ka
 from comparing import assert_close, numbers, tensors, to_numpy
-from table import OTHER_SIZES, SIZES, SMALLEST_SIZES, TABLE
+from marks import more
+from table import OTHER_SIZES, SIZES, SMALLEST_SIZES, TABLE, one_per_layer
 
-EVERY_ROW = pytest.mark.parametrize("row", TABLE, ids=str)
+# By default each layer is exported to one of the formats.
+SAVED, ONNX, LITERT = (
+    pytest.mark.parametrize("row", one_per_layer(part=part, parts=3), ids=str) for part in range(3)
+)
 EVERY_SIZE = [SIZES, OTHER_SIZES, SMALLEST_SIZES]
 
 # Runs in a process of its own, without this library and Keras.
@@ -54,10 +58,11 @@ def served(feed):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Every row of the table as a SavedModel, run by one process without this library."""
+def folder(request, tmp_path_factory):
+    """Every row that is tested as a SavedModel, run by one process without this library."""
     folder = tmp_path_factory.mktemp("served")
-    for row in TABLE:
+    tests = [item for item in request.session.items if "folder" in item.fixturenames]
+    for row in [item.callspec.params["row"] for item in tests]:
         ka.export.saved_model(row.functional(row.new()), folder / row.name)
         for i, sizes in enumerate(EVERY_SIZE):
             inputs, masks = row.arrays(sizes)
@@ -66,7 +71,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-@EVERY_ROW
+@SAVED
 def test_saved_models_need_tensorflow_alone(row, folder):
     """Named inputs and outputs, the same numbers, other batches and lengths."""
     layer = row.new()
@@ -337,7 +342,11 @@ def random_pairs(dtype, axes):
 
 @pytest.mark.parametrize(
     ("case", "origin"),
-    [*((case, "called") for case in EXPORTED), ("recurrent", "loaded"), ("transformer", "loaded")],
+    [
+        *(("recurrent", "loaded"), ("transformer", "called")),
+        *(("features", "called"), ("images", "called")),
+        *more(("recurrent", "called"), ("transformer", "loaded"), ("functional", "called")),
+    ],
 )
 def test_keras_exports_models_for_any_batch_and_length(case, origin, tmp_path):
     make, dtype, axes = EXPORTED[case]
@@ -394,7 +403,7 @@ def exported(row, path, format):
     return layer
 
 
-@EVERY_ROW
+@ONNX
 def test_onnx(row, tmp_path):
     path = str(tmp_path / "model.onnx")
     layer = exported(row, path, "onnx")
@@ -406,7 +415,7 @@ def test_onnx(row, tmp_path):
         assert_close(outputs, numbers(row.call(layer, tensors(inputs), masks)))
 
 
-@EVERY_ROW
+@LITERT
 def test_litert(row, tmp_path):
     path = str(tmp_path / "model.tflite")
     layer = exported(row, path, "litert")

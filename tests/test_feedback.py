@@ -37,6 +37,7 @@ def made(kind, **options):
     return decoder, keras.Sequential([LAYERS.Dense(7, activation="tanh")])
 
 
+@pytest.mark.each_value
 @EVERY_DECODER
 @pytest.mark.parametrize("in_graph", [True, False])
 def test_unrolling_equals_stepping(kind, in_graph):

@@ -83,6 +83,7 @@ EVERY_CASE = pytest.mark.parametrize(("names", "causal", "window"), CASES)
 
 
 @EVERY_CASE
+@pytest.mark.each_value
 @pytest.mark.parametrize(("mode", "known"), [("graph", True), ("graph", False), ("xla", False)])
 def test_tiles_equal_all_weights(names, causal, window, mode, known):
     given = {**masks_of(names), "causal": causal, "window": window}
@@ -105,6 +106,7 @@ def test_tiles_equal_all_weights_in_float64(names, causal, window):
     assert_close(numbers(results), numbers(wanted), 1e-10)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize(
     "shape", [(B, N, T, S), (B, 1, T, S), (1, N, T, S), (B, N, T, 1), (B, N, 1, S), (B, T, S)]
 )
@@ -143,6 +145,7 @@ def test_second_gradients_are_those_of_all_weights(mode):
     assert_close(numbers(second(tiled)(*inputs)), wanted, 1e-10)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("scale", [1.0, 300.0])
 def test_half_precision_has_no_nan(dtype, scale):
@@ -209,6 +212,7 @@ def always_tiled(calls, monkeypatch):
     return calls
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("jit_compile", [True, False])
 @pytest.mark.parametrize("causal", [True, False])
 def test_empty_batches_and_sequences_are_no_error(causal, jit_compile, always_tiled):
@@ -260,6 +264,7 @@ def test_masks_that_broadcast(shape, always_tiled):
     assert always_tiled
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize(("causal", "window"), [(False, None), (True, None), (False, 2)])
 def test_the_layer_in_tiles_equals_the_layer_with_weights(policy, causal, window, always_tiled):
@@ -349,6 +354,7 @@ def test_an_export_serves_short_and_long(tmp_path, calls):
         assert_close([to_numpy(served.serve(x))], [to_numpy(model(x))])
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("jit_compile", [True, False])
 @pytest.mark.parametrize(
     ("options", "causal"), [({}, False), ({}, True), ({"window": 9}, False)], ids=str

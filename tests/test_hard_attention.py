@@ -260,6 +260,7 @@ INPUTS_MASK = np.arange(4) < np.array([[4], [2], [0]])
 MAPS_MASK = np.random.default_rng(5).uniform(size=(3, 2, 5)) < 0.6
 
 
+@pytest.mark.each_value
 @EVERY_DECODER
 @pytest.mark.parametrize("empty", [True, False])
 def test_a_decoder_keeps_the_sums_of_the_steps_that_count(kind, empty):
@@ -283,6 +284,7 @@ def test_a_decoder_keeps_the_sums_of_the_steps_that_count(kind, empty):
     assert (np.abs(gradient).max() > 0) == (not empty)
 
 
+@pytest.mark.each_value
 @EVERY_DECODER
 @pytest.mark.parametrize("alignment", ["hard", "straight_through"])
 def test_nothing_is_drawn_at_inference(kind, alignment):
@@ -298,6 +300,7 @@ def test_nothing_is_drawn_at_inference(kind, alignment):
 # ---- Maps in decoders
 
 
+@pytest.mark.each_value
 @EVERY_DECODER
 @pytest.mark.parametrize("alignment", [None, "hard", "straight_through"])
 @pytest.mark.parametrize("masked", [True, False])
@@ -376,6 +379,7 @@ def captioner(alignment, decoder_class=ka.BahdanauDecoder, **options):
     return ka.models.EncoderDecoder(encoder, embedding, decoder, head, **options)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("alignment", ["hard", "straight_through"])
 @pytest.mark.parametrize(
     ("policy", "jit_compile", "sampling"),

@@ -33,6 +33,7 @@ def attended(layer, query, value, **options):
 # ---- Steps
 
 
+@pytest.mark.each_value
 @EVERY_LAYER
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_steps_equal_the_call(make, dropout):
@@ -59,6 +60,7 @@ def test_a_masked_query_is_as_if_it_were_not_there(make):
     assert not any(result[:, 1:3].any() for result in results)
 
 
+@pytest.mark.each_value
 @EVERY_LAYER
 @pytest.mark.parametrize("decoder_class", [ka.BahdanauDecoder, ka.LuongDecoder])
 def test_teacher_forcing_equals_stepping_in_decoders(make, decoder_class):
@@ -137,6 +139,7 @@ def test_many_small_weights_are_summed_in_float32(name, policy):
     np.testing.assert_allclose(to_numpy(state), 3, rtol=1e-2)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("kernel_size", [1, 2, 3, 4, 7, 9])
 @pytest.mark.parametrize("cumulative", [True, False])
 def test_filters_reach_no_further_than_the_memory(kernel_size, cumulative):

@@ -172,6 +172,7 @@ OWN = [
 ]
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("origin", ["made", "loaded"])
 @pytest.mark.parametrize(("make", "layer"), OWN)
 def test_decoders_and_models_give_the_weights_of_decode(make, layer, origin, tmp_path):

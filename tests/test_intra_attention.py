@@ -57,6 +57,7 @@ def test_random_masks_equal_the_oracle(seed, share):
     assert (np.moveaxis(weights, 1, 2)[~mask] == 0).all()
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("scale", [1.0, 30.0])
 def test_masked_steps_have_no_gradient_and_nothing_is_nan(policy, scale):

@@ -95,6 +95,7 @@ def test_what_was_learned_in_parallel_serves_as_hard_monotonic_attention():
 # ---- The Transformer
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("lacking", [None, "positions", "block"])
 @pytest.mark.parametrize("norm_first", [False, True])
 def test_an_encoder_block_learns_to_reverse(lacking, norm_first):

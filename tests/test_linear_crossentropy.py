@@ -49,6 +49,7 @@ def with_gradients(targets, features, kernel, bias, weights, label_smoothing=0.0
     return [loss, *tape.gradient(scaled, given)]
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("tile_steps", [1, 7, 1000], indirect=True)
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("biased", [True, False])
@@ -69,6 +70,7 @@ def test_loss_and_gradients_equal_the_loops(tile_steps, label_smoothing, biased)
         np.testing.assert_allclose(to_numpy(without), loss, rtol=1e-12)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("known", [True, False])
 def test_compiled_and_with_unknown_shapes(jit_compile, known, tile_steps):
@@ -169,6 +171,7 @@ def test_sample_weights_of_another_length_are_an_error():
         loss(targets, output, np.ones(7))
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("steps", [3, 5])  # With 5 Keras takes (B,) for (T,).
 @pytest.mark.parametrize("kind", ["encoder_decoder", "transformer"])
 @pytest.mark.parametrize("options", [{"jit_compile": False}, {"run_eagerly": True}])
@@ -199,6 +202,7 @@ def normal_features():
     return ops.convert_to_tensor(random.normal(size=(3, 7, WIDTH)), "float32")
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean_with_sample_weight"])
 @pytest.mark.parametrize("weighting", ["none", "number", "examples", "steps", "column"])
 @pytest.mark.parametrize("masked", [True, False])
@@ -278,6 +282,7 @@ def history(model, loss, **options):
     return [*results.history["loss"], *results.history["val_loss"], *model.get_weights()]
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("kind", ["encoder_decoder", "transformer"])
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize(
@@ -291,6 +296,7 @@ def test_fit_equals_keras_and_never_uses_the_logits(kind, tied, options, tile_st
     assert_close(results, wanted, atol=1e-5)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("tied", [False, True])
 def test_fit_in_mixed_precision(policy, tied, tile_steps, monkeypatch):

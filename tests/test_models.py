@@ -319,6 +319,7 @@ def test_training_goes_on_after_loading(kind, tmp_path):
     )
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("kind", ["bahdanau_gru", "transformer"])
 def test_mixed_precision(kind, policy):

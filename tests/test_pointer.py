@@ -162,6 +162,7 @@ def test_mixtures_are_distributions_and_equal_the_oracle(extra_ids):
     np.testing.assert_allclose(results.sum(axis=-1), 1, atol=1e-6)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("scale", [1.0, 30.0])
 def test_nothing_is_copied_from_padding(policy, scale):

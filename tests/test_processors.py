@@ -36,6 +36,7 @@ def test_ten_thousand_rows_equal_the_oracle(name):
 
 
 @EVERY
+@pytest.mark.each_value
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_graphs_equal_the_oracle(name, jit_compile):
     for processor, of_row, *case in cases(name, 12):
@@ -102,6 +103,7 @@ def every_sequence(b, names, length_weight, coverage_weight):
     return sorted(found, reverse=True)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize(("length_weight", "coverage_weight"), [(0, 0), (0.7, 0), (-0.5, 0.4)])
 @pytest.mark.parametrize("names", SUBSETS, ids="-".join)
 def test_a_wide_beam_is_a_search_over_all_sequences(names, length_weight, coverage_weight):
@@ -132,6 +134,7 @@ def assert_sequences(found: SearchResult, b, wanted):
     )
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("width", [3, 8])
 @pytest.mark.parametrize("length_weight", [0.0, 0.7, -0.5])
 def test_the_best_are_those_of_a_search_that_does_not_end_early(width, length_weight):

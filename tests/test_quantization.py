@@ -48,6 +48,7 @@ def beam(model):
     return [to_numpy(found.tokens), to_numpy(found.log_probs)]
 
 
+@pytest.mark.each_value
 @EVERY_MODEL
 @pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
 @pytest.mark.filterwarnings("ignore:.*quantiz:UserWarning")

@@ -85,6 +85,7 @@ def test_greedy_equals_the_oracle(seed):
 PENALTIES = [(0.0, 0.0), (0.6, 0.0), (0.0, 0.3), (1.1, 0.7), (-0.4, 0.2)]
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize(("length_weight", "coverage_weight"), PENALTIES)
 @pytest.mark.parametrize(("width", "end_bias"), [(1, 0.0), (3, 2.0), (5, 0.0), (11, 3.0)])
 def test_beam_equals_the_oracle(width, end_bias, length_weight, coverage_weight):

@@ -158,6 +158,7 @@ def test_returning_the_weights_does_not_change_the_output(policy):
     assert (weights[~np.broadcast_to(mask[:, None, None], weights.shape)] == 0).all()
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("scale", [1.0, 30.0])
 @pytest.mark.parametrize("causal", [True, False])

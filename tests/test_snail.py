@@ -122,6 +122,7 @@ def test_padding_in_front_changes_nothing(name):
     assert (to_numpy(outputs[:, :front]) == 0).all()
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("name", BLOCKS)
 def test_masked_steps_are_zero_and_nothing_is_nan(name, policy):

@@ -147,6 +147,7 @@ def wanted(block, inputs, masks, causal):
     return block_oracle(block, inputs, masks, causal)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("policy", POLICIES)
 @EITHER_ORDER
 def test_random_masks_give_no_gradient_and_never_nan(policy, norm_first):
@@ -232,6 +233,7 @@ def run_steps(block, inputs, state, mask=None):
     return np.stack(outputs, 1), np.stack(weights, 2)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize(("policy", "atol"), [("float32", 1e-5), ("mixed_bfloat16", 0.1)])
 @pytest.mark.parametrize("padding", ["none", "at_the_end", "anywhere"])
 @pytest.mark.parametrize("max_length", [T, T + 3])
@@ -269,6 +271,7 @@ def rows_of(state, beams):
     return {**state, **repeated}
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
 @pytest.mark.parametrize("padding", ["none", "at_the_end", "anywhere"])
 @EITHER_ORDER
@@ -365,6 +368,7 @@ def test_rows_of_a_batch_may_have_different_positions():
     np.testing.assert_allclose(to_numpy(output), full[0, [1, 4]], atol=1e-5)
 
 
+@pytest.mark.each_value
 @EITHER_ORDER
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_a_step_beyond_the_capacity_is_an_error(norm_first, jit_compile):

@@ -28,6 +28,7 @@ from examples.translation.cli import app
 from examples.translation.config import FILES, Config
 from examples.translation.run import Run
 from examples.translation.search import Search
+from marks import more
 
 ROOT = Path(__file__).parents[1]
 NUMBERS = {"one": "un", "two": "deux", "three": "trois", "four": "quatre", "five": "cinq"}
@@ -101,13 +102,14 @@ def run(run_of):
 
 
 EVERY_MODEL = pytest.mark.parametrize("model", ["recurrent", "transformer"])
+FIRST_MODEL = pytest.mark.parametrize("model", ["recurrent", *more("transformer")])
 
 
 # ---------------------------------------------------------------- model
 
 
-def first_step(**choices):
-    """The loss of a first training step, the same by NumPy from the logits, and the model."""
+def compiled(**choices):
+    """A model, ready for training, and its configuration."""
     choices = {
         "units": 6,
         "encoder_units": 4,
@@ -120,6 +122,12 @@ def first_step(**choices):
     source_size = 13 if config.joint_vocabulary else 11
     model = network.build(config, source_size, target_size=13)
     train.compile_model(model, config, steps=1)
+    return model, config
+
+
+def first_step(**choices):
+    """The loss of a first training step, the same by NumPy from the logits, and the model."""
+    model, config = compiled(**choices)
     source = np.array([[5, 6, 3], [7, 3, 0], [0, 0, 0]])
     target_in = np.array([[2, 5, 6], [2, 8, 0], [0, 0, 0]])
     target_out = np.array([[5, 6, 3], [8, 3, 0], [0, 0, 0]])
@@ -175,15 +183,16 @@ def test_tied_embeddings_are_one_matrix(choice, tmp_path):
     choice = {**choice, "units": 8, "joint_vocabulary": True}
     loss, wanted, model = first_step(**choice, tie_embeddings=True)
     assert loss == pytest.approx(wanted, abs=1e-4)
-    untied = first_step(**choice)[2]
+    inputs = np.array([[5, 6, 3]]), np.array([[2, 5]])
+    untied, again = (compiled(**choice, tie_embeddings=tie)[0] for tie in (False, True))
+    untied(inputs)
+    again(inputs)
     embedding = model.target_embedding
     assert model.head is embedding
     assert embedding in model.encoder.layers
     assert untied.count_params() - model.count_params() == 13 * (8 + 8 + 1)  # the bias too
     model.save_weights(tmp_path / "model.weights.h5")
-    again = first_step(**choice, tie_embeddings=True)[2]
     again.load_weights(tmp_path / "model.weights.h5")
-    inputs = np.array([[5, 6, 3]]), np.array([[2, 5]])
     np.testing.assert_array_equal(again(inputs), model(inputs))
     before = embedding.embeddings.numpy()
     model.train_on_batch(inputs, np.array([[5, 3]]))
@@ -209,7 +218,7 @@ def test_a_run_holds_what_is_needed(run, corpus):
     assert "holds another run's model (seed: 2, not 1)" in other.stderr
 
 
-@EVERY_MODEL
+@FIRST_MODEL
 def test_evaluation(run_of, model):
     run = run_of(model)
     result = command("evaluate", "--out", run.folder, "--beam-width", 3, "--pictures", 3)
@@ -303,7 +312,7 @@ def test_an_average_is_evaluated_and_exported(run, tmp_path):
 TEXTS = ["one, two red cat", "", "Привет мир 漢字", "  FIVE, one   black dog ", "dog \udcff"]
 
 
-@pytest.mark.parametrize("model", ["recurrent", "transformer", "tied, drawn"])
+@pytest.mark.parametrize("model", ["recurrent", "transformer", *more("tied, drawn")])
 def test_the_export_gives_the_same_numbers(run_of, model):
     run = run_of(model)
     config, network, source, target = inference.load(run)
@@ -627,7 +636,7 @@ def wait_for_another(path, until):
 
 
 @pytest.mark.parametrize(
-    ("model", "after"), [("recurrent", 1), ("transformer", 6), ("tied, drawn", 3)]
+    ("model", "after"), [("recurrent", 1), *more(("transformer", 6), ("tied, drawn", 3))]
 )
 def test_training_resumes_after_a_kill(run_of, model, after, corpus, tmp_path):
     run, killed = run_of(model), Run(tmp_path / "run")
@@ -699,7 +708,7 @@ def losses(run):
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
-@EVERY_MODEL
+@FIRST_MODEL
 def test_a_run_starts_from_another(run_of, model, other, tmp_path):
     """With a learning rate of almost nothing the first weights are those that are kept."""
     first, tuned = run_of(model), Run(tmp_path / "tuned")

@@ -10,14 +10,39 @@ import pkgutil
 import keras
 
 import keras_attention as ka
+from marks import more
 from table.row import OTHER_SIZES, SIZES, SMALLEST_SIZES, shaped
 
-__all__ = ["OTHER_SIZES", "SIZES", "SMALLEST_SIZES", "TABLE", "public_layers", "shaped"]
+__all__ = [
+    "OTHER_SIZES",
+    "SIZES",
+    "SMALLEST_SIZES",
+    "TABLE",
+    "one_per_layer",
+    "public_layers",
+    "shaped",
+]
 
 MODULES = [
     importlib.import_module(f"table.{found.name}") for found in pkgutil.iter_modules(__path__)
 ]
 TABLE = [row for module in MODULES for row in getattr(module, "ROWS", ())]
+
+
+def one_per_layer(rows=TABLE, part=0, parts=1):
+    """These rows for `parametrize`; by default those run that hold a layer which none before does.
+
+    For checks that compile, which all rows together spend most of an hour on. `parts` checks of one
+    kind, such as formats, may share the layers: by default each of them runs for a `part`.
+    """
+    seen, result, first = set(), [], 0
+    for row in rows:
+        again = set(row.holds) <= seen
+        first += not again
+        left_out = again or first % parts != part
+        result += more(row) if left_out else [row]
+        seen.update(row.holds)
+    return result
 
 
 def public_layers():
