@@ -145,12 +145,17 @@ def masked_softmax(scores: Any, mask: Any = None) -> Any:
     [[0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]
     """
     dtype = backend.standardize_dtype(scores.dtype)
-    scores = mask_scores(scores, mask)
+    scores, is_single = mask_scores(scores), scores.shape[-1] == 1
+    if mask is None and not is_single:
+        return ops.cast(ops.softmax(scores, axis=-1), dtype)
+    hidden = scores <= MASKED_SCORE  # False for NaN, which is to be seen
+    if mask is not None:
+        hidden = ops.logical_or(hidden, ops.logical_not(ops.cast(mask, "bool")))
+    scores = ops.where(hidden, MASKED_SCORE, scores)
     # Keras's softmax warns about an axis of length 1.
-    weights = scores - scores + 1 if scores.shape[-1] == 1 else ops.softmax(scores, axis=-1)
-    weights = ops.cast(weights, dtype)
-    # In a row with nothing to attend to all scores are the same, and so would be all weights.
-    return weights if mask is None else ops.where(ops.cast(mask, "bool"), weights, 0)
+    weights = scores - scores + 1 if is_single else ops.softmax(scores, axis=-1)
+    # In a row with nothing to attend to, all scores are the same, and so would be all weights.
+    return ops.cast(ops.where(hidden, 0, weights), dtype)
 
 
 def zero_masked(sequence: Any, mask: Any = None) -> Any:

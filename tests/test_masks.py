@@ -5,6 +5,7 @@ import hypothesis.extra.numpy
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import strategies as st
 
 import keras_attention as ka
@@ -177,3 +178,25 @@ def test_implicit_mask_is_the_one_keras_attached():
 def test_names_of_0_1_0_warn_and_still_work(old, new):
     with pytest.warns(DeprecationWarning, match=f"masks.{old}"):
         assert getattr(masks, old) is new
+
+
+@pytest.mark.parametrize("length", [1, 5])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_a_row_of_infinitely_low_scores_has_nothing_to_attend_to(length, dtype):
+    scores = tf.cast(tf.fill((2, length), -np.inf), dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(scores)
+        weights = masks.masked_softmax(scores, np.ones((2, length), bool))
+        squares = keras.ops.sum(weights**2)
+    assert not np.any(to_numpy(weights))
+    assert not np.any(to_numpy(tape.gradient(squares, scores)))
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_score_that_is_not_a_number_is_seen_unless_it_is_masked(jit_compile):
+    scores = tf.constant([[np.nan, 1.0, 2.0], [3.0, np.nan, 3.0]])
+    mask = tf.constant([[True, True, False], [True, False, True]])
+    softmax = tf.function(masks.masked_softmax, jit_compile=jit_compile)
+    weights = to_numpy(softmax(scores, mask))
+    assert np.isnan(weights[0]).any()
+    np.testing.assert_allclose(weights[1], [0.5, 0, 0.5])

@@ -70,8 +70,9 @@ class Seq2SeqModel(SavedSublayers, keras.Model, abc.ABC):
 
         TensorFlow traces a function twice if the first trace makes variables.
         """
-        if self.built and self.optimizer is not None and not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
+        optimizer, weights = getattr(self, "optimizer", None), self.trainable_variables
+        if self.built and weights and optimizer is not None and not optimizer.built:
+            optimizer.build(weights)
         return super().make_train_function(force)
 
     def compute_loss(
