@@ -12,6 +12,7 @@ import environment  # noqa: F401  # isort: skip  # before anything reads it
 import gc
 import os
 import pathlib
+import signal
 import sys
 import tempfile
 
@@ -67,6 +68,7 @@ def wait(running):
 def main(options):
     os.chdir(ROOT)
     sys.path[0] = str(ROOT)  # as for `python -m pytest`
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells ignore behind `&`
     gc.freeze()  # else each copy would copy what the collector looks at
     running, good = {}, True
     for path in files():
