@@ -4,19 +4,18 @@ import importlib
 import pathlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from benchmarks.bars import Bar
 
 
-class Seconds(float):
-    """What a step returns that measures itself how long its work took, on all processors too."""
+class Timing(NamedTuple):
+    """Seconds of a step that times itself: by the clock, and of all processors if it knows them."""
 
-    def __new__(cls, seconds, processor=None):
-        self = super().__new__(cls, seconds)
-        self.processor = processor
-        return self
+    wall: float
+    processor: float | None = None
 
 
 @dataclass

@@ -1,16 +1,14 @@
 """What bounds our kernels, by count: `python -m benchmarks.roofline --page docs/benchmarks.md`.
 
-Needs no GPU. JAX compiles the kernels for the processor, and XLA counts their operations and the
-bytes that go to and from memory. It counts the body of a loop once; here, it counts as often as it
-runs. A compiler for GPUs makes other kernels of the same operations, which may move fewer bytes.
+Needs no GPU: JAX compiles the kernels for the processor, and `hlo_count` counts them. A compiler
+for GPUs makes other kernels of the same operations, which may move fewer bytes.
 """
 
 import argparse
-import functools
+import concurrent.futures
 import json
 import os
 import pathlib
-import re
 import subprocess
 import time
 
@@ -18,6 +16,7 @@ import numpy as np
 
 from benchmarks import environments, translator
 from benchmarks.cases import additive, self_attention, training_step
+from benchmarks.hlo_count import count
 
 START, END = "<!-- roofline -->", "<!-- end of roofline -->"
 
@@ -31,60 +30,6 @@ MACHINES = {
 }
 
 
-def count(compiled) -> dict:
-    """Returns what a function that JAX compiled takes: "flop", "bytes" and "least bytes".
-
-    The last are those of its arguments and results, which no compiler can avoid.
-    """
-    import jax
-    from jaxlib import xla_client
-
-    text, client = compiled.as_text(), jax.devices("cpu")[0].client
-    text = re.sub("^HloModule .*$", "HloModule counted, is_scheduled=true", text, flags=re.M)
-    computations = dict(re.findall(r"^(?:ENTRY )?(%\S+) \((.*?)^\}", text, re.M | re.S))
-    entry = re.search(r"^ENTRY (%\S+)", text, re.M).group(1)
-
-    @functools.cache
-    def once(name):
-        """Counts a computation, and the loops that it holds once, as XLA does."""
-        as_entry = re.sub("^ENTRY ", "", text, flags=re.M)
-        as_entry = re.sub(rf"^{re.escape(name)} \(", r"ENTRY \g<0>", as_entry, flags=re.M)
-        module = xla_client.hlo.hlo_module_from_text(as_entry)
-        costs = xla_client._xla.hlo_module_cost_analysis(client, module)
-        named = ("flops", "transcendentals", "bytes accessed")
-        flops, transcendentals, moved = (costs.get(each, 0) for each in named)
-        return np.array([flops + transcendentals, moved])
-
-    @functools.cache
-    def total(name):
-        inner = _inner(computations, name)
-        return once(name) + sum(trips * total(each) - once(each) for each, trips in inner)
-
-    sizes = compiled.memory_analysis()
-    least = sizes.argument_size_in_bytes + sizes.output_size_in_bytes
-    return {
-        **dict(zip(("flop", "bytes"), total(entry).tolist(), strict=True)),
-        "least bytes": least,
-    }
-
-
-def _inner(computations, name):
-    """Returns the computations that one runs in loops or calls, and how often it runs each."""
-    inner = []
-    for line in computations[name].splitlines():
-        if called := re.search(r" call\(.* to_apply=(%[\w.-]+)", line):
-            inner.append((called.group(1), 1))
-        if loop := re.search(r" while\(.* condition=(%[\w.-]+), body=(%[\w.-]+)", line):
-            # The library's loops count from 0 to a number of their condition. XLA doesn't know how
-            # often they run, since the counter depends on the state: see `_ops/while_loop.py`.
-            known = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line)
-            bounds = re.findall(r"s32\[\] constant\((\d+)\)", computations[loop.group(1)])
-            if not known and len(bounds) != 1:
-                raise ValueError(f"unknown number of trips: {line.strip()[:200]}")
-            inner.append((loop.group(2), int(known.group(1) if known else bounds[0])))
-    return inner
-
-
 def _additive():
     """Returns the compiled step of additive attention, and its matrix products' operations."""
     sizes = additive.CASE.points[0]
@@ -95,7 +40,9 @@ def _additive():
 
 
 def _self_attention():
-    """As above. Scores are computed twice: seven products of (length, length) and the width."""
+    """Returns the same of self-attention, of which seven products have (length, length): the
+    gradient computes the scores again.
+    """
     sizes = self_attention.CASE.points[0]
     rows, width = sizes["batch"] * sizes["length"], sizes["heads"] * sizes["width"]
     products = 2 * (3 * 4 * rows * width**2 + 7 * rows * sizes["length"] * width)
@@ -103,7 +50,7 @@ def _self_attention():
 
 
 def _training_step():
-    """As above. Attention's products with the memory are not among those of the GEMM floor."""
+    """Returns the same of a step. The products are those of the GEMM floor, without attention's."""
     import jax
 
     import keras_attention as ka
@@ -128,7 +75,7 @@ KERNELS = {
 
 
 def bound(counts: dict, machine: tuple) -> tuple[float, str]:
-    """Returns the least seconds that a machine takes for these counts, and what bounds it."""
+    """Returns an estimate of a machine's seconds for these counts, and what bounds it."""
     operations, bandwidth, size = machine
     bounds = {"arithmetic": counts["flop"] / operations}
     bounds["memory"] = counts["bytes"] * size / bandwidth
@@ -140,7 +87,7 @@ def this_processor() -> tuple[float, float, int]:
     """Returns the most that products and copies of large arrays reach here, as in `MACHINES`."""
     size = 2048
     a, b, result = (np.ones((size, size), "float32") for _ in range(3))
-    source, target = (np.ones(2**26, "float32") for _ in range(2))
+    source, target = (np.ones((os.cpu_count(), 2**25), "float32") for _ in range(2))
 
     def least(function):
         times = []
@@ -151,7 +98,9 @@ def this_processor() -> tuple[float, float, int]:
         return min(times)
 
     operations = 2 * size**3 / least(lambda: np.matmul(a, b, out=result))
-    return operations, 2 * source.nbytes / least(lambda: np.copyto(target, source)), 1
+    with concurrent.futures.ThreadPoolExecutor() as threads:  # as many as products have
+        seconds = least(lambda: list(threads.map(np.copyto, target, source)))
+    return operations, 2 * source.nbytes / seconds, 1
 
 
 def table(counts: dict, machines: dict) -> str:

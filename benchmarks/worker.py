@@ -17,7 +17,7 @@ import traceback
 
 import numpy as np
 
-from benchmarks.case import Seconds
+from benchmarks.case import Timing
 
 
 def serve(*arguments):
@@ -79,9 +79,10 @@ class Session:
             start, processor_start = time.perf_counter(), time.process_time()
             result = self._work.step()
             end = time.perf_counter()
-            wall.append(float(result) if isinstance(result, Seconds) else end - start)
-            told = getattr(result, "processor", None)  # By `Seconds`.
-            processor.append(time.process_time() - processor_start if told is None else told)
+            told = result if isinstance(result, Timing) else Timing(end - start)
+            wall.append(told.wall)
+            own = time.process_time() - processor_start
+            processor.append(own if told.processor is None else told.processor)
             half_a_step = (end - began) / len(wall) / 2
             if end - began + half_a_step >= seconds:
                 return {"seconds": wall, "processor_seconds": processor}

@@ -19,7 +19,7 @@ from benchmarks.bars import Bar, time_ratio
 from benchmarks.case import (
     Case,
     Contender,
-    Seconds,
+    Timing,
     Work,
     compare_with_first,
     comparison,
@@ -80,7 +80,7 @@ def _work(model, options, folder):
 
     if options.get("stored"):
         run(cuts=[])  # which stores what XLA compiled
-    return Work(lambda: Seconds(*run(cuts=[])["seconds"]), outputs)
+    return Work(lambda: Timing(*run(cuts=[])["seconds"]), outputs)
 
 
 def first_step(options):

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from benchmarks.bars import Bar, fastest, find
-from benchmarks.case import Case, Contender, Seconds, Work
+from benchmarks.case import Case, Contender, Timing, Work
 
 _START, _END = "import time; start = time.perf_counter()", "print(time.perf_counter() - start)"
 
@@ -15,7 +15,7 @@ def fresh_import(options):
 
     def step():
         printed = subprocess.run(command, capture_output=True, check=True, text=True).stdout
-        return Seconds(printed.split()[-1])
+        return Timing(float(printed.split()[-1]))
 
     return Work(step)
 

@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from benchmarks.bars import Bar, speedup
-from benchmarks.case import Case, Contender, Seconds, Work
+from benchmarks.case import Case, Contender, Timing, Work
 
 
 def translation():
@@ -77,7 +77,7 @@ def _work(options):
         batch = next(iterator)
         waited = time.perf_counter() - start
         train(batch)["loss"].numpy()  # Only a value that was read is done.
-        return Seconds(waited) if options.get("waiting") else None
+        return Timing(waited) if options.get("waiting") else None
 
     return Work(step)
 

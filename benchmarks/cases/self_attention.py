@@ -6,10 +6,9 @@ The kernels are (heads * width, heads * width), with the heads side by side. Wit
 `padded` the sequences end in padding, which the loss leaves out.
 """
 
-import numpy as np
-
 from benchmarks.bars import Bar, memory_ratio, speedup, time_ratio
 from benchmarks.case import Case, Contender, with_and_without_xla
+from benchmarks.padding import padding_mask
 from benchmarks.steps import Problem, gradient_work
 
 _SIZES = {"batch": 1, "heads": 8, "length": 4096, "width": 64}
@@ -24,13 +23,6 @@ def _problem(options):
     if options.get("padded"):
         problem.upstream *= padding_mask(options)[..., None]
     return problem
-
-
-def padding_mask(options):
-    """Returns (batch, length), False where a sequence is padding: the first one has none."""
-    batch, length = options["batch"], options["length"]
-    lengths = np.linspace(length, length / 2, batch, dtype="int32")
-    return np.arange(length) < lengths[:, None]
 
 
 def _mask(options):

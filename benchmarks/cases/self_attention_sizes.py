@@ -5,18 +5,12 @@ like, since many train without XLA.
 """
 
 from benchmarks.bars import Bar, least_speedup
-from benchmarks.case import Case, Contender, compare_with_first, with_and_without_xla
+from benchmarks.case import Case, Contender, with_and_without_xla
 from benchmarks.cases import self_attention
+from benchmarks.padding import compare_without_padding
 
 _HEADS = {"heads": 8, "width": 64, "causal": True, "padded": True}
 _SIZES = ((32, 32), (32, 128), (16, 256), (8, 512), (2, 1024))  # batch, length
-
-
-def compare(sizes, outputs):
-    """Compares gradients, and the outputs of real steps; those of padding are undefined."""
-    real = self_attention.padding_mask(sizes)[..., None]
-    outputs = {n: {**found, "output": found["output"] * real} for n, found in outputs.items()}
-    return compare_with_first(sizes, outputs)
 
 
 _OURS, _KERAS, _TORCH = "keras_attention", "keras.layers", "torch, scaled_dot_product_attention"
@@ -31,7 +25,7 @@ CASE = Case(
         Contender(_TORCH, "torch", self_attention.torch_function, "torch"),
     ],
     unit=("queries", lambda sizes: sizes["batch"] * sizes["length"]),
-    compare=compare,
+    compare=compare_without_padding,
     bars=[
         Bar(f"{_TIMES}, both without XLA", least_speedup(_KERAS, jit_compile=False), at_least=1.1),
         Bar(f"{_TIMES}, both with XLA", least_speedup(_KERAS, jit_compile=True), at_least=1.1),

@@ -10,8 +10,8 @@ nothing: here it is zero and gets no gradient. The activation is not ReLU, whose
 """
 
 from benchmarks.bars import Bar, least_speedup
-from benchmarks.case import Case, compare_with_first, with_and_without_xla
-from benchmarks.cases.self_attention import padding_mask
+from benchmarks.case import Case, with_and_without_xla
+from benchmarks.padding import compare_without_padding, padding_mask
 from benchmarks.steps import Problem, gradient_work
 
 _BLOCK = {"width": 512, "heads": 8, "hidden": 2048}
@@ -130,13 +130,6 @@ def keras_hub(options):
     return gradient_work(call, hub_variables(block, ["self", "cross"]), problem, options)
 
 
-def compare(sizes, outputs):
-    """Compares gradients, and the outputs of real steps; those of padding are undefined."""
-    real = padding_mask(sizes)[..., None]
-    outputs = {n: {**found, "output": found["output"] * real} for n, found in outputs.items()}
-    return compare_with_first(sizes, outputs)
-
-
 def _bar(block, jit_compile):
     both = "with XLA" if jit_compile else "without XLA"
     what = f"{block}, every size: times as fast as keras-hub's, both {both}"
@@ -157,8 +150,8 @@ CASE = Case(
         *with_and_without_xla(_HUB, _HUB, keras_hub, "keras_hub"),
         *with_and_without_xla(_OURS, _OURS, keras_attention),
     ],
-    unit=("steps", lambda sizes: sizes["batch"] * sizes["length"]),
-    compare=compare,
+    unit=("tokens", lambda sizes: sizes["batch"] * sizes["length"]),
+    compare=compare_without_padding,
     bars=[_bar(block, jit_compile) for block in _BLOCKS for jit_compile in (False, True)],
     trial={"batch": 3, "length": 7, "width": 10, "heads": 2, "hidden": 13},
 )
