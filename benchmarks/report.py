@@ -31,11 +31,16 @@ def write(results: dict, folder: pathlib.Path) -> str:
 def put_into_page(results: dict, page: pathlib.Path):
     """Puts the summary between its marks in a page, the tables after theirs, pictures beside it."""
     before = page.read_text().split(TABLES)[0]
-    start, rest = before.split(SUMMARY)
-    _, rest = rest.split(END_OF_SUMMARY)
-    before = f"{start}{SUMMARY}\n\n{summary(results)}\n{END_OF_SUMMARY}{rest}"
+    before = fill(before, SUMMARY, END_OF_SUMMARY, summary(results))
     page.write_text(f"{before}{TABLES}\n\n{tables(results)}")
     plot.draw(results, page.parent / _PICTURES)
+
+
+def fill(page: str, start: str, end: str, text: str) -> str:
+    """Returns the text of a page with other text between two marks."""
+    before, rest = page.split(start)
+    _, after = rest.split(end)
+    return f"{before}{start}\n\n{text}\n{end}{after}"
 
 
 def machine(threads: int) -> dict:

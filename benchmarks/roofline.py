@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 
-from benchmarks import environments, translator
+from benchmarks import environments, report, translator
 from benchmarks.cases import additive, self_attention, training_step
 from benchmarks.hlo_count import count
 
@@ -136,6 +136,8 @@ def main(arguments=None):
     parser.add_argument("--jax", metavar="PYTHON", help="has Keras and JAX; by default in .bench/")
     parser.add_argument("--count", action="store_true", help="only count, with this Python")
     settings = parser.parse_args(arguments)
+    if settings.page and START not in settings.page.read_text():
+        parser.error(f"--page {settings.page} has no line {START}")
     if settings.count:
         kernels = ((name, kernel()) for name, kernel in KERNELS.items())
         found = {n: {**count(each.compile()), "products": p} for n, (each, p) in kernels}
@@ -150,9 +152,7 @@ def main(arguments=None):
     text = table(counts, {**MACHINES, "this processor": this_processor()})
     print(text)
     if settings.page:
-        before, rest = settings.page.read_text().split(START)
-        after = rest.split(END)[1]
-        settings.page.write_text(f"{before}{START}\n\n{text}\n{END}{after}")
+        settings.page.write_text(report.fill(settings.page.read_text(), START, END, text))
 
 
 if __name__ == "__main__":

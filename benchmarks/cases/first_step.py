@@ -2,7 +2,7 @@
 
 A first step happens once in a process, so every one has a process of its own, which imports before
 the clock starts. Contenders are this library as it is and as it was at a commit, `--before`. By
-default that is the commit before the first step was halved. In a clone that lacks it, its rows say
+default that is the last commit that traced the step twice. In a clone that lacks it, its rows say
 so, and the bars over them count as not met.
 """
 
