@@ -87,16 +87,13 @@ def torch_function(options):
 
     problem = _problem(options)
     variables = [torch.tensor(each, requires_grad=True) for each in problem.weights.values()]
-    # It takes one mask. The padding is at the end, where no real query of a causal layer sees it.
-    masks = {"is_causal": options["causal"]}
-    if options.get("padded") and not options["causal"]:
-        masks = {"attn_mask": torch.tensor(padding_mask(options))[:, None, None]}
+    # It takes one mask. Cases with padding are causal: no real query sees the padding at the end.
 
     def attend(sequence):
         *projections, output = variables
         split = (*sequence.shape[:2], options["heads"], options["width"])
         by_head = [(sequence @ each).reshape(split).transpose(1, 2) for each in projections]
-        context = scaled_dot_product_attention(*by_head, **masks)
+        context = scaled_dot_product_attention(*by_head, is_causal=options["causal"])
         return context.transpose(1, 2).reshape(sequence.shape) @ output
 
     return gradient_work(attend, variables, problem, options)
