@@ -42,6 +42,10 @@ def decode(data: tf.Tensor, size: int) -> tf.Tensor:
     return tf.ensure_shape(_turn(square, orientation(data)), (size, size, 3))
 
 
+# Traced once for each size, in however many datasets it is.
+decode_in_graph = tf.function(decode, autograph=False)
+
+
 def _jpeg(data: tf.Tensor, size: int) -> tf.Tensor:
     """(H, W, 3): the decoder itself shrinks by 2, 4 or 8, to twice the size that is asked for."""
     side = tf.reduce_min(tf.image.extract_jpeg_shape(data)[:2])
@@ -184,7 +188,9 @@ def check(images: Images, names: list[str]) -> tuple[list[str], list[str]]:
     indices = tf.data.Dataset.range(len(names))
     pictures = tf.data.Dataset.zip(indices, read_encoded(images, names))
     # Something of the pixels: what is not needed would not be decoded.
-    means = pictures.map(lambda i, data: (i, tf.reduce_mean(decode(data, 8))), tf.data.AUTOTUNE)
+    means = pictures.map(
+        lambda i, data: (i, tf.reduce_mean(decode_in_graph(data, 8))), tf.data.AUTOTUNE
+    )
     valid = {int(i) for i, _ in means.ignore_errors().as_numpy_iterator()}
     return (
         [name for i, name in enumerate(names) if i in valid],

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import final
 
@@ -11,7 +12,7 @@ import tensorflow as tf
 from rich import progress
 from rich.text import Text
 
-from examples.captioning.decoding import check, decode
+from examples.captioning.decoding import check, decode_in_graph
 from examples.captioning.images import Images, read_encoded
 from examples.common.errors import UserError
 from examples.common.files import lock, write_with
@@ -117,7 +118,8 @@ def _read(file: Path, count: int, shape: tuple[int, ...], dtype: type) -> np.nda
 
 
 def _batches(images: Images, names: list[str], size: int, batch_size: int):
-    pictures = read_encoded(images, names).map(lambda data: decode(data, size), tf.data.AUTOTUNE)
+    decoded = partial(decode_in_graph, size=size)
+    pictures = read_encoded(images, names).map(decoded, tf.data.AUTOTUNE)
     try:
         yield from pictures.batch(batch_size).prefetch(2)
     except tf.errors.OpError:
