@@ -51,6 +51,14 @@ def two_devices():
     )
 
 
+@pytest.fixture
+def eager(request):
+    """Functions of TensorFlow run one operation at a time, unless all cases run."""
+    tf.config.run_functions_eagerly(not all_cases(request.config))
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(autouse=True)
 def seed():
     keras.utils.set_random_seed(20150119)
@@ -77,10 +85,14 @@ def pytest_configure(config):
         importlib.import_module("table").TABLE[:] = importlib.import_module(module).ROWS
 
 
+def all_cases(config):
+    return config.getoption("--exhaustive") or any("::" in name for name in config.args)
+
+
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--rows"):
         select(config, items, {item for item in items if "row" in parameters(item)})
-    elif not config.getoption("--exhaustive") and not any("::" in x for x in config.args):
+    elif not all_cases(config):
         tests = collections.defaultdict(list)
         for item in items:
             tests[item.nodeid.partition("[")[0]].append(item)

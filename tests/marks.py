@@ -1,4 +1,4 @@
-"""Which cases of a test run by default; see CONTRIBUTING.md."""
+"""Which cases of a test run by default, and how; see CONTRIBUTING.md."""
 
 import pytest
 
@@ -11,3 +11,12 @@ def more(*values):
         )
         for value in values
     ]
+
+
+def eagerly(test):
+    """By default no function of TensorFlow is compiled in it: its operations run one by one.
+
+    For a test that would compile for longer than it computes. With `--exhaustive` it does.
+    """
+    about_data = "ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning"
+    return pytest.mark.usefixtures("eager")(pytest.mark.filterwarnings(about_data)(test))

@@ -24,8 +24,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 AT_ONCE = 2
 # They take longest; what begins last should end soon.
 FIRST = (
-    "test_translation test_conformance test_export test_translation_devices test_captioning "
-    "test_conformance_masks test_conformance_empty test_processors"
+    "test_translation_devices test_conformance test_captioning test_export test_translation "
+    "test_translation_training test_models test_learning test_conformance_masks test_docs"
 )
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import keras_attention as ka
 from comparing import assert_close, numbers, tensors, to_numpy
+from marks import more
 from oracles import attention as oracle
 from table import TABLE
 from table.attention import score_oracle
@@ -245,7 +246,7 @@ def test_names_of_weights_in_a_model():
 # ---- Learning
 
 
-@pytest.mark.parametrize("name", ["attention", "bahdanau", "luong", None], ids=str)
+@pytest.mark.parametrize("name", ["attention", "bahdanau", *more("luong"), None], ids=str)
 def test_attention_learns_to_look_things_up(name):
     """Associative recall: find the value beside the key that is asked for. A mean cannot."""
     random = np.random.default_rng(7)

@@ -14,6 +14,7 @@ from examples.captioning.cli import app
 from examples.captioning.config import Config
 from examples.captioning.run import Run
 from examples.common.errors import UserError
+from marks import eagerly
 
 
 def config(**options):
@@ -132,6 +133,7 @@ def test_more_layers_than_there_are(weights, options, told):
     assert told in str(caught.value)
 
 
+@eagerly
 def test_fine_tuning_goes_on_from_a_frozen_encoder(weights, tmp_path):
     rng, listed = np.random.default_rng(0), {"train": [], "dev": [], "test": []}
     for number in range(12):

@@ -25,6 +25,7 @@ from examples.captioning.run import Run
 from examples.common.errors import UserError
 from examples.common.files import write_with
 from examples.common.special import SPECIAL
+from marks import eagerly
 
 ROOT = Path(__file__).parents[1]
 TINY = {
@@ -316,6 +317,7 @@ def test_more_beams_than_words(study, tmp_path, command):
     assert "--beam-width 8: expected at most 7, the vocabulary" in line
 
 
+@eagerly
 @pytest.mark.parametrize("command", ["export", "explain"])
 def test_where_nothing_can_be_written(study, tmp_path, command):
     (tmp_path / "a.png").write_bytes(picture())
@@ -353,6 +355,7 @@ BAD = {
 }
 
 
+@eagerly
 @pytest.mark.parametrize("name", [*BAD, "missing.png"])
 def test_a_bad_picture_costs_only_itself(study, tmp_path, name, capfd):
     good = [tmp_path / f"good{i}.{kind}" for i, kind in enumerate(("png", "jpeg", "webp", "gif"))]
@@ -402,6 +405,7 @@ def test_a_folder_of_pictures(study, tmp_path):
     assert f"{tmp_path / 'empty'}: holds no picture (no name in .jpg, " in line
 
 
+@eagerly
 @pytest.mark.parametrize(("limit", "value"), [("BATCH", 2), ("BYTES", len(picture()) + 1)])
 def test_pictures_are_read_batch_by_batch(study, tmp_path, monkeypatch, limit, value):
     monkeypatch.setattr(caption, limit, value)

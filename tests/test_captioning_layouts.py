@@ -12,6 +12,7 @@ from examples.captioning.config import Config
 from examples.captioning.layouts import Picture
 from examples.common import options
 from examples.common.errors import UserError
+from marks import eagerly
 
 TWO = [Picture("a b.jpg", ("A dog , running .", "Two")), Picture("c.jpg", ("Sea",))]
 ROWS = [
@@ -238,6 +239,7 @@ def test_pictures_that_lie_elsewhere(tmp_path):
     assert "test2014/test.png (" in message
 
 
+@eagerly
 def test_several_files_on_the_command_line(tmp_path):
     draw(tmp_path / "images", *(f"{i}.png" for i in range(6)))
     token = "".join(f"{i}.png#{k}\tA dog\n" for i in range(4) for k in range(2))

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from examples.captioning import decoding, images
 from examples.common.errors import UserError
+from marks import eagerly
 
 ROOT = Path(__file__).parents[1]
 ORIENTATION = 0x0112
@@ -170,6 +171,7 @@ def test_exif_that_says_nothing(content):
 # ---------------------------------------------------------------- sizes
 
 
+@eagerly
 @pytest.mark.parametrize(("width", "height"), [(64, 48), (47, 64), (24, 24), (13, 9), (1, 300)])
 @pytest.mark.parametrize("enlarged", [1, 7])
 def test_decode_takes_the_largest_square_amid(width, height, enlarged):
@@ -242,6 +244,7 @@ LARGE = {
 }
 
 
+@eagerly
 @pytest.mark.parametrize("name", LARGE)
 def test_too_large_is_told_from_the_first_bytes(name):
     megapixels = {"vast.png": 4611686014133, "png": 400, "jpeg": 400, "gif": 400}.get(name, 256)

@@ -23,7 +23,7 @@ from examples.captioning.tokenizer import learn
 from examples.common import tokenizer as subwords
 from examples.common.fit import Checkpoints, fit
 from examples.common.special import END, PAD, SPECIAL, START, UNK
-from marks import more
+from marks import eagerly, more
 
 FIRST = ("dog", "man", "girl", "horse")
 SECOND = ("hat", "ball", "rope", "book", "cup")
@@ -246,6 +246,7 @@ def test_rewards_rise_and_training_goes_on_from_the_very_step(pictures, tmp_path
     assert [row["reward"] for row in stopped.load_checkpoint([])["history"]] == rewards
 
 
+@eagerly
 def test_the_command(tmp_path):
     """From a soft run of the command line to a hard one that is its own critic, and its use."""
     rng, listed = np.random.default_rng(0), {"train": [], "dev": [], "test": []}

@@ -24,6 +24,10 @@ from table import (
 
 EVERY_ROW = pytest.mark.parametrize("row", TABLE, ids=str)
 EVERY_LAYER = pytest.mark.parametrize("row", one_per_layer(), ids=str)
+# By default two checks of a kind share the layers.
+FIRST_HALF, SECOND_HALF = (
+    pytest.mark.parametrize("row", one_per_layer(part=part, parts=2), ids=str) for part in range(2)
+)
 POLICIES = ["float32", "mixed_float16", "mixed_bfloat16", "float64"]
 
 
@@ -191,7 +195,7 @@ def test_saved_models_and_weights_load(row, tmp_path):
     assert_close(numbers(fresh(feed)), wanted, 0)
 
 
-@EVERY_LAYER
+@FIRST_HALF
 def test_copies_are_equal_and_independent(row):
     """Clones and deep copies of models, deep copies of layers, built or not."""
     inputs, masks = row.arrays()
@@ -216,7 +220,7 @@ def test_copies_are_equal_and_independent(row):
     assert_close(numbers(model(feed)), wanted, 0)
 
 
-@EVERY_LAYER
+@SECOND_HALF
 def test_a_layer_in_two_places_loads_as_one(row, tmp_path):
     """Called by two branches of a model: one set of weights, before and after."""
     inputs, masks = row.arrays()
@@ -237,7 +241,7 @@ def test_a_layer_in_two_places_loads_as_one(row, tmp_path):
     assert_close(numbers(loaded(feed)), numbers(model(feed)), 0)
 
 
-@EVERY_LAYER
+@SECOND_HALF
 @pytest.mark.each_value
 @pytest.mark.parametrize("mode", ["int8", "float8"])
 @pytest.mark.filterwarnings("ignore:.*quantiz:UserWarning")
@@ -287,7 +291,7 @@ def test_training_is_the_same_eager_in_a_graph_and_under_xla(row, jit_compile):
         assert_close(trained[1], trained[0])
 
 
-@EVERY_LAYER
+@FIRST_HALF
 def test_a_step_on_two_devices_is_that_on_one(row, two_devices):
     """Of the same two examples, one on each device."""
     axes = next(iter(row.outputs.values()))

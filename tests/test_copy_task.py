@@ -4,6 +4,7 @@ import numpy as np
 
 from comparing import to_numpy
 from examples import copy_task
+from marks import eagerly
 
 
 def test_the_answer_is_what_stood_before_the_mark():
@@ -34,6 +35,7 @@ def test_the_drawn_run_is_that_of_the_model():
         np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
 
 
+@eagerly
 def test_it_runs_from_training_to_picture(tmp_path, capsys):
     options = ["--epochs", "1", "--steps", "2", "--batch-size", "4", "--units", "8"]
     memory = ["--memory-size", "5", "--memory-dim", "3"]

@@ -8,6 +8,7 @@ import tensorflow as tf
 import keras_attention as ka
 from comparing import assert_close, numbers, to_numpy
 from keras_attention._internal.rnn import run_loop
+from marks import eagerly, more
 from table.decoders import decode
 
 B, T, S, INPUT, MEMORY, CELL, UNITS, FINAL = 2, 3, 5, 7, 11, 13, 17, 19
@@ -166,6 +167,7 @@ def train_with_dropout(kind, cell, shapes, compiled):
     return model
 
 
+@eagerly
 @pytest.mark.each_value
 @pytest.mark.parametrize("kind", ["bahdanau", "luong", "luong_unfed"])
 @pytest.mark.parametrize("cell", ["gru", "simple_rnn", "stacked"])
@@ -185,6 +187,7 @@ def test_training_with_dropout_everywhere_under_xla(kind, cell):
     train_with_dropout(kind, cell, [(2, 3, 5)], compiled=True)
 
 
+@eagerly
 @EVERY_DECODER
 def test_a_functional_model_takes_the_encoders_state(kind):
     """Keras-style: an encoder that returns its state, and a decoder that starts from it."""
@@ -320,7 +323,7 @@ def learned_reversal(kind, attends):
     return model.evaluate(unseen, reverse[seen:], verbose=0)[1]
 
 
-@pytest.mark.parametrize("kind", ["bahdanau", "luong", "luong_unfed"])
+@pytest.mark.parametrize("kind", ["bahdanau", "luong", *more("luong_unfed")])
 def test_attention_learns_to_reverse(kind):
     assert learned_reversal(kind, attends=True) > 0.98
 

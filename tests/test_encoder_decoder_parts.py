@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import keras_attention as ka
 from comparing import assert_close, numbers, to_numpy
+from marks import eagerly, more
 
 LAYERS = keras.layers
 IDS = 13
@@ -89,9 +90,13 @@ def called(layer):
     return layer
 
 
+@eagerly
 @pytest.mark.parametrize(
     ("name", "first"),
-    [*((name, "fit") for name in MODELS), ("mean", "call"), ("states", "begin"), ("last", "build")],
+    [
+        *((name, "fit") for name in MODELS),
+        *more(("mean", "call"), ("states", "begin"), ("last", "build")),
+    ],
 )
 def test_layers_with_a_call_alone_train_search_and_load(name, first, tmp_path):
     model = MODELS[name]()
@@ -158,6 +163,7 @@ def test_the_last_step_of_a_bridge_is_the_last_that_is_not_masked():
         ka.models.Bridge([7], pooling="max")
 
 
+@eagerly
 def test_a_new_vocabulary_takes_over_encoder_decoder_and_bridge(tmp_path):
     old = made()
     old.compile("sgd", LOSS)
@@ -218,6 +224,7 @@ def test_one_mask_for_two_memories_is_refused():
         decoder(np.ones((2, 3, 5), "float32"), memories, memory_mask=np.ones((2, 5), "bool"))
 
 
+@eagerly
 @pytest.mark.parametrize("name", ["mean", "transformer"])
 def test_inputs_may_be_a_dict(name, tmp_path):
     model = MODELS[name]()

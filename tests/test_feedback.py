@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import keras_attention as ka
 from comparing import assert_close, numbers, to_numpy
+from marks import eagerly, more
 
 LAYERS = keras.layers
 RANDOM = np.random.default_rng(3)
@@ -37,6 +38,7 @@ def made(kind, **options):
     return decoder, keras.Sequential([LAYERS.Dense(7, activation="tanh")])
 
 
+@eagerly
 @pytest.mark.each_value
 @EVERY_DECODER
 @pytest.mark.parametrize("in_graph", [True, False])
@@ -195,7 +197,7 @@ def test_scheduled_sampling_of_numbers_reads_the_predictions():
     assert np.abs(outputs - forced).max() > 1e-4
 
 
-@pytest.mark.parametrize("jit_compile", [True, False])
+@pytest.mark.parametrize("jit_compile", [False, *more(True)])
 def test_a_forecaster_learns_to_run_freely(jit_compile):
     """Waves with a phase of their own: free-running training beats the last value, held."""
     time = np.arange(24) / 24 + RANDOM.uniform(size=(256, 1))

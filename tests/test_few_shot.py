@@ -5,6 +5,7 @@ import pytest
 
 from examples import few_shot
 from examples.common.fresh import FreshBatches
+from marks import more
 
 
 def test_episodes_show_every_class_and_ask_for_one_of_them():
@@ -25,7 +26,7 @@ def test_episodes_show_every_class_and_ask_for_one_of_them():
     assert len(orders) == 50
 
 
-@pytest.mark.parametrize("attends", [True, False])
+@pytest.mark.parametrize("attends", [True, *more(False)])
 def test_it_learns_new_classes_by_two_examples_of_each(attends):
     """With attention; convolutions alone, with more weights, are as yet little above chance."""
     ways, shots = 5, 2

@@ -8,6 +8,7 @@ import pytest
 
 import keras_attention as ka
 from comparing import numbers, tensors, to_numpy
+from marks import eagerly
 from table import TABLE, public_layers
 from table.row import UNITS
 
@@ -61,6 +62,7 @@ def test_every_kernel_adds_to_the_losses_of_the_model_also_of_a_loaded_one(name,
     assert sum(numbers(loaded.losses)) == pytest.approx(expected, rel=1e-5)
 
 
+@eagerly
 @EVERY_LAYER
 def test_kernels_stay_within_their_constraint(name):
     model, row = functional(name, kernel_constraint="non_neg"), ROWS[name]

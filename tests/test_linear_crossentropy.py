@@ -17,6 +17,7 @@ from comparing import assert_close, numbers, to_numpy
 from keras_attention._internal.keras_masks import copy_keras_mask
 from keras_attention.losses import crossentropy
 from keras_attention.losses.crossentropy_loss import HeadOutput
+from marks import eagerly, more
 from oracles.linear_crossentropy import linear_crossentropy as oracle
 
 WIDTH, VOCABULARY = 5, 23
@@ -171,6 +172,7 @@ def test_sample_weights_of_another_length_are_an_error():
         loss(targets, output, np.ones(7))
 
 
+@eagerly
 @pytest.mark.each_value
 @pytest.mark.parametrize("steps", [3, 5])  # With 5 Keras takes (B,) for (T,).
 @pytest.mark.parametrize("kind", ["encoder_decoder", "transformer"])
@@ -296,6 +298,7 @@ def test_fit_equals_keras_and_never_uses_the_logits(kind, tied, options, tile_st
     assert_close(results, wanted, atol=1e-5)
 
 
+@eagerly
 @pytest.mark.each_value
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("tied", [False, True])
@@ -319,7 +322,7 @@ def test_fit_in_mixed_precision(policy, tied, tile_steps, monkeypatch):
     [
         lambda: keras.layers.Dense(1001, use_bias=False),
         lambda: keras.layers.ReversibleEmbedding(1001, 6),
-        lambda: keras.layers.ReversibleEmbedding(1001, 6, tie_weights=False),
+        *more(lambda: keras.layers.ReversibleEmbedding(1001, 6, tie_weights=False)),
     ],
 )
 def test_no_tensor_of_a_training_step_is_as_large_as_the_logits(head, tile_steps):
@@ -345,7 +348,8 @@ def test_no_tensor_of_a_training_step_is_as_large_as_the_logits(head, tile_steps
     assert largest(ka.losses.LinearCrossentropy()) == 7
 
 
-@pytest.mark.parametrize("head", ["activation", "soft_cap", "sequential", "sampling"])
+@eagerly
+@pytest.mark.parametrize("head", ["activation", *more("soft_cap", "sequential"), "sampling"])
 def test_heads_that_are_not_linear_use_their_logits(head):
     options = {"sampling_probability": 0.0, "seed": 3} if head == "sampling" else {}
     layers = {
@@ -371,6 +375,7 @@ def test_losses_of_layers_and_loss_weights_count():
     np.testing.assert_allclose(total(ka.losses.LinearCrossentropy()), total(loss), rtol=1e-6)
 
 
+@eagerly
 def test_the_loss_saves_with_its_model(tmp_path):
     translator = model("encoder_decoder")
     loss = ka.losses.LinearCrossentropy(label_smoothing=0.1)

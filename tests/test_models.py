@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import keras_attention as ka
 from comparing import assert_close, numbers, to_numpy
+from marks import eagerly, more
 from oracles import search as oracle
 
 LAYERS = keras.layers
@@ -142,7 +143,7 @@ def test_scheduled_sampling_draws_in_proportion():
     np.testing.assert_allclose(shares, chances, atol=4 * np.sqrt(0.25 / len(read)))
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, *more(True)])
 def test_scheduled_sampling_trains_and_leaves_padding_out(jit_compile):
     _, model = sampling("bahdanau_gru", 0.5, seed=3)
     compiled(model, keras.optimizers.Adam(0.01), jit_compile=jit_compile)
@@ -319,6 +320,7 @@ def test_training_goes_on_after_loading(kind, tmp_path):
     )
 
 
+@eagerly
 @pytest.mark.each_value
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("kind", ["bahdanau_gru", "transformer"])
@@ -361,7 +363,7 @@ def copier(kind):
     )
 
 
-@pytest.mark.parametrize("kind", ["bahdanau_gru", "luong_lstm", "transformer"])
+@pytest.mark.parametrize("kind", ["bahdanau_gru", *more("luong_lstm", "transformer")])
 def test_a_model_learns_to_copy_what_it_translates_then(kind):
     """fit, greedy search and beam search, end to end, on words of 2 to 4 letters."""
     random = np.random.default_rng(5)

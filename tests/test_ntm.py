@@ -8,6 +8,7 @@ import tensorflow as tf
 import keras_attention as ka
 from comparing import to_numpy
 from keras_attention.ntm import addressing
+from marks import eagerly, more
 
 B, T, WIDTH, UNITS, N, M = 3, 7, 5, 11, 13, 4
 LAYERS = keras.layers
@@ -158,7 +159,10 @@ CONTROLLERS = {
 }
 
 
-@pytest.mark.parametrize("name", CONTROLLERS)
+@eagerly
+@pytest.mark.parametrize(
+    "name", ["stacked", *more("stack_of_one", "simple"), "functional", *more("sequential")]
+)
 def test_controllers_of_any_kind_train_and_load(name, tmp_path):
     inputs = keras.Input((None, WIDTH))
     model = keras.Model(inputs, machine(CONTROLLERS[name](), return_state=False)(inputs))

@@ -8,6 +8,7 @@ import tensorflow as tf
 import keras_attention as ka
 from comparing import to_numpy
 from keras_attention.pointer.generator import copy_distribution
+from marks import more
 from oracles import pointer as oracle
 
 B, T, S, QUERY, VALUE, UNITS = 2, 3, 5, 7, 11, 13
@@ -323,7 +324,7 @@ def test_errors_name_the_argument_and_what_is_expected(make, words):
 # ---- Learning
 
 
-@pytest.mark.parametrize("pointing", [True, False])
+@pytest.mark.parametrize("pointing", [True, *more(False)])
 def test_pointers_learn_to_sort(pointing):
     """Six of twenty numbers; the decoder's input is the number that it pointed at last."""
     count, random = 6, np.random.default_rng(7)

@@ -14,7 +14,8 @@ import time
 import numpy as np
 import pytest
 
-from test_translation import LINES, ROOT
+from marks import more
+from translation_runs import LINES, ROOT
 
 JAX = {"KERAS_BACKEND": "jax"}
 TWO_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
@@ -108,20 +109,38 @@ def on_jax(corpus, tmp_path_factory):
     return folder
 
 
-def test_two_devices_of_jax(corpus, on_jax, tmp_path):
-    folder = tmp_path / "run"
-    arguments = "train", "--pairs", corpus, *OPTIONS, "--out", folder
-    out, _ = ended(start(*arguments, environment=JAX | TWO_DEVICES))
+@pytest.fixture(scope="module")
+def on_tensorflow(corpus, tmp_path_factory):
+    """A run on one device, without dropout, which is drawn on each device."""
+    folder = tmp_path_factory.mktemp("tensorflow") / "run"
+    ended(start("train", "--pairs", corpus, *OPTIONS, "--dropout", 0, "--out", folder))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("alone", "options"),
+    [
+        ("on_jax", {"environment": JAX | TWO_DEVICES}),
+        *more(("on_tensorflow", {"code": ("-c", MIRRORED)})),
+    ],
+    ids=["jax", "tensorflow"],
+)
+def test_two_devices(corpus, request, tmp_path, alone, options):
+    folder, one = tmp_path / "run", request.getfixturevalue(alone)
+    dropout = ["--dropout", 0] if alone == "on_tensorflow" else []
+    arguments = "train", "--pairs", corpus, *OPTIONS, *dropout, "--out", folder
+    out, _ = ended(start(*arguments, **options))
     assert "; on 2 devices\n" in out
-    np.testing.assert_allclose(losses(folder), losses(on_jax), atol=1e-4)
+    np.testing.assert_allclose(losses(folder), losses(one), atol=1e-4)
 
 
-def test_two_processes_of_jax(corpus, on_jax, tmp_path):
+@pytest.mark.parametrize("killed", [[1], *more([0, 1])], ids=str)
+def test_two_processes_of_jax(corpus, on_jax, tmp_path, killed):
     """One is killed, which ends the other; the pair goes on and ends as one process does."""
     folder = tmp_path / "run"
     arguments = "train", "--pairs", corpus, *OPTIONS, "--out", folder
 
-    for number in (0, 1):
+    for number in killed:
         processes = pair(arguments, arguments)
         saved = 0.0
         checkpoint = folder / "checkpoint.npz"
@@ -154,16 +173,6 @@ def test_two_processes_with_different_options(corpus, tmp_path):
     assert first.returncode == 2
     assert errors == ENDED
     assert '"learning_rate": 0.003' in (folder / "config.json").read_text()
-
-
-def test_two_devices_of_tensorflow(corpus, tmp_path):
-    folders = [tmp_path / "one", tmp_path / "two"]
-    # Dropout is drawn on each device.
-    arguments = "train", "--pairs", corpus, *OPTIONS, "--dropout", 0
-    ended(start(*arguments, "--out", folders[0]))
-    out, _ = ended(start(*arguments, "--out", folders[1], code=("-c", MIRRORED)))
-    assert "; on 2 devices\n" in out
-    np.testing.assert_allclose(*map(losses, folders), atol=1e-4)
 
 
 def test_trained_on_jax_and_exported_on_tensorflow(on_jax):
