@@ -80,7 +80,6 @@ CASE = Case(
         Bar("B=1, T=S=4096: extra memory", _longest_mib, at_most=1e9 / 2**20, unit="MiB"),
     ],
     extra_memory=True,
-    rounds=4,
     trial={"batch": 1, "length": 150, "units": 64},  # In tiles, as at the points.
     on_gpu=True,
 )

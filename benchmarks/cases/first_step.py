@@ -202,6 +202,5 @@ CASE = Case(
         ),
     ],
     fresh=True,
-    rounds=3,
     trial={"width": 16, "vocabulary": 50, "batch": 5, "source_steps": 7, "target_steps": 5},
 )

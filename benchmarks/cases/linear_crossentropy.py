@@ -83,7 +83,6 @@ CASE = Case(
     unit=("tokens", lambda sizes: sizes["tokens"]),
     bars=[*_bars(_SMALL), *_bars(_LARGE, memory=(0.5, 0.25))],
     extra_memory=True,
-    rounds=4,
     trial={"tokens": 1400, "width": 16, "vocabulary": 500},  # In tiles, as at the points.
     on_gpu=True,
 )
