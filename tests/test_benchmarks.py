@@ -23,7 +23,7 @@ from benchmarks import (
 )
 from benchmarks.bars import Bar
 from benchmarks.case import Case, Contender
-from benchmarks.cases import first_step, import_time, training_step
+from benchmarks.cases import first_step, import_time, input_pipeline, training_step
 from benchmarks.flickr8k import __main__ as flickr8k
 from benchmarks.flickr8k import table
 from examples.captioning import scoring
@@ -529,3 +529,12 @@ def test_the_table_of_flickr8k_tells_what_is_above_none(tmp_path):
     assert lines[4].endswith("| 50.50 ± 0.71 | 1.50 ± 0.71 |")
     assert lines[5].endswith("| 2.50 ± 0.71 |")  # with the minute of the run before
     assert "| soft | 60.0 (50.0 to 70.0) |" in "\n".join(lines)
+
+
+@pytest.mark.parametrize("example", ["translation", "captioning"])
+def test_batches_of_the_examples_fit_their_models(example):
+    batches, model = input_pipeline._EXAMPLES[example]()
+    inputs, target_out = next(iter(batches.epochs(0, 1)))
+    outputs = model(inputs)
+    logits = outputs["logits"] if example == "captioning" else outputs
+    assert logits.shape[:2] == target_out.shape

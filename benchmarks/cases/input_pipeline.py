@@ -46,8 +46,9 @@ def captioning():
     ids = random.integers(4, vocabulary, (captions, 14)).astype("int32")
     ids[np.arange(14) >= random.integers(6, 14, (captions, 1))] = 0
     numbers = np.repeat(np.arange(len(pictures)), 4)
-    batches = pipeline.Batches(pictures, numbers, ids, config.batch_size, augment=True)
-    network = model.build(config, vocabulary)
+    shift = config.size // train.SHIFT
+    batches = pipeline.Batches(pictures, numbers, ids, config.batch_size, shift)
+    network = model.build(config, vocabulary, pictures.shape)
     train.compile_model(network, config, batches.steps)
     return batches, network
 
