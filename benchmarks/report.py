@@ -6,6 +6,7 @@ import platform
 
 from benchmarks import plot
 from benchmarks.bars import extra_memory
+from examples.common.files import write as write_file
 
 SUMMARY, END_OF_SUMMARY = "<!-- summary -->", "<!-- end of summary -->"
 TABLES = "<!-- results -->"
@@ -21,8 +22,8 @@ _COLUMNS = (
 def write(results: dict, folder: pathlib.Path) -> str:
     """Writes `results.json`, `results.md` and pictures into `folder`; returns the markdown."""
     text = f"{summary(results)}\n{tables(results)}"
-    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    (folder / "results.md").write_text(text)
+    write_file(folder / "results.json", json.dumps(results, indent=1) + "\n")
+    write_file(folder / "results.md", text)
     plot.draw(results, folder / _PICTURES)
     return text
 
@@ -31,7 +32,7 @@ def put_into_page(results: dict, page: pathlib.Path):
     """Puts the summary between its marks in a page, the tables after theirs, pictures beside it."""
     before = page.read_text().split(TABLES)[0]
     before = fill(before, SUMMARY, END_OF_SUMMARY, summary(results))
-    page.write_text(f"{before}{TABLES}\n\n{tables(results)}")
+    write_file(page, f"{before}{TABLES}\n\n{tables(results)}")
     plot.draw(results, page.parent / _PICTURES)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks import environments, report, translator
 from benchmarks.cases import additive, self_attention, training_step
 from benchmarks.hlo_count import count
+from examples.common.files import write
 
 START, END = "<!-- roofline -->", "<!-- end of roofline -->"
 
@@ -152,7 +153,7 @@ def main(arguments=None):
     text = table(counts, {**MACHINES, "this processor": this_processor()})
     print(text)
     if settings.page:
-        settings.page.write_text(report.fill(settings.page.read_text(), START, END, text))
+        write(settings.page, report.fill(settings.page.read_text(), START, END, text))
 
 
 if __name__ == "__main__":

@@ -132,8 +132,8 @@ def masked_softmax(scores: Any, mask: Any = None) -> Any:
     """Returns the softmax over the last axis of `scores`, exactly 0 where `mask` is False.
 
     A row with nothing to attend to gets zero weights and zero gradients. With a mask, scores of
-    -1e30 and below, such as -inf, count as masked too. The arithmetic runs in at
-    least float32, whatever the dtype of the scores is. The weights have the dtype of the scores.
+    -1e30 and below, such as -inf, count as masked too. The arithmetic runs in at least float32,
+    whatever the dtype of the scores is. The weights have the dtype of the scores.
 
     Args:
         scores: (..., S).

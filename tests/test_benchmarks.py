@@ -533,7 +533,7 @@ def test_the_table_of_flickr8k_tells_what_is_above_none(tmp_path):
 
 @pytest.mark.parametrize("example", ["translation", "captioning"])
 def test_batches_of_the_examples_fit_their_models(example):
-    batches, model = input_pipeline._EXAMPLES[example]()
+    batches, model = input_pipeline.EXAMPLES[example]()
     inputs, target_out = next(iter(batches.epochs(0, 1)))
     outputs = model(inputs)
     logits = outputs["logits"] if example == "captioning" else outputs

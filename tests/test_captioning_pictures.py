@@ -244,7 +244,6 @@ LARGE = {
 }
 
 
-@eagerly
 @pytest.mark.parametrize("name", LARGE)
 def test_too_large_is_told_from_the_first_bytes(name):
     megapixels = {"vast.png": 4611686014133, "png": 400, "jpeg": 400, "gif": 400}.get(name, 256)

@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 
 from comparing import tensors, to_numpy
-from marks import eagerly
 from table import SIZES, one_per_layer, shaped
 
 
@@ -34,7 +33,6 @@ def error_of(call, *arguments):
         return str(error)
 
 
-@eagerly
 @pytest.mark.each_value
 @pytest.mark.parametrize("row", one_per_layer(), ids=str)
 @pytest.mark.parametrize("mode", ["graph", "xla", "eager"])

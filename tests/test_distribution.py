@@ -8,7 +8,7 @@ import keras_attention as ka
 from comparing import assert_close, numbers
 from examples.captioning import model as captioning
 from examples.captioning.config import Config
-from marks import eagerly, more
+from marks import more
 
 LAYERS = keras.layers
 IDS, WIDTH = 13, 7
@@ -97,7 +97,6 @@ MODELS = {
 }
 
 
-@eagerly
 @pytest.mark.parametrize(
     "name",
     [

@@ -9,7 +9,6 @@ import tensorflow as tf
 
 import keras_attention as ka
 from comparing import assert_close, numbers, to_numpy
-from marks import eagerly
 
 LAYERS = keras.layers
 RANDOM = np.random.default_rng(3)
@@ -66,7 +65,6 @@ def seeds_reset(layer):
                 generator.state.assign(keras.ops.cast(state, generator.state.dtype))
 
 
-@eagerly
 @pytest.mark.each_value
 @EVERY_CELL
 @EVERY_DECODER
@@ -170,7 +168,6 @@ def test_decode_of_a_model_drops_in_training(name):
     assert_close([found[0]], [found[1]])
 
 
-@eagerly
 @pytest.mark.each_value
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("in_graph", [True, False])

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import keras_attention as ka
 from comparing import assert_close, numbers, to_numpy
-from marks import eagerly, more
+from marks import more
 
 LAYERS = keras.layers
 RANDOM = np.random.default_rng(3)
@@ -38,7 +38,6 @@ def made(kind, **options):
     return decoder, keras.Sequential([LAYERS.Dense(7, activation="tanh")])
 
 
-@eagerly
 @pytest.mark.each_value
 @EVERY_DECODER
 @pytest.mark.parametrize("in_graph", [True, False])

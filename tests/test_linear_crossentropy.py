@@ -172,7 +172,6 @@ def test_sample_weights_of_another_length_are_an_error():
         loss(targets, output, np.ones(7))
 
 
-@eagerly
 @pytest.mark.each_value
 @pytest.mark.parametrize("steps", [3, 5])  # With 5 Keras takes (B,) for (T,).
 @pytest.mark.parametrize("kind", ["encoder_decoder", "transformer"])

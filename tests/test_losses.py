@@ -7,7 +7,6 @@ import tensorflow as tf
 
 import keras_attention as ka
 from comparing import to_numpy
-from marks import eagerly
 from oracles import history
 from oracles import losses as oracle
 
@@ -184,7 +183,6 @@ TARGETS = {
 }
 
 
-@eagerly
 @pytest.mark.parametrize("loss", TARGETS, ids=lambda loss: loss.__name__)
 def test_losses_on_the_weights_are_compiled_trained_saved_and_loaded(loss, tmp_path):
     steps, words = (keras.Input((None,), dtype="int32") for _ in range(2))

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import keras_attention as ka
 from comparing import assert_close, numbers, to_numpy
-from marks import eagerly, more
+from marks import more
 from oracles import search as oracle
 
 LAYERS = keras.layers
@@ -320,7 +320,6 @@ def test_training_goes_on_after_loading(kind, tmp_path):
     )
 
 
-@eagerly
 @pytest.mark.each_value
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("kind", ["bahdanau_gru", "transformer"])

@@ -296,7 +296,7 @@ def test_an_ensemble_of_runs(run, run_of, tmp_path):
     other = run_of("transformer")
     both = from_run(run, "--ensemble", other.folder)
     assert both[0]["score"] not in (alone[0]["score"], from_run(other)[0]["score"])
-    tf.config.run_functions_eagerly(False)
+    tf.config.run_functions_eagerly(False)  # An export is a graph.
     command("export", "--out", run.folder, "--ensemble", other.folder, "--to", tmp_path / "both")
     exported = command("translate", "--model", tmp_path / "both", "--json", *SCORED).stdout
     for row, line in zip(both, exported.splitlines(), strict=True):

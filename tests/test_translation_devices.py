@@ -17,6 +17,8 @@ import pytest
 from marks import more
 from translation_runs import LINES, ROOT
 
+pytest_plugins = ["translation_fixtures"]
+
 JAX = {"KERAS_BACKEND": "jax"}
 TWO_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
 ONE_DEVICE = {"XLA_FLAGS": ""}
@@ -92,13 +94,6 @@ def compiled(tmp_path_factory):
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
         yield
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    path = tmp_path_factory.mktemp("corpus") / "pairs.tsv"
-    path.write_text("".join(f"{s}\t{t}\n" for s, t in LINES), "utf-8")
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -53,14 +53,14 @@ def captioning():
     return batches, network
 
 
-_EXAMPLES = {"translation": translation, "captioning": captioning}
+EXAMPLES = {"translation": translation, "captioning": captioning}
 
 
 def _work(options):
     """The time of a step with its batch; of waiting for this batch; of batches without steps."""
     import tensorflow as tf
 
-    batches, model = _EXAMPLES[options["example"]]()
+    batches, model = EXAMPLES[options["example"]]()
     iterator = iter(batches.epochs(0, 10**6))
     if options.get("alone"):
         return Work(lambda: next(iterator))
@@ -90,12 +90,12 @@ def _bar(example):
 
 CASE = Case(
     title="Input pipelines of the examples",
-    points=[{"example": example} for example in _EXAMPLES],
+    points=[{"example": example} for example in EXAMPLES],
     contenders=[
         Contender("training step, with its batch", "keras_attention", _work),
         Contender("of which waiting for the batch", "waiting", _work, options={"waiting": True}),
         Contender("the pipeline alone", "pipeline", _work, options={"alone": True}),
     ],
     unit=("batches", lambda sizes: 1),
-    bars=[_bar(example) for example in _EXAMPLES],
+    bars=[_bar(example) for example in EXAMPLES],
 )
