@@ -14,7 +14,7 @@ _PICTURES = pathlib.Path("pictures/benchmarks")
 _IDLE = 0.2  # Processors; the system itself needs less.
 _BUSY = "\n**Not for quoting**: other programs kept {load:.1f} processors busy at the start.\n"
 _COLUMNS = (
-    "| | step, ms | quartiles | processor, ms | {unit} / s | times ours | over rounds "
+    "| | step, ms (quartiles) | processor, ms | {unit} / s | times ours (rounds) "
     "| extra MiB | peak MiB (imports) |"
 )
 
@@ -92,23 +92,25 @@ def tables(results: dict) -> str:
 def _table(point):
     sizes = ", ".join(f"{name.replace('_', ' ')} {size}" for name, size in point["sizes"].items())
     rows = [_row(name, row, point["floor"]) for name, row in point["rows"].items()]
-    head = [_COLUMNS.format(unit=point["unit"]), f"|---|{'---:|' * 8}"]
-    return [f"**{sizes[:1].upper()}{sizes[1:]}**", "", *head, *rows, ""]
+    head = [_COLUMNS.format(unit=point["unit"]), f"|---|{'---:|' * 6}"]
+    title = [f"**{sizes[:1].upper()}{sizes[1:]}**", ""] if sizes else []
+    return [*title, *head, *rows, ""]
 
 
 def _row(name, row, floor):
     if "error" in row:
-        return f"| {name} | {row['error'].replace('|', ' ')} | | | | | | | |"
+        return f"| {name} | {row['error'].replace('|', ' ')} | | | | | |"
     median, processor, low, high = (
         f"{1000 * seconds:.0f}" if seconds >= 0.01 else f"{1000 * seconds:.2g}"
         for seconds in (row["median"], row["processor_median"], *row["quartiles"])
     )
     units = "" if row["peer"] == floor else _number(row["units_per_second"])
     times = f"{row['times_ours']:.2f}" if "times_ours" in row else ""
-    spread = " to ".join(f"{ratio:.2f}" for ratio in row.get("times_ours_range", ()))
+    rounds = " to ".join(f"{ratio:.2f}" for ratio in row.get("times_ours_range", ()))
+    times += f" ({rounds})" if rounds else ""
     peak, imports = (row["memory"][part] / 2**20 for part in ("peak", "imports"))
     extra = f"{extra_memory(row) / 2**20:.0f}" if "extra" in row else ""
-    columns = [name, median, f"{low} to {high}", processor, units, times, spread, extra]
+    columns = [name, f"{median} ({low} to {high})", processor, units, times, extra]
     return f"| {' | '.join(columns)} | {peak:.0f} ({imports:.0f}) |"
 
 
