@@ -9,76 +9,25 @@ import tensorflow as tf
 
 import keras_attention as ka
 from comparing import assert_close, largest_tensor, numbers, to_numpy
+from dot_product_oracle import (
+    CASES,
+    B,
+    K,
+    N,
+    S,
+    T,
+    V,
+    drawn,
+    masks_of,
+    materialized,
+    second_gradients,
+    with_gradients,
+)
 from keras_attention._ops import dot_product_attention as entry
 from keras_attention._ops.dot_product_attention import dot_product_attention
 from keras_attention._ops.flash_attention import tiled_attention
 
-B, N, T, S, K, V = 2, 3, 13, 11, 5, 7
 SIDES = 2, 4  # do not divide T and S: 13 queries and 11 keys make 7 and 3 blocks
-MODES = ["eager", "graph", "xla"]
-
-
-def materialized(query, key, value, value_mask, attention_mask, causal, window):
-    """The equation, with all weights, in TensorFlow's own operations."""
-    allowed = np.ones((B, *query.shape[1:3], key.shape[2]), bool)
-    t, s = np.ogrid[: query.shape[2], : key.shape[2]]
-    allowed &= True if value_mask is None else value_mask[:, None, None]
-    allowed &= True if attention_mask is None else attention_mask
-    allowed &= t >= s if causal else True
-    allowed &= True if window is None else abs(t - s) <= window
-    allowed = tf.constant(allowed)
-    scores = tf.where(allowed, tf.matmul(query, key, transpose_b=True), -1e30)
-    scores -= tf.stop_gradient(tf.reduce_max(scores, -1, keepdims=True))
-    weights = tf.where(allowed, tf.exp(scores), 0)
-    total = tf.reduce_sum(weights, -1, keepdims=True)
-    return tf.matmul(weights / tf.where(total > 0, total, 1), value)
-
-
-def drawn(dtype="float32", queries=T, memory=S, scale=1.0):
-    random = np.random.default_rng(3)
-    shapes = (B, N, queries, K), (B, N, memory, K), (B, N, memory, V), (B, N, queries, V)
-    return [tf.constant(scale * random.normal(size=shape), dtype) for shape in shapes]
-
-
-def with_gradients(attend, mode="eager", known=True):
-    """A function of query, key, value and a tensor of coefficients: context and gradients."""
-
-    def run(query, key, value, coefficients):
-        with tf.GradientTape() as tape:
-            tape.watch((query, key, value))
-            context = attend(query, key, value)
-            loss = tf.reduce_sum(context * coefficients)
-        return context, *tape.gradient(loss, (query, key, value))
-
-    if mode == "eager":
-        return run
-    # Batch and lengths are unknown, as for data of many lengths.
-    specification = [tf.TensorSpec([None, N, None, width]) for width in (K, K, V, V)]
-    return tf.function(run, None if known else specification, jit_compile=mode == "xla")
-
-
-def masks_of(names, queries=T, memory=S):
-    random = np.random.default_rng(5)
-    value_mask, attention_mask = (
-        random.uniform(size=shape) < 0.6
-        for shape in ((B, memory), (B, N if "heads" in names else 1, queries, memory))
-    )
-    value_mask[0] = False  # nothing to see in the first example
-    return {
-        "value_mask": value_mask if "value" in names else None,
-        "attention_mask": attention_mask if "pairs" in names else None,
-    }
-
-
-CASES = [  # masks, causal, window
-    ("", False, None),
-    ("", True, None),
-    ("", False, 2),
-    ("value", True, 3),
-    ("value pairs", False, None),
-    ("value pairs", True, 6),
-    ("value pairs of heads", True, None),
-]
 EVERY_CASE = pytest.mark.parametrize(("names", "causal", "window"), CASES)
 
 
@@ -112,7 +61,7 @@ def test_tiles_equal_all_weights_in_float64(names, causal, window):
 )
 @pytest.mark.parametrize("few", [10**6, 0], ids=["short", "long"])
 def test_masks_of_heads_short_and_long(shape, few, monkeypatch):
-    monkeypatch.setattr(entry, "MATERIALIZE_BELOW", few)
+    monkeypatch.setattr(entry, "may_materialize", lambda *_, few=few: few > 0)
     mask = np.random.default_rng(7).uniform(size=shape) < 0.6
     inputs, value_mask = drawn(), masks_of("value")["value_mask"]
     results = with_gradients(
@@ -130,19 +79,10 @@ def test_second_gradients_are_those_of_all_weights(mode):
     """As for a penalty on gradients. XLA cannot, as the number of iterations is unknown."""
     given = {**masks_of("value", memory=7), "causal": True, "window": None}
 
-    def second(attend):
-        def run(*tensors):
-            with tf.GradientTape() as tape:
-                tape.watch(tensors)
-                loss = sum(tf.reduce_sum(x**2) for x in with_gradients(attend)(*tensors))
-            return tape.gradient(loss, tensors)
-
-        return run if mode == "eager" else tf.function(run)
-
     inputs = drawn("float64", queries=5, memory=7)
     tiled = functools.partial(tiled_attention, **given, sides=SIDES)
-    wanted = numbers(second(functools.partial(materialized, **given))(*inputs))
-    assert_close(numbers(second(tiled)(*inputs)), wanted, 1e-10)
+    wanted = numbers(second_gradients(functools.partial(materialized, **given))(*inputs))
+    assert_close(numbers(second_gradients(tiled, mode)(*inputs)), wanted, 1e-10)
 
 
 @pytest.mark.each_value
@@ -208,7 +148,7 @@ def calls(monkeypatch):
 @pytest.fixture
 def always_tiled(calls, monkeypatch):
     """No sequence is short enough to hold all weights: the calls of tiled attention."""
-    monkeypatch.setattr(entry, "MATERIALIZE_BELOW", 0)
+    monkeypatch.setattr(entry, "may_materialize", lambda *_: False)
     return calls
 
 
@@ -370,6 +310,6 @@ def test_fit_of_a_known_length_and_an_unknown_batch(options, causal, jit_compile
     model.compile("sgd", "mse", jit_compile=jit_compile)
     model.fit(given, given[0], batch_size=2, verbose=0)
     tiled = model.predict(given, batch_size=2, verbose=0)
-    monkeypatch.setattr(entry, "MATERIALIZE_BELOW", 10**6)
+    monkeypatch.setattr(entry, "may_materialize", lambda *_: True)
     expected = numbers([layer(given[0], mask=given[1], use_causal_mask=causal)])
     assert_close([tiled], expected)

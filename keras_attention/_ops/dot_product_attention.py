@@ -5,9 +5,8 @@ from keras import backend, ops
 from keras_attention import masks
 from keras_attention._internal.typing import Tensor
 from keras_attention._ops.flash_attention import tiled_attention
-
-# Up to this number of pairs of a query and a key, weights cost less than loops over tiles.
-MATERIALIZE_BELOW = 256 * 256
+from keras_attention._ops.materialize import may_materialize
+from keras_attention._ops.materialized_attention import materialized_attention
 
 
 def dot_product_attention(
@@ -26,9 +25,9 @@ def dot_product_attention(
 ) -> tuple[Tensor, Tensor]:
     """softmax(scale Q K^T) V, head by head.
 
-    The weights (B, N, T, S) are held if they are returned or dropped, or if there are few of them.
-    Otherwise memory is linear in T and S: the fused kernel of the backend computes the context, or
-    `tiled_attention`.
+    The weights (B, N, T, S) are held if they are returned or dropped, or if `may_materialize`
+    allows it. Otherwise memory is linear in T and S: the fused kernel of the backend computes the
+    context, or `tiled_attention`.
 
     Args:
         query: (B, N, T, K) for N heads.
@@ -53,19 +52,46 @@ def dot_product_attention(
     elif scale != 1:
         query = query * scale
     attention_mask = _with_heads(attention_mask)
-    if return_weights or dropout_mask is not None or _is_small(query, key):
-        causal_mask = masks.causal_window_mask(
-            ops.shape(query)[2], ops.shape(key)[2], causal, window
-        )
-        allowed = masks.combine(query_mask, value_mask, key_mask, causal_mask=causal_mask)
-        allowed = _and(None if allowed is None else ops.expand_dims(allowed, -3), attention_mask)
+
+    def allowed() -> Tensor:
+        """The mask of all pairs, broadcastable to (B, N, T, S), or None."""
+        lengths = ops.shape(query)[2], ops.shape(key)[2]
+        causal_mask = masks.causal_window_mask(*lengths, causal, window)
+        combined = masks.combine(query_mask, value_mask, key_mask, causal_mask=causal_mask)
+        return _and(None if combined is None else ops.expand_dims(combined, -3), attention_mask)
+
+    def materialized() -> Tensor:
+        return materialized_attention(query, key, value, allowed())
+
+    def linear() -> Tensor:
+        keys_mask = _and(value_mask, key_mask)
+        return _linear(query, key, value, query_mask, keys_mask, attention_mask, causal, window)
+
+    materialize = may_materialize(query, key)
+    # JAX can differentiate the plain equation in all ways, but a gradient of our own in one only.
+    is_plain = materialize is True and backend.backend() != "tensorflow"
+    if return_weights or dropout_mask is not None or is_plain:
         scores = ops.matmul(query, ops.swapaxes(key, -1, -2))  # (B, N, T, S)
-        weights = masks.masked_softmax(scores, allowed)
+        weights = masks.masked_softmax(scores, allowed())
         dropped = weights if dropout_mask is None else weights * dropout_mask
         return ops.matmul(dropped, value), weights if return_weights else None
-    query_mask, value_mask, attention_mask = _simplify_masks(
-        query_mask, _and(value_mask, key_mask), attention_mask
-    )
+    if isinstance(materialize, bool):
+        return materialized() if materialize else linear(), None
+    return ops.cond(materialize, materialized, linear), None
+
+
+def _linear(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    query_mask: Tensor,
+    value_mask: Tensor,
+    attention_mask: Tensor,
+    causal: bool,
+    window: int | None,
+) -> Tensor:
+    """Returns the context with memory linear in T and S."""
+    query_mask, value_mask, attention_mask = _simplify_masks(query_mask, value_mask, attention_mask)
     if query_mask is not None:
         query_mask = ops.expand_dims(ops.cast(query_mask, "bool"), (1, 3))  # (B, 1, T, 1)
         query = ops.where(query_mask, query, 0)  # A masked query has no effect on gradients.
@@ -78,17 +104,7 @@ def dot_product_attention(
         context = _fused_kernel(query, key, value, mask, causal)
     if context is None:
         context = tiled_attention(query, key, value, value_mask, attention_mask, causal, window)
-    return context if query_mask is None else ops.where(query_mask, context, 0), None
-
-
-def _is_small(query: Tensor, key: Tensor) -> bool:
-    """Whether all weights may be held at once."""
-    batch, _, length, _ = ops.shape(query)
-    pairs = length * ops.shape(key)[2]
-    if isinstance(pairs, int):
-        return pairs <= MATERIALIZE_BELOW or (isinstance(batch, int) and batch == 0)
-    # Lengths are unknown: any length on TensorFlow, elsewhere only in an export.
-    return backend.backend() != "tensorflow"
+    return context if query_mask is None else ops.where(query_mask, context, 0)
 
 
 def _fused_kernel(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, causal: bool) -> Tensor:

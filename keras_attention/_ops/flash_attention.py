@@ -28,7 +28,7 @@ from typing import NamedTuple, TypeAlias
 
 from keras import backend, ops
 
-from keras_attention._internal.precision import at_least_float32
+from keras_attention._internal.precision import at_least_float32, finite_scores
 from keras_attention._internal.typing import Tensor
 from keras_attention._ops.custom_gradient import custom_gradient
 from keras_attention._ops.tiling import (
@@ -128,9 +128,7 @@ class _Grid(NamedTuple):
 
     def scores(self, i: Tensor, j: Tensor, query: Tensor, key_t: Tensor) -> Tensor:
         """The masked scores of tile (i, j)."""
-        scores = self.product(query, key_t)
-        if self.dtype == "float16":  # An overflow is a large score, which a mask can still hide.
-            scores = ops.clip(scores, MASKED_SCORE / 10, -MASKED_SCORE / 10)
+        scores = finite_scores(ops.matmul(query, key_t))
         order = self.causal, self.window, self.float_type
         bias = tile_bias(i, j, self.rows, self.columns, self.masks, *order)
         return scores if bias is None else scores + bias
