@@ -21,7 +21,7 @@ from dot_product_oracle import (
     with_gradients,
 )
 from keras_attention._ops import dot_product_attention as entry
-from keras_attention._ops import materialize
+from keras_attention._ops import materialize, materialized_attention
 from keras_attention._ops.dot_product_attention import dot_product_attention
 from keras_attention._ops.materialize import may_materialize
 
@@ -40,6 +40,23 @@ def test_context_and_gradients_are_those_of_the_equation(names, causal, window, 
     assert_close(numbers(results), numbers(wanted), 1e-10)
     if "value" in names:  # The first example has no key.
         assert all((result[0] == 0).all() for result in numbers(results))
+
+
+@pytest.mark.parametrize("names", ["", "value", "value pairs of heads"])
+@pytest.mark.parametrize("mode", ["graph", "xla"])
+@pytest.mark.parametrize("window", [None, 3])
+def test_blocks_of_queries_that_see_no_future(names, mode, window, monkeypatch):
+    """Four blocks of three or four queries. What they leave out has no effect, not even NaN."""
+    monkeypatch.setattr(materialized_attention, "MIN_ROWS", 3)
+    given = {**masks_of(names, T, T), "causal": True, "window": window}
+    inputs = drawn("float64", T, T)
+    results = with_gradients(functools.partial(attend, **given), mode)(*inputs)
+    wanted = with_gradients(functools.partial(materialized, **given))(*inputs)
+    assert_close(numbers(results), numbers(wanted), 1e-10)
+    query, key, value, _ = inputs
+    late = np.where(np.arange(T)[:, None] == T - 1, np.nan, 0)
+    context = attend(query, key + late, value + late, **given)
+    assert np.isfinite(numbers([context])[0][:, :, :9]).all()
 
 
 @pytest.mark.parametrize("mode", ["eager", "graph"])
@@ -86,15 +103,18 @@ def test_the_gradient_passes_over_the_weights_few_times():
     assert sum(size == B * N * T * S for size in sizes) == 6 + transposes
 
 
-SIZES = [  # batch, heads, T, S, and whether weights are held without XLA and with it
-    (64, 16, 256, 256, True, True),
-    (8, 8, 512, 512, True, False),
-    (9, 8, 512, 512, False, False),
-    (2, 8, 1024, 1024, True, False),
-    (1, 8, 4096, 4096, False, False),
-    (1, 1, 1, 50_000, True, True),
-    (0, 8, 4096, 4096, True, True),
-    (2, 8, 65_536, 65_536, False, False),  # beyond int32
+SIZES = [  # batch, heads, T, S, and whether weights are held, where None is up to the run
+    (64, 16, 256, 256, True),
+    (8, 8, 512, 512, True),
+    (9, 8, 512, 512, False),
+    (None, 8, 512, 512, None),
+    (None, 8, 256, 256, True),
+    (None, 8, 1500, 1500, False),  # One example has too many.
+    (None, 8, None, 5, False),
+    (2, 8, 1024, 1024, True),
+    (1, 1, 1, 50_000, True),
+    (0, 8, 4096, 4096, True),
+    (2, 8, 65_536, 65_536, False),  # beyond int32
 ]
 
 
@@ -109,10 +129,13 @@ def test_what_is_held_depends_on_sizes_and_on_xla(jit_compile):
         inner()
         return query[:1]
 
-    for batch, heads, length, memory, *_ in SIZES:
+    for batch, heads, length, memory, _ in SIZES:
         shapes = (batch, heads, length, 1), (batch, heads, memory, 1)
         run.get_concrete_function(*map(tf.TensorSpec, shapes))
-    assert found == [size[4 + jit_compile] for size in SIZES]
+    found = [held if isinstance(held, bool) else None for held in found]
+    # XLA has no gradient of such a choice.
+    wanted = [False if jit_compile and held is None else held for *_, held in SIZES]
+    assert found == wanted
 
 
 def test_a_batch_of_unknown_size_is_held_if_it_is_small(monkeypatch):

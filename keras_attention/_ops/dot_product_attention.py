@@ -61,7 +61,7 @@ def dot_product_attention(
         return _and(None if combined is None else ops.expand_dims(combined, -3), attention_mask)
 
     def materialized() -> Tensor:
-        return materialized_attention(query, key, value, allowed())
+        return materialized_attention(query, key, value, allowed(), causal)
 
     def linear() -> Tensor:
         keys_mask = _and(value_mask, key_mask)

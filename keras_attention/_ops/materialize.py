@@ -6,7 +6,7 @@ from keras_attention._internal.typing import Tensor
 
 # Up to this number of pairs of a query and a key, weights cost less than loops over tiles.
 MAX_PAIRS = 256 * 256
-# Where operations run one by one, so they do up to this number of weights: 64 MB in float32.
+# On TensorFlow they also do up to this number of weights, 64 MB in float32.
 MAX_WEIGHTS = 2**24
 
 
@@ -21,10 +21,13 @@ def may_materialize(query: Tensor, key: Tensor) -> Tensor:
         return True
     if not isinstance(pairs, int):  # Elsewhere only an export has lengths that are unknown.
         return backend.backend() != "tensorflow"
-    if pairs <= MAX_PAIRS or backend.backend() != "tensorflow" or _compiled_by_xla():
+    if pairs <= MAX_PAIRS or backend.backend() != "tensorflow":
         return pairs <= MAX_PAIRS
     max_batch = MAX_WEIGHTS // (heads * pairs)
-    return max_batch > 0 and batch <= max_batch
+    if isinstance(batch, int) or max_batch == 0:
+        return isinstance(batch, int) and batch <= max_batch
+    # XLA has no gradient of a choice whose branches keep tensors of different shapes for it.
+    return False if _compiled_by_xla() else batch <= max_batch
 
 
 def _compiled_by_xla() -> bool:
