@@ -27,12 +27,20 @@ def may_materialize(query: Tensor, key: Tensor) -> Tensor:
     if isinstance(batch, int) or max_batch == 0:
         return isinstance(batch, int) and batch <= max_batch
     # XLA has no gradient of a choice whose branches keep tensors of different shapes for it.
-    return False if _compiled_by_xla() else batch <= max_batch
+    return False if _compiled_by_xla(query) else batch <= max_batch
 
 
-def _compiled_by_xla() -> bool:
-    """Whether TensorFlow traces a function with `jit_compile=True`, or one that it calls."""
-    from tensorflow.python.framework import ops as tf_ops
-    from tensorflow.python.ops import control_flow_util
+def _compiled_by_xla(tensor: Tensor) -> bool:
+    """Whether the tensor is TensorFlow's, in a function with `jit_compile=True` or in a part of it.
 
-    return control_flow_util.GraphOrParentsInXlaContext(tf_ops.get_default_graph())
+    There is no public way to ask. Keras has none either.
+    """
+    graph = getattr(tensor, "graph", None)  # An eager tensor has none.
+    while graph is not None:
+        context = graph._get_control_flow_context()
+        while context is not None:
+            if context.IsXLAContext():
+                return True
+            context = context.outer_context
+        graph = getattr(graph, "outer_graph", None)
+    return False

@@ -18,10 +18,10 @@ from collections.abc import Callable
 
 from keras import backend, ops
 
+from keras_attention import masks
 from keras_attention._internal.precision import at_least_float32, finite_scores
 from keras_attention._internal.typing import Tensor
 from keras_attention._ops.custom_gradient import custom_gradient
-from keras_attention.masks import MASKED_SCORE
 
 MAX_BLOCKS, MIN_ROWS = 4, 64  # of the queries
 
@@ -50,19 +50,19 @@ def materialized_attention(
     def attention(
         query: Tensor, key: Tensor, value: Tensor, *allowed: Tensor
     ) -> tuple[Tensor, Callable]:
-        def softmax(rows: slice) -> Tensor:
+        def weights_of(rows: slice) -> Tensor:
             scores = product(query[:, :, rows], ops.swapaxes(key[:, :, : rows.stop], -1, -2))
             scores = finite_scores(scores)
             if allowed:
                 mask = allowed[0][:, :, rows, : rows.stop]
-                scores = ops.where(mask, scores, MASKED_SCORE)
-            return ops.softmax(scores, axis=-1)
+                scores = ops.where(mask, scores, masks.MASKED_SCORE)
+            return masks.masked_softmax(scores)  # masked already
 
         def visible(rows: Tensor) -> Tensor:
             """Without a key, all weights are the same and not zero, but these rows are zero."""
             return ops.where(has_key[0], rows, 0) if has_key else rows
 
-        weights = [softmax(rows) for rows in blocks]
+        weights = [weights_of(rows) for rows in blocks]
         has_key = [ops.any(mask, axis=-1, keepdims=True) for mask in allowed]  # (B, N, T, 1)
         parts = zip(weights, blocks, strict=True)
         context = visible(_join([product(p, value[:, :, : rows.stop]) for p, rows in parts]))
