@@ -60,24 +60,19 @@ def dot_product_attention(
         combined = masks.combine(query_mask, value_mask, key_mask, causal_mask=causal_mask)
         return _and(None if combined is None else ops.expand_dims(combined, -3), attention_mask)
 
-    def materialized() -> Tensor:
-        return materialized_attention(query, key, value, allowed(), causal)
-
-    def linear() -> Tensor:
-        keys_mask = _and(value_mask, key_mask)
-        return _linear(query, key, value, query_mask, keys_mask, attention_mask, causal, window)
-
     materialize = may_materialize(query, key)
     # JAX can differentiate the plain equation in all ways, but a gradient of our own in one only.
-    is_plain = materialize is True and backend.backend() != "tensorflow"
+    is_plain = materialize and backend.backend() != "tensorflow"
     if return_weights or dropout_mask is not None or is_plain:
         scores = ops.matmul(query, ops.swapaxes(key, -1, -2))  # (B, N, T, S)
         weights = masks.masked_softmax(scores, allowed())
         dropped = weights if dropout_mask is None else weights * dropout_mask
         return ops.matmul(dropped, value), weights if return_weights else None
-    if isinstance(materialize, bool):
-        return materialized() if materialize else linear(), None
-    return ops.cond(materialize, materialized, linear), None
+    if materialize:
+        return materialized_attention(query, key, value, allowed(), causal), None
+    keys_mask = _and(value_mask, key_mask)
+    context = _linear(query, key, value, query_mask, keys_mask, attention_mask, causal, window)
+    return context, None
 
 
 def _linear(

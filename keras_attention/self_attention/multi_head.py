@@ -74,8 +74,8 @@ class SelfAttention(ListCall, CachedAttention):
     on.
 
     Memory: linear in T and S, unless weights (B, num_heads, T, S) are held. They are if they are
-    returned or dropped, up to 256 x 256 for each head, and on TensorFlow up to 64 MB in float32,
-    where tiles would cost time. See `_ops/materialize.py`.
+    returned or dropped, up to 256 x 256 for each head, and on TensorFlow, in a batch of known
+    size, up to 64 MB in float32: there tiles would cost time. See `_ops/materialize.py`.
 
     Raises:
         ValueError: If an argument is out of its range, or an input has an unexpected shape.
