@@ -84,6 +84,15 @@ def test_half_precision_is_close_and_overflows_to_no_nan(dtype):
     assert numbers([context])[0].item() == 2
 
 
+def test_large_values_of_masked_keys_leave_float16_gradients_finite():
+    query, key, value, coefficients = drawn("float16")
+    mask = np.arange(S)[None] < 4
+    value = tf.where(mask[:, None, :, None], value, tf.cast(6e4, "float16"))
+    given = functools.partial(attend, value_mask=np.repeat(mask, B, 0))
+    results = with_gradients(given)(query, key, value, 10 * coefficients)
+    assert all(np.isfinite(result).all() for result in numbers(results))
+
+
 def test_the_gradient_passes_over_the_weights_few_times():
     """Arrays of the size of the weights: scores, masked scores, P; dP, dP - D, dS."""
     query, key, value, coefficients = drawn()

@@ -75,7 +75,8 @@ def materialized_attention(
             for p, rows in zip(weights, blocks, strict=True):
                 d_rows, keys = d_output[:, :, rows], slice(rows.stop)
                 d_weights = product(d_rows, ops.swapaxes(value[:, :, keys], -1, -2))
-                d_scores = p * (ops.cast(d_weights, float_type) - row_dot[:, :, rows])
+                # An overflow at a masked key must stay finite: 0 times infinity is NaN.
+                d_scores = p * (finite_scores(d_weights) - row_dot[:, :, rows])
                 d_query.append(product(d_scores, key[:, :, keys]))
                 d_key.append(product(ops.swapaxes(d_scores, -1, -2), query[:, :, rows]))
                 d_value.append(product(ops.swapaxes(p, -1, -2), d_rows))
