@@ -93,6 +93,16 @@ def test_large_values_of_masked_keys_leave_float16_gradients_finite():
     assert all(np.isfinite(result).all() for result in numbers(results))
 
 
+def test_nan_in_a_masked_query_reaches_no_gradient():
+    query, key, value, coefficients = drawn()
+    mask = np.arange(T)[None].repeat(B, 0) < T - 1
+    query = tf.where(mask[:, None, :, None], query, np.nan)
+    results = with_gradients(functools.partial(attend, query_mask=mask))(
+        query, key, value, coefficients
+    )
+    assert all(np.isfinite(result).all() for result in numbers(results))
+
+
 def test_the_gradient_passes_over_the_weights_few_times():
     """Arrays of the size of the weights: scores, masked scores, P; dP, dP - D, dS."""
     query, key, value, coefficients = drawn()

@@ -69,6 +69,9 @@ def dot_product_attention(
         dropped = weights if dropout_mask is None else weights * dropout_mask
         return ops.matmul(dropped, value), weights if return_weights else None
     if materialize:
+        if query_mask is not None:  # A masked query has no effect on gradients, not even NaN.
+            visible = ops.expand_dims(ops.cast(query_mask, "bool"), (1, 3))  # (B, 1, T, 1)
+            query = ops.where(visible, query, 0)
         return materialized_attention(query, key, value, allowed(), causal), None
     keys_mask = _and(value_mask, key_mask)
     context = _linear(query, key, value, query_mask, keys_mask, attention_mask, causal, window)
