@@ -1,6 +1,7 @@
 """Masks: boolean, True for positions that may be attended to, broadcastable to (B, T, S).
 
-Only `mask_scores` and `masked_softmax` turn a mask into numbers. Elsewhere masks stay boolean.
+Only what computes a softmax turns a mask into numbers: `mask_scores` and `masked_softmax` here, and
+the faster ways in `_ops`. Elsewhere masks stay boolean.
 """
 
 import warnings

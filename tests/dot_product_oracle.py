@@ -6,9 +6,9 @@ import tensorflow as tf
 B, N, T, S, K, V = 2, 3, 13, 11, 5, 7
 
 
-def materialized(query, key, value, value_mask, attention_mask, causal, window):
-    """The equation, with all weights, in TensorFlow's own operations."""
-    allowed = np.ones((B, *query.shape[1:3], key.shape[2]), bool)
+def by_equation(query, key, value, value_mask, attention_mask, causal, window):
+    """softmax(Q K^T) V with all weights."""
+    allowed = np.ones((*query.shape[:3], key.shape[2]), bool)
     t, s = np.ogrid[: query.shape[2], : key.shape[2]]
     allowed &= True if value_mask is None else value_mask[:, None, None]
     allowed &= True if attention_mask is None else attention_mask

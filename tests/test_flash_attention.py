@@ -17,9 +17,9 @@ from dot_product_oracle import (
     S,
     T,
     V,
+    by_equation,
     drawn,
     masks_of,
-    materialized,
     second_gradients,
     with_gradients,
 )
@@ -39,7 +39,7 @@ def test_tiles_equal_all_weights(names, causal, window, mode, known):
     tiled = functools.partial(tiled_attention, **given, sides=SIDES)
     inputs = drawn()
     results = with_gradients(tiled, mode, known)(*inputs)
-    wanted = with_gradients(functools.partial(materialized, **given))(*inputs)
+    wanted = with_gradients(functools.partial(by_equation, **given))(*inputs)
     assert_close(numbers(results), numbers(wanted))
     if "value" in names:
         assert all((result[0] == 0).all() for result in numbers(results))
@@ -51,7 +51,7 @@ def test_tiles_equal_all_weights_in_float64(names, causal, window):
     tiled = functools.partial(tiled_attention, **given, sides=SIDES)
     inputs = drawn("float64")
     results = with_gradients(tiled)(*inputs)
-    wanted = with_gradients(functools.partial(materialized, **given))(*inputs)
+    wanted = with_gradients(functools.partial(by_equation, **given))(*inputs)
     assert_close(numbers(results), numbers(wanted), 1e-10)
 
 
@@ -61,7 +61,7 @@ def test_tiles_equal_all_weights_in_float64(names, causal, window):
 )
 @pytest.mark.parametrize("few", [10**6, 0], ids=["short", "long"])
 def test_masks_of_heads_short_and_long(shape, few, monkeypatch):
-    monkeypatch.setattr(entry, "may_materialize", lambda *_, few=few: few > 0)
+    monkeypatch.setattr(entry, "holds_weights", lambda *_, few=few: few > 0)
     mask = np.random.default_rng(7).uniform(size=shape) < 0.6
     inputs, value_mask = drawn(), masks_of("value")["value_mask"]
     results = with_gradients(
@@ -69,7 +69,7 @@ def test_masks_of_heads_short_and_long(shape, few, monkeypatch):
     )(*inputs)
     mask = mask[:, None] if mask.ndim == 3 else mask
     wanted = with_gradients(
-        lambda query, *x: materialized(query / K**0.5, *x, value_mask, mask, False, None)
+        lambda query, *x: by_equation(query / K**0.5, *x, value_mask, mask, False, None)
     )(*inputs)
     assert_close(numbers(results), numbers(wanted))
 
@@ -81,7 +81,7 @@ def test_second_gradients_are_those_of_all_weights(mode):
 
     inputs = drawn("float64", queries=5, memory=7)
     tiled = functools.partial(tiled_attention, **given, sides=SIDES)
-    wanted = numbers(second_gradients(functools.partial(materialized, **given))(*inputs))
+    wanted = numbers(second_gradients(functools.partial(by_equation, **given))(*inputs))
     assert_close(numbers(second_gradients(tiled, mode)(*inputs)), wanted, 1e-10)
 
 
@@ -100,7 +100,7 @@ def test_half_precision_has_no_nan(dtype, scale):
     assert (context[0] == 0).all()
     if scale == 1:
         inputs = [tf.cast(x, "float32") for x in (query, key, value, coefficients)]
-        wanted = with_gradients(functools.partial(materialized, **given))(*inputs)
+        wanted = with_gradients(functools.partial(by_equation, **given))(*inputs)
         assert_close([context, *gradients], numbers(wanted), 0.05)
 
 
@@ -116,7 +116,7 @@ def test_sums_of_values_beyond_float16_stay_finite(flat):
     halves = [tf.constant(x, "float16") for x in inputs]
     context, *gradients = numbers(with_gradients(tiled_attention)(*halves))
     assert all(np.isfinite(x).all() for x in (context, *gradients))
-    wanted = materialized(*(tf.constant(x) for x in inputs[:3]), None, None, False, None)
+    wanted = by_equation(*(tf.constant(x) for x in inputs[:3]), None, None, False, None)
     assert_close([context], [to_numpy(wanted)], 0.5)
 
 
@@ -148,7 +148,7 @@ def calls(monkeypatch):
 @pytest.fixture
 def always_tiled(calls, monkeypatch):
     """No sequence is short enough to hold all weights: the calls of tiled attention."""
-    monkeypatch.setattr(entry, "may_materialize", lambda *_: False)
+    monkeypatch.setattr(entry, "holds_weights", lambda *_: False)
     return calls
 
 
@@ -199,7 +199,7 @@ def test_masks_that_broadcast(shape, always_tiled):
     context, _ = dot_product_attention(query, key, value, attention_mask=mask, scale=1.0)
     wide = np.broadcast_to(mask, (B, T, S))[:, None]
     assert_close(
-        [to_numpy(context)], [to_numpy(materialized(query, key, value, None, wide, 0, None))]
+        [to_numpy(context)], [to_numpy(by_equation(query, key, value, None, wide, 0, None))]
     )
     assert always_tiled
 
@@ -310,6 +310,6 @@ def test_fit_of_a_known_length_and_an_unknown_batch(options, causal, jit_compile
     model.compile("sgd", "mse", jit_compile=jit_compile)
     model.fit(given, given[0], batch_size=2, verbose=0)
     tiled = model.predict(given, batch_size=2, verbose=0)
-    monkeypatch.setattr(entry, "may_materialize", lambda *_: True)
+    monkeypatch.setattr(entry, "holds_weights", lambda *_: True)
     expected = numbers([layer(given[0], mask=given[1], use_causal_mask=causal)])
     assert_close([tiled], expected)

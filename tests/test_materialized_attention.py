@@ -14,15 +14,15 @@ from dot_product_oracle import (
     N,
     S,
     T,
+    by_equation,
     drawn,
     masks_of,
-    materialized,
     second_gradients,
     with_gradients,
 )
 from keras_attention._ops import materialized_attention
 from keras_attention._ops.dot_product_attention import dot_product_attention
-from keras_attention._ops.materialize import may_materialize
+from keras_attention._ops.holds_weights import holds_weights
 
 
 def attend(*tensors, **given):
@@ -35,7 +35,7 @@ def attend(*tensors, **given):
 def test_context_and_gradients_are_those_of_the_equation(names, causal, window, mode):
     given = {**masks_of(names), "causal": causal, "window": window}
     results = with_gradients(functools.partial(attend, **given), mode)(*drawn("float64"))
-    wanted = with_gradients(functools.partial(materialized, **given))(*drawn("float64"))
+    wanted = with_gradients(functools.partial(by_equation, **given))(*drawn("float64"))
     assert_close(numbers(results), numbers(wanted), 1e-10)
     if "value" in names:  # The first example has no key.
         assert all((result[0] == 0).all() for result in numbers(results))
@@ -50,7 +50,7 @@ def test_blocks_of_queries_that_see_no_future(names, mode, window, monkeypatch):
     given = {**masks_of(names, T, T), "causal": True, "window": window}
     inputs = drawn("float64", T, T)
     results = with_gradients(functools.partial(attend, **given), mode)(*inputs)
-    wanted = with_gradients(functools.partial(materialized, **given))(*inputs)
+    wanted = with_gradients(functools.partial(by_equation, **given))(*inputs)
     assert_close(numbers(results), numbers(wanted), 1e-10)
     query, key, value, _ = inputs
     late = np.where(np.arange(T)[:, None] == T - 1, np.nan, 0)
@@ -62,18 +62,18 @@ def test_blocks_of_queries_that_see_no_future(names, mode, window, monkeypatch):
 def test_second_gradients_are_those_of_the_equation(mode):
     given = {**masks_of("value"), "causal": True, "window": None}
     results = second_gradients(functools.partial(attend, **given), mode)(*drawn("float64"))
-    wanted = second_gradients(functools.partial(materialized, **given))(*drawn("float64"))
+    wanted = second_gradients(functools.partial(by_equation, **given))(*drawn("float64"))
     assert_close(numbers(results), numbers(wanted), 1e-10)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_is_close_and_overflows_to_no_nan(dtype):
-    """Products of 300^2 overflow float16, to both sides: what is masked stays so."""
+    """Products of 300^2 overflow float16: what is masked stays so."""
     given = {**masks_of("value pairs"), "causal": True, "window": None}
     inputs = drawn(dtype)
     results = with_gradients(functools.partial(attend, **given), "graph")(*inputs)
     assert {result.dtype for result in results} == {tf.as_dtype(dtype)}
-    wanted = with_gradients(functools.partial(materialized, **given))(
+    wanted = with_gradients(functools.partial(by_equation, **given))(
         *(tf.cast(x, "float32") for x in inputs)
     )
     assert_close(numbers(results), numbers(wanted), 0.05)
@@ -140,7 +140,7 @@ def test_what_is_held_depends_on_sizes():
 
     @tf.function
     def run(query, key):
-        found.append(may_materialize(query, key))
+        found.append(holds_weights(query, key))
 
     for batch, heads, length, memory, _ in SIZES:
         shapes = (batch, heads, length, 1), (batch, heads, memory, 1)

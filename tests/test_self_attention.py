@@ -132,7 +132,7 @@ def test_steps_and_a_prefill_equal_causal_self_attention(window):
 @pytest.mark.parametrize("few", [10**6, 0], ids=["short", "long"])
 def test_a_mask_of_heads_equals_the_oracle(heads, few, monkeypatch):
     """One mask for each head, or one for all; for queries (B, T, D) and (B, D)."""
-    monkeypatch.setattr(entry, "may_materialize", lambda *_, few=few: few > 0)
+    monkeypatch.setattr(entry, "holds_weights", lambda *_, few=few: few > 0)
     query, value = normal(B, 7, QUERY), normal(B, S, QUERY)
     layer, mask = ka.SelfAttention(3, 5), masked((B, heads, 7, S), 3)
     mask[0, 0, 2] = False

@@ -194,7 +194,7 @@ def test_long_sequences_use_tiled_attention(masked, monkeypatch):
         return tiled_attention(*arguments, **options, sides=(2, 4))
 
     tiled_attention = entry.tiled_attention
-    monkeypatch.setattr(entry, "may_materialize", lambda *_: False)
+    monkeypatch.setattr(entry, "holds_weights", lambda *_: False)
     monkeypatch.setattr(entry, "tiled_attention", counted)
     layer, x = ka.SnailAttentionBlock(5, 7), normal(2, 13, WIDTH)
     mask = np.random.default_rng(3).uniform(size=(2, 13)) < 0.7 if masked else None

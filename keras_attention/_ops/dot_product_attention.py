@@ -5,7 +5,7 @@ from keras import backend, ops
 from keras_attention import masks
 from keras_attention._internal.typing import Tensor
 from keras_attention._ops.flash_attention import tiled_attention
-from keras_attention._ops.materialize import may_materialize
+from keras_attention._ops.holds_weights import holds_weights
 from keras_attention._ops.materialized_attention import materialized_attention
 
 
@@ -25,9 +25,9 @@ def dot_product_attention(
 ) -> tuple[Tensor, Tensor]:
     """softmax(scale Q K^T) V, head by head.
 
-    The weights (B, N, T, S) are held if they are returned or dropped, or if `may_materialize`
-    allows it. Otherwise memory is linear in T and S: the fused kernel of the backend computes the
-    context, or `tiled_attention`.
+    The weights (B, N, T, S) are held if they are returned or dropped, or if
+    `holds_weights` says so. Otherwise memory is linear in T and S: the fused kernel of the backend
+    computes the context, or `tiled_attention`.
 
     Args:
         query: (B, N, T, K) for N heads.
@@ -60,18 +60,17 @@ def dot_product_attention(
         combined = masks.combine(query_mask, value_mask, key_mask, causal_mask=causal_mask)
         return _and(None if combined is None else ops.expand_dims(combined, -3), attention_mask)
 
-    materialize = may_materialize(query, key)
-    # JAX can differentiate the plain equation in all ways, but a gradient of our own in one only.
-    is_plain = materialize and backend.backend() != "tensorflow"
+    holds = holds_weights(query, key)
+    # JAX can differentiate the plain equation in all ways, a gradient of our own in one only.
+    # PyTorch gets the plain equation too.
+    is_plain = holds and backend.backend() != "tensorflow"
     if return_weights or dropout_mask is not None or is_plain:
         scores = ops.matmul(query, ops.swapaxes(key, -1, -2))  # (B, N, T, S)
         weights = masks.masked_softmax(scores, allowed())
         dropped = weights if dropout_mask is None else weights * dropout_mask
         return ops.matmul(dropped, value), weights if return_weights else None
-    if materialize:
-        if query_mask is not None:  # A masked query has no effect on gradients, not even NaN.
-            visible = ops.expand_dims(ops.cast(query_mask, "bool"), (1, 3))  # (B, 1, T, 1)
-            query = ops.where(visible, query, 0)
+    if holds:
+        query = _zero_masked(query, query_mask)
         return materialized_attention(query, key, value, allowed(), causal), None
     keys_mask = _and(value_mask, key_mask)
     context = _linear(query, key, value, query_mask, keys_mask, attention_mask, causal, window)
@@ -90,9 +89,7 @@ def _linear(
 ) -> Tensor:
     """Returns the context with memory linear in T and S."""
     query_mask, value_mask, attention_mask = _simplify_masks(query_mask, value_mask, attention_mask)
-    if query_mask is not None:
-        query_mask = ops.expand_dims(ops.cast(query_mask, "bool"), (1, 3))  # (B, 1, T, 1)
-        query = ops.where(query_mask, query, 0)  # A masked query has no effect on gradients.
+    query = _zero_masked(query, query_mask)
     if value_mask is not None:
         value_mask = ops.broadcast_to(value_mask, (ops.shape(value_mask)[0], ops.shape(key)[2]))
     context = None
@@ -102,7 +99,14 @@ def _linear(
         context = _fused_kernel(query, key, value, mask, causal)
     if context is None:
         context = tiled_attention(query, key, value, value_mask, attention_mask, causal, window)
-    return context if query_mask is None else ops.where(query_mask, context, 0)
+    return _zero_masked(context, query_mask)
+
+
+def _zero_masked(rows: Tensor, query_mask: Tensor) -> Tensor:
+    """Zeroes the rows (B, N, T, K) of masked queries, so that not even NaN reaches a gradient."""
+    if query_mask is None:
+        return rows
+    return ops.where(ops.expand_dims(ops.cast(query_mask, "bool"), (1, 3)), rows, 0)
 
 
 def _fused_kernel(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, causal: bool) -> Tensor:

@@ -28,9 +28,10 @@ from typing import NamedTuple, TypeAlias
 
 from keras import backend, ops
 
-from keras_attention._internal.precision import at_least_float32, finite_scores
+from keras_attention._internal.precision import at_least_float32
 from keras_attention._internal.typing import Tensor
 from keras_attention._ops.custom_gradient import custom_gradient
+from keras_attention._ops.finite_scores import finite_scores
 from keras_attention._ops.tiling import (
     Tiles,
     get_tile,

@@ -5,12 +5,14 @@
     dS = P * (dO V^T - D)             dQ = dS K         dK = dS^T Q
 
 The gradient of a softmax subtracts rowsum(P * dP), which is D: a sum over V numbers of a query, not
-over its S weights (Dao 2022, "FlashAttention", arXiv:2205.14135, appendix B.2). A weight that is
-masked is 0, so that dS needs no mask. Where operations run one by one, they thus make 6 arrays of
-the size of the weights; the gradient that TensorFlow derives from a masked softmax makes 12.
+over its S weights (Dao 2022, "FlashAttention", arXiv:2205.14135, appendix B.2). Masked weights are
+0, and dO is set to 0 for queries without a key, so dS needs no mask. Without XLA, context and
+gradient make 6 arrays of the size of the weights; those of TensorFlow's masked softmax make 12.
 
 If no query sees its future, the queries come in up to four blocks, each with the keys up to its
 end. Four blocks leave out three of eight weights.
+
+For TensorFlow only: the mask is no argument of the function that has the gradient, as JAX needs.
 """
 
 import functools
@@ -19,9 +21,10 @@ from collections.abc import Callable
 from keras import backend, ops
 
 from keras_attention import masks
-from keras_attention._internal.precision import at_least_float32, finite_scores
+from keras_attention._internal.precision import at_least_float32
 from keras_attention._internal.typing import Tensor
 from keras_attention._ops.custom_gradient import custom_gradient
+from keras_attention._ops.finite_scores import finite_scores
 
 MAX_BLOCKS, MIN_ROWS = 4, 64  # of the queries
 
@@ -39,36 +42,33 @@ def materialized_attention(
     dtype = backend.standardize_dtype(query.dtype)
     float_type = at_least_float32(dtype)
     length = query.shape[2]
-    is_known = length is not None and length == key.shape[2]
-    blocks = _blocks(length) if causal and is_known else [slice(None)]
+    is_square = length is not None and length == key.shape[2]
+    blocks = _blocks(length) if causal and is_square else [slice(None)]
+    has_key = None if allowed is None else ops.any(allowed, axis=-1, keepdims=True)  # (B, N, T, 1)
 
     def product(x: Tensor, y: Tensor) -> Tensor:
         return ops.matmul(ops.cast(x, dtype), ops.cast(y, dtype))
 
-    # Masks are arguments, which JAX traces: it cannot take the gradient of what encloses tracers.
+    def weights_of(query: Tensor, key: Tensor, rows: slice) -> Tensor:
+        scores = product(query[:, :, rows], ops.swapaxes(key[:, :, : rows.stop], -1, -2))
+        scores = finite_scores(scores)
+        if allowed is not None:
+            scores = ops.where(allowed[:, :, rows, : rows.stop], scores, masks.MASKED_SCORE)
+        return masks.masked_softmax(scores)  # masked already, which makes fewer arrays
+
+    def zero_without_key(rows: Tensor) -> Tensor:
+        """Zeroes the rows of queries without a key, whose weights are the same for all keys."""
+        return rows if has_key is None else ops.where(has_key, rows, 0)
+
     @custom_gradient
-    def attention(
-        query: Tensor, key: Tensor, value: Tensor, *allowed: Tensor
-    ) -> tuple[Tensor, Callable]:
-        def weights_of(rows: slice) -> Tensor:
-            scores = product(query[:, :, rows], ops.swapaxes(key[:, :, : rows.stop], -1, -2))
-            scores = finite_scores(scores)
-            if allowed:
-                mask = allowed[0][:, :, rows, : rows.stop]
-                scores = ops.where(mask, scores, masks.MASKED_SCORE)
-            return masks.masked_softmax(scores)  # masked already
-
-        def visible(rows: Tensor) -> Tensor:
-            """Without a key, all weights are the same and not zero, but these rows are zero."""
-            return ops.where(has_key[0], rows, 0) if has_key else rows
-
-        weights = [weights_of(rows) for rows in blocks]
-        has_key = [ops.any(mask, axis=-1, keepdims=True) for mask in allowed]  # (B, N, T, 1)
-        parts = zip(weights, blocks, strict=True)
-        context = visible(_join([product(p, value[:, :, : rows.stop]) for p, rows in parts]))
+    def attention(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Callable]:
+        weights = [weights_of(query, key, rows) for rows in blocks]
+        pairs = zip(weights, blocks, strict=True)
+        context = _join([product(p, value[:, :, : rows.stop]) for p, rows in pairs])
+        context = zero_without_key(context)
 
         def gradients(d_output: Tensor) -> tuple[Tensor, ...]:
-            d_output = visible(d_output)
+            d_output = zero_without_key(d_output)
             row_dot = ops.cast(d_output, float_type) * ops.cast(context, float_type)
             row_dot = ops.sum(row_dot, axis=-1, keepdims=True)  # D
             d_query, d_key, d_value = [], [], []
@@ -81,11 +81,11 @@ def materialized_attention(
                 d_key.append(product(ops.swapaxes(d_scores, -1, -2), query[:, :, rows]))
                 d_value.append(product(ops.swapaxes(p, -1, -2), d_rows))
             of_keys = (_sum_of_blocks(parts, blocks) for parts in (d_key, d_value))
-            return _join(d_query), *of_keys, *(None for _ in allowed)
+            return _join(d_query), *of_keys
 
         return context, gradients
 
-    return attention(query, key, value, *([] if allowed is None else [allowed]))
+    return attention(query, key, value)
 
 
 def _blocks(length: int) -> list[slice]:

@@ -75,7 +75,8 @@ class SelfAttention(ListCall, CachedAttention):
 
     Memory: linear in T and S, unless weights (B, num_heads, T, S) are held. They are if they are
     returned or dropped, up to 256 x 256 for each head, and on TensorFlow, in a batch of known
-    size, up to 64 MB in float32: there tiles would cost time. See `_ops/materialize.py`.
+    size, up to 2^24 in all (64 MB for each array of them): there tiles would cost time. See
+    `_ops/holds_weights.py`.
 
     Raises:
         ValueError: If an argument is out of its range, or an input has an unexpected shape.

@@ -52,8 +52,8 @@ class SnailAttentionBlock(SavedSublayers):
     Masking: True means "may be attended to". The outputs and weights of a masked step are zero. The
     mask is passed on.
 
-    Memory: linear in T, unless weights are returned. Then the weights (B, T, T) are held. See
-    `_ops/dot_product_attention.py`.
+    Memory: linear in T, unless weights (B, T, T) are held: those that are returned, and few. See
+    `_ops/holds_weights.py`.
 
     Raises:
         ValueError: If an argument is out of its range, or an input has an unexpected shape.

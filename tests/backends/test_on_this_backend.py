@@ -111,7 +111,7 @@ def test_long_self_attention_answers_and_trains_as_short(masked, causal, monkeyp
         way = getattr(entry, name)
         monkeypatch.setattr(entry, name, counted(way))
     for few in (10**6, 0):
-        monkeypatch.setattr(entry, "may_materialize", lambda *_, few=few: few > 0)
+        monkeypatch.setattr(entry, "holds_weights", lambda *_, few=few: few > 0)
         keras.utils.set_random_seed(5)
         layer = ka.SelfAttention(3, 5)
         outputs = layer(x, use_causal_mask=causal, **options)
@@ -133,7 +133,7 @@ def test_long_attention_with_a_mask_of_heads_is_that_of_short(heads, monkeypatch
     mask[0, 0] = False
     outputs = []
     for few in (10**6, 0):
-        monkeypatch.setattr(entry, "may_materialize", lambda *_, few=few: few > 0)
+        monkeypatch.setattr(entry, "holds_weights", lambda *_, few=few: few > 0)
         outputs.append(layer(x, attention_mask=keras.ops.convert_to_tensor(mask)))
     assert_close(*(numbers([output]) for output in outputs))
 
@@ -156,7 +156,7 @@ def test_gradients_in_blocks_with_traced_masks(way, causal, window, monkeypatch)
         return (context**2).sum()
 
     def gradients(few):
-        monkeypatch.setattr(entry, "may_materialize", lambda *_, few=few: few > 0)
+        monkeypatch.setattr(entry, "holds_weights", lambda *_, few=few: few > 0)
         compiled = {
             "gradient of compiled": lambda f, n: jax.grad(jax.jit(f), n),
             "compiled gradient": lambda f, n: jax.jit(jax.grad(f, n)),
@@ -183,7 +183,7 @@ def test_second_gradients_in_blocks_are_those_at_once(window, monkeypatch):
     ]
 
     def second(few):
-        monkeypatch.setattr(entry, "may_materialize", lambda *_, few=few: few > 0)
+        monkeypatch.setattr(entry, "holds_weights", lambda *_, few=few: few > 0)
         context, _ = entry.dot_product_attention(*tensors, causal=True, window=window)
         first = torch.autograd.grad((context**2).sum(), tensors, create_graph=True)
         return torch.autograd.grad(sum((x**2).sum() for x in first), tensors)

@@ -1,4 +1,4 @@
-"""The choice between attention with weights in memory and attention in tiles."""
+"""Which attention holds its weights in memory."""
 
 from keras import backend, ops
 
@@ -6,16 +6,17 @@ from keras_attention._internal.typing import Tensor
 
 # Up to this number of pairs of a query and a key, weights cost less than loops over tiles.
 MAX_PAIRS = 256 * 256
-# On TensorFlow, in a batch of known size, they also do up to this number: 64 MB in float32.
+# On TensorFlow, in a batch of known size, they also do up to this number. Each array of them takes
+# 64 MB, and a few exist at once.
 MAX_WEIGHTS = 2**24
 
 
-def may_materialize(query: Tensor, key: Tensor) -> bool:
+def holds_weights(query: Tensor, key: Tensor) -> bool:
     """Whether to hold the weights (B, N, T, S)."""
     batch, heads, length, _ = ops.shape(query)
     pairs = length * ops.shape(key)[2]
     if isinstance(batch, int) and batch == 0:
-        return True
+        return True  # Nothing is held.
     if not isinstance(pairs, int):  # Elsewhere only an export has lengths that are unknown.
         return backend.backend() != "tensorflow"
     if pairs <= MAX_PAIRS:
