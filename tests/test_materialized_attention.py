@@ -20,6 +20,7 @@ from dot_product_oracle import (
     second_gradients,
     with_gradients,
 )
+from keras_attention._ops import dot_product_attention as entry
 from keras_attention._ops import materialized_attention
 from keras_attention._ops.dot_product_attention import dot_product_attention
 from keras_attention._ops.holds_weights import holds_weights
@@ -59,16 +60,18 @@ def test_blocks_of_queries_that_see_no_future(names, mode, window, monkeypatch):
 
 
 @pytest.mark.parametrize("mode", ["eager", "graph"])
-def test_second_gradients_are_those_of_the_equation(mode):
-    given = {**masks_of("value"), "causal": True, "window": None}
-    results = second_gradients(functools.partial(attend, **given), mode)(*drawn("float64"))
-    wanted = second_gradients(functools.partial(by_equation, **given))(*drawn("float64"))
+@pytest.mark.parametrize("memory", [S, T], ids=["whole", "in blocks"])
+def test_second_gradients_are_those_of_the_equation(mode, memory, monkeypatch):
+    monkeypatch.setattr(materialized_attention, "MIN_ROWS", 3)
+    given = {**masks_of("value", T, memory), "causal": True, "window": None}
+    inputs = drawn("float64", T, memory)
+    results = second_gradients(functools.partial(attend, **given), mode)(*inputs)
+    wanted = second_gradients(functools.partial(by_equation, **given))(*inputs)
     assert_close(numbers(results), numbers(wanted), 1e-10)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_is_close_and_overflows_to_no_nan(dtype):
-    """Products of 300^2 overflow float16: what is masked stays so."""
+def test_half_precision_is_close(dtype):
     given = {**masks_of("value pairs"), "causal": True, "window": None}
     inputs = drawn(dtype)
     results = with_gradients(functools.partial(attend, **given), "graph")(*inputs)
@@ -77,14 +80,30 @@ def test_half_precision_is_close_and_overflows_to_no_nan(dtype):
         *(tf.cast(x, "float32") for x in inputs)
     )
     assert_close(numbers(results), numbers(wanted), 0.05)
-    query = tf.fill((1, 1, 1, K), tf.cast(-300.0, dtype))
-    key, mask = tf.fill((1, 1, 3, K), tf.cast(300.0, dtype)), np.array([[True, True, False]])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("holds", [True, False])
+@pytest.mark.parametrize("return_weights", [False, True])
+def test_scores_that_overflow_float16_are_still_masked(
+    dtype, sign, holds, return_weights, monkeypatch
+):
+    """Products of 300^2, of both signs: asking for the weights changes no context."""
+    monkeypatch.setattr(entry, "holds_weights", lambda *_: holds)
+    query = tf.fill((1, 1, 1, K), tf.cast(sign * 300.0, dtype))
+    key = tf.fill((1, 1, 3, K), tf.cast(300.0, dtype))
     value = tf.cast([[[[1.0], [3.0], [50.0]]]], dtype)
-    context = dot_product_attention(query, key, value, value_mask=mask, scale=1.0)[0]
+    mask = np.array([[True, True, False]])
+    context, _ = dot_product_attention(
+        query, key, value, value_mask=mask, scale=1.0, return_weights=return_weights
+    )
     assert numbers([context])[0].item() == 2
 
 
-def test_large_values_of_masked_keys_leave_float16_gradients_finite():
+@pytest.mark.parametrize("holds", [True, False])
+def test_large_values_of_masked_keys_leave_float16_gradients_finite(holds, monkeypatch):
+    monkeypatch.setattr(entry, "holds_weights", lambda *_: holds)
     query, key, value, coefficients = drawn("float16")
     mask = np.arange(S)[None] < 4
     value = tf.where(mask[:, None, :, None], value, tf.cast(6e4, "float16"))

@@ -4,6 +4,7 @@ from keras import backend, ops
 
 from keras_attention import masks
 from keras_attention._internal.typing import Tensor
+from keras_attention._ops.finite_scores import finite_scores
 from keras_attention._ops.flash_attention import tiled_attention
 from keras_attention._ops.holds_weights import holds_weights
 from keras_attention._ops.materialized_attention import materialized_attention
@@ -66,7 +67,7 @@ def dot_product_attention(
     is_plain = holds and backend.backend() != "tensorflow"
     if return_weights or dropout_mask is not None or is_plain:
         scores = ops.matmul(query, ops.swapaxes(key, -1, -2))  # (B, N, T, S)
-        weights = masks.masked_softmax(scores, allowed())
+        weights = ops.cast(masks.masked_softmax(finite_scores(scores), allowed()), value.dtype)
         dropped = weights if dropout_mask is None else weights * dropout_mask
         return ops.matmul(dropped, value), weights if return_weights else None
     if holds:

@@ -198,7 +198,8 @@ def _backward_column(grid: _Grid, tensors: Tensors, j: Tensor, gradients: Tensor
         query_tile, d_output_tile = get_tile(query, i), get_tile(d_output, i)
         scores = grid.scores(i, j, query_tile, key_tile_t)
         weights = ops.exp(scores - get_tile(log_total, i))
-        d_weights = grid.product(d_output_tile, value_tile_t)
+        # An overflow at a masked key must stay finite: 0 times infinity is NaN.
+        d_weights = finite_scores(ops.matmul(d_output_tile, value_tile_t))
         d_scores = weights * (d_weights - get_tile(row_dot, i))
         d_value_t = d_value_t + grid.product(ops.swapaxes(d_output_tile, -1, -2), weights)
         d_key_t = d_key_t + grid.product(ops.swapaxes(query_tile, -1, -2), d_scores)
